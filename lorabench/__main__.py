@@ -1,0 +1,5 @@
+"""`python -m lorabench`: the same as the command `lorabench`."""
+
+from lorabench.cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""Everything that can go wrong on purpose: one family of exceptions, each with its exit code.
+
+The command line turns a `LorabenchError` into one line on stderr and its `exit_code`. Anything else is a bug (exit 1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class LorabenchError(Exception):
+    """Base of all expected failures; `str(error)` is what the user reads."""
+
+    exit_code = 1
+
+
+class UsageError(LorabenchError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+    exit_code = 2
+
+
+class ConfigError(LorabenchError):
+    """One or more settings are invalid; `problems` holds a line for each of them."""
+
+    exit_code = 3
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class InputError(LorabenchError):
+    """A file, a run or the data is missing, damaged, or not the one that was asked for."""
+
+    exit_code = 4
+
+
+class RunFailedError(LorabenchError):
+    """A run started and could not finish properly: the loss became NaN, memory or disk ran out."""
+
+    exit_code = 5
+
+
+class GateError(LorabenchError):
+    """The study ran, and a declared expectation does not hold."""
+
+    exit_code = 6
+
+
+class LockedError(LorabenchError):
+    """Another live process holds what this one needs."""
+
+    exit_code = 75
