@@ -1,0 +1,151 @@
+"""Every setting that lorabench knows, with its type, its range and its default. Frozen: a config never changes.
+
+A method's own options (`k`, `init`, ...) stand flat in the `finetune` section; their names and types come from the
+methods' registry, which `load` is given, so that this room needs neither torch nor the methods.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+MAX_SEED = 2**32 - 1
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`"0-4"`, `"3"` or `"0-2,7"` as the seeds that it names, in order.
+
+    Raises:
+        ValueError: not of that form, a range that runs downwards, a seed twice, or more than 10,000 seeds.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,10})(?:\s*-\s*(\d{1,10}))?\s*", part, re.ASCII)
+        if not match:
+            raise ValueError(f'"{text}" is no list of seeds; write for example 0-4 or 0,1,2')
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f'the range "{part.strip()}" runs downwards; did you mean {last}-{first}?')
+        if last - first >= 10_000:
+            raise ValueError(f'"{part.strip()}" names more than 10,000 seeds')
+        seeds.extend(range(first, last + 1))
+    return tuple(seeds)
+
+
+def _seed_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return parse_seeds(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("an entry is named twice")
+    return values
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def _words(value: Any) -> Any:
+    return tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else _as_tuple(value)
+
+
+class Section(BaseModel):
+    """A frozen group of settings; unknown keys are errors, and a value of the wrong type is never converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Pretrain(Section):
+    """How the base learns MNIST. `warmup` is the share of all steps in which the learning rate rises to `lr`."""
+
+    epochs: Count = 4
+    batch_size: Annotated[int, Field(ge=1, le=60_000)] = 256
+    lr: Positive = 0.01
+    warmup: Fraction = 0.2
+    seed: Seed | None = None
+
+
+class Fmnist(Section):
+    """Which images F-MNIST mirrors. `horizontal` mirrors left to right."""
+
+    fraction: Fraction = 0.3
+    classes: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=9)], ...],
+        BeforeValidator(_as_tuple),
+        AfterValidator(_unique),
+        Field(min_length=1),
+    ] = (2, 3)
+    axis: Literal["horizontal", "vertical", "both"] = "horizontal"
+    seed: Seed = 0
+
+
+class Finetune(Section):
+    """How a method repairs the base. `lr: null` is the method's own; `options` holds what only this method knows."""
+
+    method: str = "lora"
+    targets: (
+        Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_unique), Field(min_length=1)] | None
+    ) = None
+    epochs: Count = 4
+    batch_size: Annotated[int, Field(ge=1, le=60_000)] = 256
+    lr: Positive | None = None
+    warmup: Fraction = 0.2
+    seed: Seed | None = None
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class Study(Section):
+    """What `lorabench study` runs: the whole story once for each seed, `workers` (null: one per core) side by side."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "study"
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seed_list), AfterValidator(_unique), Field(min_length=1)] = (
+        0,
+        1,
+        2,
+        3,
+        4,
+    )
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = None
+
+
+class Expectation(Section):
+    """A value that the study must come within `tolerance` of (0: exactly)."""
+
+    value: float
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Config(Section):
+    """One resolved configuration. `seed` is what `pretrain.seed` and `finetune.seed` follow where they are null."""
+
+    seed: Seed = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    pretrain: Pretrain = Pretrain()
+    fmnist: Fmnist = Fmnist()
+    finetune: Finetune = Finetune()
+    study: Study = Study()
+    expect: dict[str, Expectation] = Field(default_factory=dict[str, Expectation])
+
+    @field_validator("expect", mode="before")
+    @classmethod
+    def _bare_number(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {k: {"value": float(v)} if isinstance(v, int | float) else v for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+    def for_seed(self, seed: int) -> Config:
+        """This configuration under another main seed."""
+        return self.model_copy(update={"seed": seed})
