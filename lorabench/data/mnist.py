@@ -1,0 +1,93 @@
+"""MNIST, verified.
+
+    mnist = load()
+    mnist.train_images.shape    # (60000, 28, 28), uint8
+
+Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits, 1998. The files are fetched once,
+see `fetch`; every load verifies them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import platformdirs
+
+from lorabench.data.fetch import fetch
+from lorabench.data.layout import FILES, absent, collect, store
+from lorabench.data.vision import import_datasets
+from lorabench.errors import InputError
+
+if TYPE_CHECKING:
+    from lorabench.data.fetch import Message, Progress
+    from lorabench.data.idx import Bytes
+
+
+@dataclass(frozen=True)
+class Mnist:
+    """Images (n, 28, 28) and labels (n,), uint8: n is 60,000 for training and 10,000 for testing."""
+
+    train_images: Bytes
+    train_labels: Bytes
+    test_images: Bytes
+    test_labels: Bytes
+
+
+def default_dir() -> Path:
+    """The data folder of who names none: the environment's LORABENCH_DATA, or one in the user's cache."""
+    named = os.environ.get("LORABENCH_DATA")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("lorabench")
+
+
+def load(data_dir: Path | None = None, *, progress: Progress | None = None, message: Message | None = None) -> Mnist:
+    """Read MNIST from `data_dir` (None: `default_dir()`), after fetching it if it is not there.
+
+    The four files may lie in `data_dir` itself or in `data_dir`/MNIST/raw, where torchvision looks; raw or
+    compressed.
+
+    Args:
+        data_dir: made if need be; may be read-only if it has the files.
+        progress: told the way, the bytes so far and the bytes in all, as a download goes on.
+        message: told, in a sentence, what happens.
+
+    Raises:
+        InputError: a file is damaged or not MNIST's, MNIST could not be fetched, or `data_dir` cannot be
+            written.
+    """
+    folder = data_dir or default_dir()
+    if absent(folder):
+        if not os.access(folder, os.W_OK) and len(found := collect(folder)) == len(FILES):
+            with tempfile.TemporaryDirectory() as spare:
+                store(found, Path(spare), Path(spare))
+                return _read(Path(spare))
+        fetch(folder, progress or _ignore, message or _ignore)
+    return _read(folder)
+
+
+def _ignore(*_: object) -> None:
+    """For a caller who wants to be told nothing."""
+
+
+def _read(folder: Path) -> Mnist:
+    """Read the four raw files through torchvision, and verify them."""
+    old = folder / "MNIST" / "processed" / "training.pt"
+    if old.exists():
+        raise InputError(f"{old}: torchvision would read this old format and not the IDX files; move it away")
+    for file in FILES.values():
+        file.check(file.stored(folder))
+    mnist = import_datasets().MNIST
+    train, test = mnist(folder, train=True), mnist(folder, train=False)
+    arrays: dict[str, Bytes] = {
+        "train_images": train.data.numpy(),
+        "train_labels": train.targets.numpy().astype(np.uint8),
+        "test_images": test.data.numpy(),
+        "test_labels": test.targets.numpy().astype(np.uint8),
+    }
+    for field, file in FILES.items():
+        file.verify(arrays[field], file.stored(folder))
+    return Mnist(**arrays)

@@ -1,0 +1,45 @@
+"""What the tests of all rooms share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lorabench import data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """A folder with the real MNIST: the user's own, filled by lorabench on the first use."""
+    data.load()
+    return data.default_dir()
+
+
+@pytest.fixture
+def module_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder from which child processes import before anything else."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    return folder
+
+
+@pytest.fixture
+def module(module_folder: Path) -> Callable[..., str]:
+    """Writes a module for child processes, whose `main(folder)` has the given lines; gives its name."""
+
+    def write(lines: str, name: str = "way_of_a_test") -> str:
+        body = "".join(f"\n    {line}" for line in lines.strip().splitlines())
+        head = "import os, pathlib, shutil, subprocess, sys, time\nfrom lorabench.data import child\n"
+        main = f"def main(folder):\n    root = pathlib.Path(folder){body}\n"
+        (module_folder / f"{name}.py").write_text(head + main)
+        return name
+
+    return write
