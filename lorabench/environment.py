@@ -1,0 +1,55 @@
+"""What a run ran on: versions, machine, commit, memory. The `env` and `cost.peak_rss_bytes` of `run.json`."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lorabench import __version__
+
+PACKAGES = ("numpy", "safetensors", "scipy", "torchvision")
+"""Besides torch and lorabench itself, the packages whose versions a run records."""
+
+
+def describe(device: str, threads: int, torch_version: str) -> dict[str, Any]:
+    """The record's `env`."""
+    return {
+        "lorabench": __version__,
+        "python": platform.python_version(),
+        "torch": torch_version,
+        "platform": platform.platform(),
+        "device": device,
+        "threads": threads,
+        "git": _git(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+@functools.cache
+def _git() -> dict[str, Any] | None:
+    """Commit of lorabench's own source tree, and whether it differs from it; None outside a git checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_rss_bytes() -> int | None:
+    """The most memory that this process has held at once; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,443 @@
+"""Run folders on disk: create, finish, fail, load, find. Opens no tensor and imports no torch.
+
+    store = Store(Path("runs"))
+    with store.start(draft, config_text) as folder:      # run.json says "running"
+        folder.write("model.safetensors", data)
+        folder.finish(draft.model_copy(update={...}))    # run.json says "done": the last write
+
+A run's id ends in a hash of everything that the run depends on, so the same inputs find the same folder. Every file
+is written beside its place, flushed, and moved there, so that a kill at any moment leaves a folder whose `run.json`
+says that it is unfinished, or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+SCHEMA = 1
+ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8}")
+MAX_RECORD_BYTES = 1_000_000
+
+
+class Record(BaseModel):
+    """A frozen part of `run.json`. Unknown fields of a later minor version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Parents(Record):
+    """Ids of the runs that this one was made from."""
+
+    base: str | None = None
+    data: str | None = None
+
+
+class Params(Record):
+    """Numbers of parameters."""
+
+    total: int
+    trainable: int
+    frozen: int
+
+
+class Slice(Record):
+    """Accuracy on some of the test images; `accuracy` is a fraction, None if there are no images."""
+
+    n: int
+    correct: int
+    accuracy: float | None
+
+
+class Metrics(Record):
+    """One model on one test set. `confusion[t][p]` counts images of `t` taken for `p`; `loss` is in nats."""
+
+    n: int
+    correct: int
+    accuracy: float
+    loss: float
+    confusion: list[list[int]]
+    slices: dict[str, Slice] = Field(default_factory=dict[str, Slice])
+
+
+class Cost(Record):
+    """What a run took: `train_s` in the training loop, `wall_s` for everything; `peak_rss_bytes` of its process."""
+
+    train_s: float
+    wall_s: float
+    steps: int
+    step_ms: float
+    images_per_s: float
+    peak_rss_bytes: int | None
+
+
+class Failure(Record):
+    """Why a run did not finish."""
+
+    type: str
+    message: str
+
+
+class Run(Record):
+    """One `run.json`."""
+
+    schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
+    id: str
+    stage: Literal["pretrain", "fmnist", "finetune"]
+    method: str | None = None
+    k: int | None = None
+    seed: int
+    study: str | None = None
+    status: Literal["running", "done", "failed", "interrupted"] = "running"
+    parents: Parents = Parents()
+    params: Params | None = None
+    checkpoint_bytes: int | None = None
+    metrics: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
+    before: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
+    """For a fine-tuned run: its base on the same test images."""
+    checks: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Facts that the run verified about itself, such as the logits' change at birth."""
+    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """The settings that the run reads: what its id's hash is made of."""
+    cost: Cost | None = None
+    env: dict[str, Any] = Field(default_factory=dict[str, Any])
+    started: str = ""
+    ended: str | None = None
+    error: Failure | None = None
+    files: dict[str, str] = Field(default_factory=dict[str, str])
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @property
+    def label(self) -> str:
+        """What a table calls this run, without its seed and hash: `lora-k4`."""
+        return self.id.rsplit("-s", 1)[0]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A folder that should be a run and cannot be read."""
+
+    id: str
+    reason: str
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()
+
+
+def make_id(label: str, seed: int, inputs: Mapping[str, Any]) -> str:
+    """`<label>-s<seed>-<hash8>`, the hash taken of `inputs` as canonical JSON."""
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{label}-s{seed}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` holds either what it held before or all of `data`, whatever happens."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+class Folder:
+    """A run's folder while the run is in progress; only `Store.start` makes one."""
+
+    def __init__(self, path: Path, draft: Run) -> None:
+        self.path = path
+        self.run = draft
+        self._files: dict[str, str] = {}
+
+    def write(self, name: str, data: bytes) -> None:
+        """Add a file to the run; its checksum goes into `run.json`."""
+        write_atomic(self.path / name, data)
+        self._files[name] = hashlib.sha256(data).hexdigest()
+
+    def finish(self, run: Run) -> None:
+        """Write the final record, the last write of all."""
+        self.run = run.model_copy(update={"status": "done", "ended": now(), "files": self._files})
+        self._record()
+
+    def stop(self, status: Literal["failed", "interrupted"], error: BaseException) -> None:
+        """Record why the run ended early, as far as the disk still takes it."""
+        message = str(error) or type(error).__name__
+        failure = Failure(type=type(error).__name__, message=message[:2000])
+        self.run = self.run.model_copy(
+            update={"status": status, "ended": now(), "error": failure, "files": self._files}
+        )
+        with contextlib.suppress(OSError):
+            self._record()
+
+    def _record(self) -> None:
+        text = self.run.model_dump_json(by_alias=True, indent=1) + "\n"
+        write_atomic(self.path / "run.json", text.encode())
+
+
+class Store:
+    """All runs below one folder.
+
+    Args:
+        root: the runs folder; made when the first run is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, run_id: str) -> Path:
+        """The folder of the run `run_id`.
+
+        Raises:
+            UsageError: `run_id` has not the form of an id, so it cannot lead out of the runs folder.
+        """
+        if not ID.fullmatch(run_id):
+            raise UsageError(f"{run_id!r} is no run id; ids look like lora-k4-s0-7f3c2a91")
+        return self.root / run_id
+
+    def load(self, run_id: str) -> Run:
+        """Read one record.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        folder = self.path(run_id)
+        record = folder / "run.json"
+        try:
+            if folder.is_symlink() or not record.is_file():
+                raise InputError(f"{record}: there is no such run record")
+            if record.stat().st_size > MAX_RECORD_BYTES:
+                raise InputError(f"{record}: larger than {MAX_RECORD_BYTES:,} bytes, so it is no run record")
+            run = Run.model_validate_json(record.read_bytes())
+        except OSError as error:
+            raise InputError(f"{record}: cannot be read: {error.strerror or error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{record}: no valid run record: {where + ': ' if where else ''}{first['msg']}") from error
+        if run.id != run_id:
+            raise InputError(f"{record}: describes the run {run.id}, not {run_id}")
+        if run.status == "running" and not self._alive(run_id):
+            return run.model_copy(update={"status": "interrupted"})
+        return run
+
+    def cached(self, run_id: str) -> Run | None:
+        """The finished run `run_id` with all its files in place, or None."""
+        if not (self.path(run_id) / "run.json").is_file():
+            return None
+        try:
+            run = self.load(run_id)
+        except InputError:
+            return None
+        complete = all((self.path(run_id) / name).is_file() for name in run.files)
+        return run if run.status == "done" and complete else None
+
+    def scan(self) -> tuple[list[Run], list[Broken]]:
+        """All runs, oldest first, and the folders that look like runs and cannot be read."""
+        runs: list[Run] = []
+        broken: list[Broken] = []
+        if self.root.is_dir():
+            for entry in sorted(path.name for path in self.root.iterdir()):
+                if not ID.fullmatch(entry):
+                    continue
+                try:
+                    runs.append(self.load(entry))
+                except InputError as error:
+                    broken.append(Broken(entry, str(error)))
+        return sorted(runs, key=lambda run: (run.started, run.id)), broken
+
+    def find(self, pattern: str) -> list[Run]:
+        """Runs by id, unique prefix, glob, or `@last` (the newest).
+
+        Raises:
+            InputError: nothing fits (the nearest ids are named), or the one that fits is damaged.
+            UsageError: a prefix fits several runs.
+        """
+        if ID.fullmatch(pattern):
+            with contextlib.suppress(InputError):
+                return [self.load(pattern)]
+        runs, broken = self.scan()
+        if pattern == "@last":
+            if not runs:
+                raise InputError(f"there are no runs in {self.root}; `lorabench study` makes some")
+            return [runs[-1]]
+        if any(c in pattern for c in "*?["):
+            found = [run for run in runs if fnmatch.fnmatchcase(run.id, pattern)]
+            if not found:
+                raise InputError(f"no run in {self.root} fits {pattern}")
+            return found
+        found = [run for run in runs if run.id.startswith(pattern)]
+        if len(found) > 1:
+            names = ", ".join(run.id for run in found[:5])
+            raise UsageError(f"{pattern} fits {len(found)} runs: {names}; name one, or write {pattern}* for all")
+        if not found:
+            damaged = [b for b in broken if b.id.startswith(pattern)]
+            if damaged:
+                raise InputError(damaged[0].reason)
+            near = difflib.get_close_matches(pattern, [run.id for run in runs], n=3, cutoff=0.3)
+            hint = f"; the nearest are {', '.join(near)}" if near else "; `lorabench ls` lists what there is"
+            raise InputError(f"no run {pattern} in {self.root}{hint}")
+        return found
+
+    def predictions(self, run: Run) -> dict[str, npt.NDArray[np.uint8]]:
+        """The arrays of the run's `predictions.npz`, each of 10,000 digits; empty if it has none.
+
+        Raises:
+            InputError: the file is not the one that the run wrote.
+        """
+        import numpy as np
+
+        name = "predictions.npz"
+        if name not in run.files:
+            return {}
+        path = self.intact(run, name)
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+
+    def intact(self, run: Run, name: str) -> Path:
+        """The path of a file of the run, after a look at its checksum.
+
+        Raises:
+            InputError: it is missing, or not the one that the run wrote.
+        """
+        path = self.path(run.id) / name
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file; make the run again with --force")
+        if run.files.get(name) != sha256_file(path):
+            raise InputError(f"{path}: not the file that the run wrote, its SHA-256 differs; run it again with --force")
+        return path
+
+    def remember_study(self, name: str, run_ids: Sequence[str]) -> None:
+        """Record which runs the study `name` consists of: what `report` shows without arguments."""
+        with _writable(self.root):
+            path = self.root / ".studies" / f"{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
+            write_atomic(path, json.dumps(record, indent=1).encode())
+
+    def newest_study(self) -> list[str] | None:
+        """Ids of the runs of the study that ended last; None if no study did.
+
+        Raises:
+            InputError: its record is damaged.
+        """
+        records = sorted((self.root / ".studies").glob("*.json"), key=lambda path: path.stat().st_mtime)
+        if not records:
+            return None
+        try:
+            found = json.loads(records[-1].read_bytes())["runs"]
+            return [run_id for run_id in found if ID.fullmatch(run_id)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{records[-1]}: no valid record of a study; remove it") from error
+
+    @contextlib.contextmanager
+    def locked(
+        self, run_id: str, *, wait: bool = True, on_wait: Callable[[str], None] | None = None
+    ) -> Generator[None]:
+        """Hold the run `run_id` for this process. The system frees the lock of a process that dies.
+
+        Raises:
+            LockedError: another live process holds it and `wait` is false.
+            RunFailedError: the runs folder cannot be written.
+        """
+        lock = self._lock(run_id)
+        with _writable(self.root):
+            lock_path = Path(lock.lock_file)
+            lock_path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                message = f"{run_id} is being made by another lorabench process"
+                if not wait:
+                    raise LockedError(message) from error
+                if on_wait:
+                    on_wait(f"{message}; waiting for it")
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def start(self, draft: Run, config: str) -> Generator[Folder]:
+        """A fresh folder for `draft`, emptied of an earlier try; the caller holds the lock.
+
+        Leaving the block without `finish`, by an exception or not, records the run as failed or interrupted.
+
+        Raises:
+            RunFailedError: the disk refuses (full, read-only), here or inside the block.
+        """
+        path = self.path(draft.id)
+        folder = Folder(path, draft.model_copy(update={"started": now(), "status": "running"}))
+        with _writable(path):
+            if path.is_symlink():
+                raise InputError(f"{path}: is a symbolic link; lorabench writes no run through one")
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+            try:
+                folder._record()  # pyright: ignore[reportPrivateUsage]
+                folder.write("config.yaml", config.encode())
+                yield folder
+            except KeyboardInterrupt as error:
+                folder.stop("interrupted", error)
+                raise
+            except BaseException as error:
+                folder.stop("failed", error)
+                raise
+
+    def _lock(self, run_id: str) -> FileLock:
+        return FileLock(self.root / ".locks" / f"{self.path(run_id).name}.lock")
+
+    def _alive(self, run_id: str) -> bool:
+        """Whether a live process works on the run."""
+        lock = self._lock(run_id)
+        if not Path(lock.lock_file).is_file():
+            return False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
+
+
+@contextlib.contextmanager
+def _writable(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunFailedError(f"{error.filename or path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,238 @@
+"""Run folders: what a kill, a full disk or a curious hand can do to them, and what lorabench makes of it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
+from lorabench.runs import Run, Store, make_id, write_atomic
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
+ID = "lora-k4-s0-00000000"
+
+
+def draft(run_id: str = ID) -> Run:
+    return Run(schema=1, id=run_id, stage="finetune", method="lora", k=4, seed=0)
+
+
+def finished(store: Store, run_id: str = ID) -> Run:
+    with store.locked(run_id), store.start(draft(run_id), "seed: 0\n") as folder:
+        folder.write("model.safetensors", b"tensors")
+        folder.finish(folder.run)
+    return folder.run
+
+
+def test_a_finished_run_is_found_and_cached(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    run = finished(store)
+    assert store.cached(ID) == store.load(ID) == run
+    assert run.status == "done"
+    assert set(run.files) == {"config.yaml", "model.safetensors"}
+    assert not [p for p in (tmp_path / "runs").rglob("*") if p.name.endswith(".part")]
+
+
+def test_an_unfinished_run_is_not_cached_and_says_why(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match="oops"), store.locked(ID), store.start(draft(), ""):
+        raise ValueError("oops")
+    run = store.load(ID)
+    assert (run.status, run.error and run.error.message) == ("failed", "oops")
+    with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), ""):
+        raise KeyboardInterrupt
+    assert store.load(ID).status == "interrupted"
+    assert store.cached(ID) is None
+
+
+def _die(root: Path) -> None:
+    store = Store(root)
+    with store.locked(ID), store.start(draft(), ""):
+        os._exit(9)
+
+
+def test_a_killed_run_is_called_interrupted_and_its_lock_is_free(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    victim = context.Process(target=_die, args=(tmp_path,))
+    victim.start()
+    victim.join()
+    store = Store(tmp_path)
+    assert victim.exitcode == 9
+    assert json.loads((tmp_path / ID / "run.json").read_text())["status"] == "running"
+    assert store.load(ID).status == "interrupted"
+    with store.locked(ID, wait=False):
+        pass
+
+
+def _hold(root: Path, held: Event, release: Event) -> None:
+    store = Store(root)
+    with store.locked(ID), store.start(draft(), "") as folder:
+        held.set()
+        release.wait(60)
+        folder.finish(folder.run)
+
+
+def test_a_live_process_keeps_its_run(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, held, release))
+    other.start()
+    held.wait(60)
+    store = Store(tmp_path)
+    assert store.load(ID).status == "running"
+    with pytest.raises(LockedError, match="another lorabench process"), store.locked(ID, wait=False):
+        pass
+    said: list[str] = []
+
+    def on_wait(text: str) -> None:
+        said.append(text)
+        release.set()
+
+    with store.locked(ID, on_wait=on_wait):
+        assert store.cached(ID) is not None
+    other.join()
+    assert said == [f"{ID} is being made by another lorabench process; waiting for it"]
+
+
+def test_unreadable_records_are_named_and_hide_no_other(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    finished(store)
+    bad = {
+        "lora-k4-s1-00000001": b'{"schema": 1, "id": "lora-k4-s1-0000',
+        "lora-k4-s1-00000002": b"\xff\xfe",
+        "lora-k4-s1-00000003": b'{"schema": 2}',
+        "lora-k4-s1-00000004": (tmp_path / ID / "run.json").read_bytes(),
+        "lora-k4-s1-00000005": b"[" * 100_000,
+        "lora-k4-s1-00000006": b" " * 1_000_001,
+    }
+    for name, content in bad.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_bytes(content)
+    (tmp_path / "lora-k4-s1-00000007").mkdir()
+    (tmp_path / "lora-k4-s1-00000008").symlink_to(tmp_path / ID)
+    (tmp_path / "some notes").mkdir()
+    runs, broken = store.scan()
+    assert [run.id for run in runs] == [ID]
+    assert [b.id for b in broken] == [*bad, "lora-k4-s1-00000007", "lora-k4-s1-00000008"]
+    assert all(b.id in b.reason for b in broken)
+
+
+def test_find(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(InputError, match="lorabench study"):
+        store.find("@last")
+    for name in ("lora-k4-s0-00000000", "lora-k4-s1-00000001", "pretrain-s0-00000002"):
+        finished(store, name)
+    assert [run.id for run in store.find("pretrain")] == ["pretrain-s0-00000002"]
+    assert [run.id for run in store.find("lora-k4-*")] == ["lora-k4-s0-00000000", "lora-k4-s1-00000001"]
+    assert len(store.find("@last")) == 1
+    with pytest.raises(UsageError, match="fits 2 runs"):
+        store.find("lora")
+    with pytest.raises(InputError, match=r"the nearest are .*lora-k4-s1-00000001"):
+        store.find("lora-k4-s7")
+    with pytest.raises(InputError, match="no run in"):
+        store.find("dora*")
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "..", "lora-k4-s0-00000000/..", "LORA-s0-00000000", "a\n-s0-00000000"]
+)
+def test_no_id_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="no run id"):
+        Store(tmp_path).path(name)
+
+
+def test_a_run_is_not_written_through_a_symbolic_link(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    store = Store(tmp_path / "runs")
+    store.root.mkdir()
+    (store.root / ID).symlink_to(outside)
+    with pytest.raises(InputError, match="symbolic link"), store.locked(ID), store.start(draft(), ""):
+        pass
+    assert (outside / "precious").read_text() == "x"
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    blocked = tmp_path / "runs"
+    blocked.write_text("a file where the folder should be")
+    with pytest.raises(RunFailedError, match=r"runs.*cannot be written"), Store(blocked).locked(ID):
+        pass
+
+
+def test_an_edited_file_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = finished(store)
+    (tmp_path / ID / "model.safetensors").write_bytes(b"tensorz")
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        store.intact(run, "model.safetensors")
+    (tmp_path / ID / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="no such file"):
+        store.intact(run, "model.safetensors")
+    assert store.cached(ID) is None, "a run that lacks a file is made again"
+
+
+def test_predictions_come_back(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    digits = np.arange(10, dtype=np.uint8)
+    with store.locked(ID), store.start(draft(), "") as folder:
+        with (tmp_path / "x.npz").open("wb") as file:
+            np.savez(file, mnist=digits)
+        folder.write("predictions.npz", (tmp_path / "x.npz").read_bytes())
+        folder.finish(folder.run)
+    assert np.array_equal(store.predictions(folder.run)["mnist"], digits)
+    assert store.predictions(draft()) == {}
+
+
+def test_the_newest_study_is_remembered(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.newest_study() is None
+    store.remember_study("study", [ID])
+    os.utime(tmp_path / ".studies" / "study.json", (1, 1))
+    store.remember_study("quick", ["pretrain-s0-00000002", "../../etc"])
+    assert store.newest_study() == ["pretrain-s0-00000002"]
+    (tmp_path / ".studies" / "quick.json").write_text("{")
+    with pytest.raises(InputError, match="no valid record of a study"):
+        store.newest_study()
+
+
+def test_a_failed_write_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+
+    def no_space(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_fails_the_run_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    replace = Path.replace
+
+    def no_space(self: Path, target: Path) -> Path:
+        if target.name == "model.safetensors":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", no_space)
+    with pytest.raises(RunFailedError, match="No space left"):
+        finished(store)
+    assert store.load(ID).status == "failed"
+
+
+def test_equal_inputs_make_equal_ids() -> None:
+    assert make_id("a", 0, {"x": 1, "y": 2}) == make_id("a", 0, {"y": 2, "x": 1})
+    assert make_id("a", 0, {"x": 1}) != make_id("a", 0, {"x": 2})
