@@ -1,0 +1,94 @@
+"""Trained tensors as safetensors bytes: saved with where they came from, read back with every doubt checked.
+
+Nothing is ever unpickled. A checkpoint of a fine-tuned model holds what was trained and nothing else; its header
+names the base by id and by the hash of the base's tensors, and it is refused on any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from lorabench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+
+def trained(model: nn.Module) -> dict[str, Tensor]:
+    """What a method trains, by name: the parameters that require a gradient."""
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def frozen_hash(model: nn.Module) -> str:
+    """`tensor_hash` of everything in the model that no method trains, buffers included."""
+    live = {name for name, p in model.named_parameters() if p.requires_grad}
+    return tensor_hash({name: t for name, t in model.state_dict().items() if name not in live})
+
+
+def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes: equal if and only if the tensors are bit-identical."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def encode(tensors: Mapping[str, Tensor], origin: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file of `tensors`, with `origin` in its header."""
+    return save(dict(tensors), {"format": "pt", **origin})
+
+
+def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]) -> dict[str, Tensor]:
+    """Read the tensors of `path`.
+
+    Args:
+        path: a safetensors file.
+        expected: tensors whose names, shapes and types the file must have, no more and no fewer.
+        origin: header entries that must be in the file with these very values.
+
+    Raises:
+        InputError: missing, cut off or damaged; other names, shapes or types; NaN or infinite values; another origin.
+    """
+    try:
+        with cast("Any", safe_open(path, framework="pt")) as file:
+            header: dict[str, str] = file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such checkpoint") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged, no readable safetensors file: {error}") from error
+    for key, value in origin.items():
+        if header.get(key) != value:
+            raise InputError(f"{path}: made for {key} {header.get(key, '(none named)')}, refused on {key} {value}")
+    if missing := sorted(set(expected) - set(tensors)):
+        raise InputError(f"{path}: lacks the tensor {missing[0]}")
+    if extra := sorted(set(tensors) - set(expected)):
+        raise InputError(f"{path}: holds a tensor that does not belong to this model: {extra[0]}")
+    for name, tensor in tensors.items():
+        want = expected[name]
+        if tensor.shape != want.shape or tensor.dtype != want.dtype:
+            raise InputError(
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, must be {want.dtype} {tuple(want.shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{path}: {name} holds values that are not finite numbers")
+    return tensors
+
+
+def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy `tensors` into the parameters of `model` that bear their names; the rest stays as it is."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            parameters[name].copy_(tensor)
