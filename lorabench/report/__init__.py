@@ -1,0 +1,43 @@
+"""Run records -> what a person reads, and the same as plain data for `--json`. Returns everything, prints nothing.
+
+    overview   a study: `study_report(runs)`       ledger, talk   the talk's figures beside ours
+    single     one run: `run_report(run)`          expect         the gate over the ledger's rows
+    compare    runs side by side                   confusion      matrices, alone, paired, subtracted
+    listing    the table of `ls`                   paired         two classifiers on the same images
+    summary    how a command ends                  digits         images as block characters
+    evaluation runs measured again
+
+Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
+sets the width. Nothing here imports torch.
+"""
+
+from lorabench.report.compare import compare_data, compare_report
+from lorabench.report.digits import preview
+from lorabench.report.evaluation import evaluation, evaluation_data
+from lorabench.report.expect import check, check_keys
+from lorabench.report.ledger import ledger
+from lorabench.report.listing import listing, listing_data
+from lorabench.report.overview import study_data, study_report
+from lorabench.report.single import run_data, run_report
+from lorabench.report.summary import summary, summary_data
+from lorabench.report.talk import Row
+
+__all__ = [
+    "Row",
+    "check",
+    "check_keys",
+    "compare_data",
+    "compare_report",
+    "evaluation",
+    "evaluation_data",
+    "ledger",
+    "listing",
+    "listing_data",
+    "preview",
+    "run_data",
+    "run_report",
+    "study_data",
+    "study_report",
+    "summary",
+    "summary_data",
+]

@@ -1,0 +1,87 @@
+"""A study's arms: one way to fine-tune, over all seeds, and the bases that its runs started from.
+
+Accuracies in the report are in percent, as people quote them; `run.json` holds fractions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lorabench.runs import Metrics, Run
+
+SETS = {"mnist": "MNIST", "fmnist": "F-MNIST"}
+"""The test sets in their order, and what a reader calls them."""
+
+SLICES = {"flipped": "flipped", "upright": "same digits, upright", "rest": "other digits"}
+"""The parts of F-MNIST's test set in their order, and what a reader calls them."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Finished fine-tunes that differ in nothing but their seed. `label` tells the arms of a study apart."""
+
+    label: str
+    method: str
+    k: int | None
+    runs: tuple[Run, ...]
+
+
+def accuracy(metrics: Metrics) -> float:
+    """In percent."""
+    return 100 * metrics.correct / metrics.n
+
+
+def arms(runs: Iterable[Run]) -> list[Arm]:
+    """The arms among `runs`, in the order in which they first appear; of one seed the last run counts."""
+    groups: dict[str, dict[int, Run]] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        if run.stage == "finetune" and run.status == "done":
+            what = {key: value for key, value in run.settings.items() if key != "seed"} | {"data": run.parents.data}
+            key = f"{run.label} {sorted(what.items())}"
+            settings[key] = what
+            groups.setdefault(key, {})[run.seed] = run
+    found: list[Arm] = []
+    for key, members in groups.items():
+        first = next(iter(members.values()))
+        twins = [settings[other] for other in groups if other.split(" ", 1)[0] == first.label]
+        found.append(
+            Arm(
+                label=" ".join([first.label, *_distinctive(settings[key], twins)]),
+                method=first.method or first.label,
+                k=first.k,
+                runs=tuple(run for _, run in sorted(members.items())),
+            )
+        )
+    return found
+
+
+def _distinctive(mine: Mapping[str, Any], all_: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings in which arms of one label differ, as words: `lr=0.01`."""
+    return [f"{key}={value}" for key, value in mine.items() if any(other.get(key) != value for other in all_)]
+
+
+def main_arm(found: Sequence[Arm]) -> Arm | None:
+    """The arm that the report shows in full: the talk's LoRA with k = 4, or another LoRA, or the first."""
+    return min(found, key=lambda arm: (arm.method != "lora", arm.k != 4), default=None)
+
+
+def bases(runs: Iterable[Run]) -> dict[str, dict[str, Metrics]]:
+    """Base's id -> its metrics per test set, as its fine-tunes measured them, or failing that it itself."""
+    found: dict[str, dict[str, Metrics]] = {}
+    for run in runs:
+        if run.status == "done" and run.stage == "pretrain":
+            found[run.id] = {**run.metrics, **found.get(run.id, {})}
+        elif run.status == "done" and run.stage == "finetune":
+            base = run.parents.base or f"the base of {run.id}"
+            found[base] = {**found.get(base, {}), **run.before}
+    return found
+
+
+def base_metrics(run: Run, known: Mapping[str, Mapping[str, Metrics]]) -> dict[str, Metrics]:
+    """The metrics of the base of the fine-tune `run`, per test set, from `known`, which `bases` gives."""
+    return {**known.get(run.parents.base or "", {}), **run.before}

@@ -1,0 +1,162 @@
+"""Confusion matrices: rows are true digits, columns predicted ones. Readable in colour and without.
+
+A matrix is a list of 10 lists of 10 counts. Shades mark the cells off the diagonal by their share of the true
+digit, so that a look finds what goes wrong; every shade stands behind its number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from lorabench.report.layout import grid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    Matrix = Sequence[Sequence[int]]
+    Inked = tuple[str, str]
+
+WIDTH = 80
+"""The columns that every matrix must fit."""
+
+# From this percentage of the true digit on. Ink and paper, so that they read on dark and light terminals.
+_WARM = ((20, "white on #c00000"), (8, "black on #f0703a"), (3, "black on #e0a070"), (1, "#d0703a"))
+_COOL = ((20, "white on #0050a0"), (8, "black on #5a9bd0"), (3, "black on #9ab8d0"), (1, "#4a8fc0"))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`count` images of `true` were taken for `predicted`."""
+
+    true: int
+    predicted: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """Images of `true` taken for `predicted`, before and after."""
+
+    true: int
+    predicted: int
+    before: int
+    after: int
+
+
+def add(matrices: Iterable[Matrix]) -> list[list[int]]:
+    """The sum of one matrix or more."""
+    return [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+
+def recalls(matrix: Matrix) -> list[float | None]:
+    """The share of each true digit that was recognised, in percent; None for a digit without images."""
+    return [100 * row[digit] / sum(row) if sum(row) else None for digit, row in enumerate(matrix)]
+
+
+def worst_cells(matrix: Matrix, n: int = 5) -> list[Cell]:
+    """The `n` most frequent mistakes, the most frequent first."""
+    cells = [Cell(t, p, count) for t, row in enumerate(matrix) for p, count in enumerate(row) if t != p and count]
+    return sorted(cells, key=lambda cell: (-cell.count, cell.true, cell.predicted))[:n]
+
+
+def largest_changes(before: Matrix, after: Matrix, n: int = 8) -> list[Change]:
+    """The `n` mistakes whose counts changed most, the largest change first."""
+    digits = range(len(before))
+    cells = [Change(t, p, before[t][p], after[t][p]) for t in digits for p in digits if t != p]
+    changed = [cell for cell in cells if cell.before != cell.after]
+    return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.true, c.predicted))[:n]
+
+
+def confusion(matrix: Matrix, title: str) -> RenderableType:
+    """Counts, `.` for none, and at each row's end the recall of that digit in percent."""
+    cells = [
+        [(str(count) if count else ".", _ink(count, row, right=t == p)) for p, count in enumerate(row)]
+        for t, row in enumerate(matrix)
+    ]
+    return Text("\n").join([Text(title, "bold"), *_lines(cells, _recall_texts(matrix))])
+
+
+def side_by_side(left: Matrix, right: Matrix, titles: tuple[str, str]) -> RenderableType:
+    """Two matrices in percent of each true digit, so that both fit; `.` is less than half a percent."""
+    blocks = [_percents(left, titles[0], labels=True), _percents(right, titles[1], labels=False)]
+    wide = max(line.cell_len for line in blocks[0]) + 4
+    rows: list[Text] = []
+    for one, other in zip(*blocks, strict=True):
+        one.pad_right(wide - one.cell_len)
+        rows.append(one + other)
+    return Text("\n").join(rows)
+
+
+def _percents(matrix: Matrix, title: str, *, labels: bool) -> list[Text]:
+    cells: list[list[Inked]] = []
+    for t, row in enumerate(matrix):
+        shares = [round(100 * count / sum(row)) if count else 0 for count in row]
+        inks = [_ink(count, row, right=t == p) for p, count in enumerate(row)]
+        cells.append([(str(share) if share else ".", ink) for share, ink in zip(shares, inks, strict=True)])
+    short = title if len(title) <= WIDTH // 2 - 6 else title[: WIDTH // 2 - 9] + "..."
+    indent = "  " if labels else ""
+    return [Text(f"{indent} {short}", "bold"), *_lines(cells, _recall_texts(matrix), width=3, labels=labels)]
+
+
+def difference(before: Matrix, after: Matrix, title: str) -> RenderableType:
+    """After − before in images, with signs, and at each row's end the change of recall in points.
+
+    Red where more goes wrong or less goes right, blue where less does.
+    """
+    cells: list[list[Inked]] = []
+    for t, (old, new) in enumerate(zip(before, after, strict=True)):
+        changes = [b - a for a, b in zip(old, new, strict=True)]
+        cells.append([(f"{c:+d}" if c else ".", _change_ink(c, old, right=t == p)) for p, c in enumerate(changes)])
+    pairs = zip(recalls(before), recalls(after), strict=True)
+    ends = ["" if a is None or b is None else f"{b - a:+.2f}" for a, b in pairs]
+    return Text("\n").join([Text(title, "bold"), *_lines(cells, ends)])
+
+
+def changes_table(changes: Sequence[Change]) -> RenderableType:
+    """`3->8  879 to 57`, the largest first, four to a line."""
+    table = grid("largest changes", "", "", "", align="<<<<")
+    texts = [f"{c.true}->{c.predicted}  {c.before:,} to {c.after:,}" for c in changes]
+    for start in range(0, len(texts), 4):
+        table.add_row(*texts[start : start + 4])
+    return table
+
+
+def _recall_texts(matrix: Matrix) -> list[str]:
+    return ["" if recall is None else f"{recall:.2f}" for recall in recalls(matrix)]
+
+
+def _lines(
+    cells: Sequence[Sequence[Inked]], ends: Sequence[str], width: int | None = None, *, labels: bool = True
+) -> list[Text]:
+    """The head and the rows, every cell `width` wide: 80 columns hold counts of five digits and a sign."""
+    width = width or 1 + max(len(text) for row in cells for text, _ in row)
+    ending = 1 + max(6, *(len(end) for end in ends))
+    numbers = "".join(f"{digit:>{width}}" for digit in range(len(cells)))
+    head = ("  " if labels else "") + numbers + "recall".rjust(ending)
+    lines = [Text(head, "dim")]
+    for digit, (row, end) in enumerate(zip(cells, ends, strict=True)):
+        line = Text.assemble((f"{digit} " if labels else "", "dim"))
+        for text, ink in row:
+            line.append(" " * (width - len(text)))
+            line.append(text, ink)
+        line.append(end.rjust(ending))
+        lines.append(line)
+    return lines
+
+
+def _ink(count: int, row: Sequence[int], *, right: bool) -> str:
+    if right:
+        return "bold"
+    share = 100 * count / sum(row) if count else 0.0
+    return next((style for least, style in _WARM if share >= least), "dim")
+
+
+def _change_ink(change: int, row: Sequence[int], *, right: bool) -> str:
+    share = 100 * abs(change) / sum(row) if change and sum(row) else 0.0
+    scale = _WARM if (change < 0) == right else _COOL
+    return next((style for least, style in scale if share >= least), "dim")

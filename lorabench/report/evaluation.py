@@ -1,0 +1,51 @@
+"""What `evaluate` shows: runs measured again from their checkpoints, one or two confusion matrices at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from lorabench.report import confusion
+from lorabench.report.arm import SETS
+from lorabench.report.layout import heading, stack
+from lorabench.report.plain import plain
+from lorabench.report.single import score_table, scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from lorabench.runs import Run
+
+
+def evaluation_data(run: Run) -> dict[str, Any]:
+    """Metrics of one run, with accuracies in percent, intervals, and recall by digit."""
+    return {
+        "id": run.id,
+        "metrics": {name: metrics.model_dump(mode="json") for name, metrics in run.metrics.items()},
+        "accuracy": plain(scores(run)),
+        "recalls": {name: confusion.recalls(metrics.confusion) for name, metrics in run.metrics.items()},
+    }
+
+
+def evaluation(runs: Sequence[Run]) -> RenderableType:
+    """Accuracies of all runs, then confusion matrices side by side.
+
+    One run: MNIST beside F-MNIST. Several: F-MNIST of the first beside F-MNIST of each other one.
+    """
+    blocks: list[RenderableType | None] = []
+    for run in runs:
+        losses = ", ".join(f"{SETS[name]} {metrics.loss:.4f}" for name, metrics in run.metrics.items())
+        blocks += [heading(run.id), score_table(scores(run)), Text(f"loss in nats: {losses}")]
+    first = runs[0]
+    if len(runs) == 1:
+        titles = (SETS["mnist"], SETS["fmnist"])
+        pairs = [(first.metrics["mnist"], first.metrics["fmnist"], titles)]
+    else:
+        pairs = [(first.metrics["fmnist"], other.metrics["fmnist"], (first.id, other.id)) for other in runs[1:]]
+    caption = "% of each true digit (rows) taken for each digit (columns), and at the end its recall"
+    blocks.append(Text(caption if len(runs) == 1 else f"F-MNIST: {caption}", "dim"))
+    blocks += [confusion.side_by_side(left.confusion, right.confusion, titles) for left, right, titles in pairs]
+    return stack(blocks)

@@ -1,0 +1,168 @@
+"""One run in full: parameters, accuracies, parts, confusion matrix, cost, checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.text import Text
+
+from lorabench import stats
+from lorabench.report import confusion, number
+from lorabench.report.arm import SETS, SLICES
+from lorabench.report.census import census_rows, census_table
+from lorabench.report.layout import grid, heading, note, stack
+from lorabench.report.overview import unfinished, unfinished_table
+from lorabench.report.paired import pair, paired_table
+from lorabench.report.plain import plain
+from lorabench.report.setting import flatten, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from lorabench.report.paired import Digits, Paired
+    from lorabench.runs import Metrics, Run, Slice
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy in percent with its 95% Wilson interval on `n` test images; `before` is the base's."""
+
+    label: str
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    before: float | None
+
+
+def scores(run: Run) -> list[Score]:
+    """A row for each test set, followed by the parts of F-MNIST that have images."""
+    rows: list[Score] = []
+    for name, title in SETS.items():
+        if name in run.metrics:
+            found, before = run.metrics[name], run.before.get(name)
+            rows.append(_score(title, found, before))
+            old = before.slices if before else {}
+            parts = [(part, found.slices[part]) for part in SLICES if part in found.slices]
+            rows += [_score(f"  {SLICES[part]}", counts, old.get(part)) for part, counts in parts if counts.n]
+    return rows
+
+
+def _score(label: str, found: Metrics | Slice, before: Metrics | Slice | None) -> Score:
+    low, high = stats.wilson(found.correct, found.n)
+    old = 100 * before.correct / before.n if before and before.n else None
+    return Score(label, found.n, found.correct, 100 * found.correct / found.n, 100 * low, 100 * high, old)
+
+
+def score_table(rows: Sequence[Score]) -> RenderableType:
+    """The rows as a table; the column of the base only if there is one."""
+    tuned = any(row.before is not None for row in rows)
+    heads = ["accuracy, %", "[95% Wilson interval]", *(["base"] if tuned else []), "images"]
+    table = grid(*heads, align="<<" + ">" * (len(heads) - 2))
+    for row in rows:
+        cells = [row.label, f"{number.decimal(row.accuracy)} {number.interval(row.low, row.high)}"]
+        if tuned:
+            cells.append(number.decimal(row.before) if row.before is not None else "-")
+        table.add_row(*cells, f"{row.n:,}")
+    return table
+
+
+def before_and_after(predictions: Mapping[str, Digits] | None, labels: Digits | None) -> list[Paired]:
+    """A fine-tuned run against its base, image by image.
+
+    Args:
+        predictions: test set to predicted digits (n,), the base's under `before_<set>`, as in the run's file.
+        labels: true digits (n,).
+    """
+    if not predictions or labels is None:
+        return []
+    before = {name: predictions[f"before_{name}"] for name in SETS if f"before_{name}" in predictions}
+    return pair(before, predictions, labels)
+
+
+def run_data(run: Run, predictions: Mapping[str, Digits] | None = None, labels: Digits | None = None) -> dict[str, Any]:
+    """One run in full as plain data: its record, and what the report derives from it."""
+    matrices = {name: metrics.confusion for name, metrics in run.metrics.items()}
+    return {
+        "run": run.model_dump(mode="json", by_alias=True),
+        "accuracy": plain(scores(run)),
+        "paired": plain(before_and_after(predictions, labels)),
+        "recalls": {name: confusion.recalls(matrix) for name, matrix in matrices.items()},
+        "worst_cells": {name: plain(confusion.worst_cells(matrix)) for name, matrix in matrices.items()},
+        "census": plain(census_rows(run)) if run.stage == "fmnist" else [],
+        "unfinished": plain(unfinished([run])),
+    }
+
+
+def run_report(
+    run: Run, predictions: Mapping[str, Digits] | None = None, labels: Digits | None = None
+) -> RenderableType:
+    """One run in full, readable at 80 columns; paired with its base where `before_and_after` can."""
+    title = heading(run.id, run.status)
+    rows = scores(run)
+    paired = before_and_after(predictions, labels)
+    return stack(
+        [
+            title,
+            unfinished_table(unfinished([run])),
+            Text(parameters_line(run), overflow="fold") if run.params else None,
+            score_table(rows) if rows else None,
+            paired_table(paired, ("base", "tuned")) if paired else None,
+            census_table(census_rows(run)) if run.stage == "fmnist" and run.checks else None,
+            *(_confusion(name, run.metrics[name]) for name in SETS if name in run.metrics),
+            facts({key: shown(value) for key, value in flatten(run.settings).items()}, "settings"),
+            facts({key: value for key, value in run.parents.model_dump().items() if value}, "made from"),
+            facts(_cost(run), "cost"),
+            facts(_checks(run), "checks"),
+        ]
+    )
+
+
+def parameters_line(run: Run) -> str:
+    """`trains 6,248 of 241,394 parameters; checkpoint 25,616 B`."""
+    if run.params is None:
+        return ""
+    stored = f"; checkpoint {run.checkpoint_bytes:,} B" if run.checkpoint_bytes else ""
+    return f"trains {run.params.trainable:,} of {run.params.total:,} parameters{stored}"
+
+
+def _confusion(name: str, metrics: Metrics) -> RenderableType:
+    worst = "   ".join(f"{c.true}->{c.predicted} {c.count}" for c in confusion.worst_cells(metrics.confusion))
+    matrix = confusion.confusion(metrics.confusion, f"confusion on {SETS[name]} (rows true, columns predicted)")
+    return Group(matrix, note(f"worst  {worst}")) if worst else matrix
+
+
+def facts(found: Mapping[str, str], title: str) -> RenderableType | None:
+    """Names and values, one to a line; None if there are none."""
+    if not found:
+        return None
+    table = grid(title, "", align="<<")
+    for key, value in found.items():
+        table.add_row(key, value)
+    return table
+
+
+def _cost(run: Run) -> dict[str, str]:
+    if run.cost is None:
+        return {}
+    cost = run.cost
+    peak = {"peak memory": f"{cost.peak_rss_bytes / 1e6:,.0f} MB"} if cost.peak_rss_bytes else {}
+    return {
+        "training": f"{number.seconds(cost.train_s)}, {cost.steps:,} steps of {cost.step_ms:.2f} ms",
+        "speed": f"{cost.images_per_s:,.0f} images/s",
+        "all": number.seconds(cost.wall_s),
+        **peak,
+    }
+
+
+def _checks(run: Run) -> dict[str, str]:
+    """What the run verified. A hash is named by its first digits; an F-MNIST run's checks are its census."""
+    if run.stage == "fmnist":
+        return {}
+    texts = {key: shown(value) for key, value in run.checks.items()}
+    return {key.replace("_", " "): text[:12] if key.endswith("sha256") else text for key, text in texts.items()}

@@ -1,0 +1,72 @@
+"""What `pretrain`, `make-fmnist` and `finetune` end with: at most 15 lines, the last one the next command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.text import Text
+
+from lorabench.report import number
+from lorabench.report.census import census_rows, census_table
+from lorabench.report.layout import heading
+from lorabench.report.plain import plain
+from lorabench.report.single import parameters_line, score_table, scores
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from lorabench.runs import Run
+
+
+def summary_data(run: Run, *, cached: bool, folder: Path, next_command: str) -> dict[str, Any]:
+    """What `summary` shows, as plain data."""
+    return {
+        "id": run.id,
+        "cached": cached,
+        "accuracy": plain(scores(run)),
+        "params": plain(run.params.model_dump()) if run.params else None,
+        "checkpoint_bytes": run.checkpoint_bytes,
+        "cost": run.cost.model_dump() if run.cost else None,
+        "census": plain(census_rows(run)) if run.stage == "fmnist" else [],
+        "folder": str(folder),
+        "next": next_command,
+    }
+
+
+def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> RenderableType:
+    """The closing block of one finished run.
+
+    Args:
+        run: finished.
+        cached: whether it was there before.
+        folder: where it is, as the user should read it.
+        next_command: what to type next.
+    """
+    parts: list[RenderableType] = [heading(run.id, _how(run, cached=cached))]
+    if rows := scores(run):
+        parts.append(score_table(rows))
+    if run.stage == "fmnist":
+        parts.append(census_table(census_rows(run)))
+        parts.append(Text(_fmnist_line(run), overflow="fold"))
+    if run.params:
+        parts.append(Text(parameters_line(run), overflow="fold"))
+    parts.append(Text(str(folder), overflow="fold"))
+    parts.append(Text.assemble(("next  ", "dim"), next_command, overflow="fold"))
+    return Group(*parts)
+
+
+def _how(run: Run, *, cached: bool) -> str:
+    if cached:
+        return "there already, not run again"
+    if run.cost is None:
+        return "done"
+    return f"ran {number.seconds(run.cost.train_s)}, {run.cost.images_per_s:,.0f} images/s"
+
+
+def _fmnist_line(run: Run) -> str:
+    settings = run.settings
+    hashes = ", ".join(f"{split} {counts['sha256'][:12]}" for split, counts in run.checks.items())
+    return f"axis {settings['axis']}, seed {settings['seed']}, sha256 {hashes}"

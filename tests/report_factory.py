@@ -1,0 +1,183 @@
+"""Run records as a study would leave them, with counts that a test can work out by hand."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from lorabench.runs import Cost, Failure, Metrics, Params, Parents, Run, Slice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rich.console import RenderableType
+
+IMAGES = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+TRAIN_IMAGES = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+FMNIST = "fmnist-s0-90ab12cd"
+HURT = {(2, 5): 133, (2, 6): 71, (3, 5): 75, (3, 8): 173}
+
+
+def matrix(mistakes: Mapping[tuple[int, int], int]) -> list[list[int]]:
+    """The confusion matrix of MNIST's test set with these mistakes."""
+    cells = [[n if t == p else 0 for p in range(10)] for t, n in enumerate(IMAGES)]
+    for (true, predicted), count in mistakes.items():
+        cells[true][predicted] += count
+        cells[true][true] -= count
+    return cells
+
+
+def metrics(mistakes: Mapping[tuple[int, int], int], flipped: int | None = None) -> Metrics:
+    """With `flipped`, the number of mirrored images that are right, the slices of F-MNIST too."""
+    cells = matrix(mistakes)
+    correct = sum(cells[digit][digit] for digit in range(10))
+    counts = {} if flipped is None else {"flipped": (613, flipped), "upright": (1429, 1400), "rest": (7958, 7800)}
+    slices = {name: Slice(n=n, correct=right, accuracy=right / n) for name, (n, right) in counts.items()}
+    return Metrics(n=10_000, correct=correct, accuracy=correct / 10_000, loss=0.0712, confusion=cells, slices=slices)
+
+
+def cost(seconds: float = 4.1) -> Cost:
+    return Cost(
+        train_s=seconds,
+        wall_s=seconds + 1,
+        steps=940,
+        step_ms=1000 * seconds / 940,
+        images_per_s=240_000 / seconds,
+        peak_rss_bytes=512_000_000,
+    )
+
+
+def fmnist() -> Run:
+    flips = {"train": (1787, 1839), "test": (310, 303)}
+    checks = {
+        split: {
+            "images": TRAIN_IMAGES if split == "train" else IMAGES,
+            "flipped": [0, 0, *counts, 0, 0, 0, 0, 0, 0],
+            "sha256": ("ab" if split == "train" else "cd") * 32,
+        }
+        for split, counts in flips.items()
+    }
+    return Run(
+        schema=1,
+        id=FMNIST,
+        stage="fmnist",
+        seed=0,
+        study="demo",
+        status="done",
+        settings={"fraction": 0.3, "classes": [2, 3], "axis": "horizontal", "seed": 0},
+        checks=checks,
+        started="2025-11-23T20:00:00+00:00",
+    )
+
+
+def pretrain(seed: int = 0, mnist_errors: int = 222, **changes: Any) -> Run:
+    run = Run(
+        schema=1,
+        id=f"pretrain-s{seed}-1b2c3d4{seed}",
+        stage="pretrain",
+        seed=seed,
+        study="demo",
+        status="done",
+        parents=Parents(data=FMNIST),
+        params=Params(total=235_146, trainable=235_146, frozen=0),
+        checkpoint_bytes=941_136,
+        metrics={
+            "mnist": metrics({(4, 9): mnist_errors}),
+            "fmnist": metrics({(4, 9): mnist_errors, **HURT}, 83 + seed),
+        },
+        settings={"epochs": 4, "lr": 0.01, "seed": seed},
+        env={"torch": "2.13.0", "packages": {"numpy": "2.4.6"}},
+        cost=cost(6.1),
+        started="2025-11-23T20:01:00+00:00",
+    )
+    return run.model_copy(update=changes)
+
+
+def finetune(seed: int = 0, mnist_errors: int = 222, fmnist_errors: int = 226, **changes: Any) -> Run:
+    base = pretrain(seed)
+    run = Run(
+        schema=1,
+        id=f"lora-k4-s{seed}-7f3c2a9{seed}",
+        stage="finetune",
+        method="lora",
+        k=4,
+        seed=seed,
+        study="demo",
+        status="done",
+        parents=Parents(base=base.id, data=FMNIST),
+        params=Params(total=241_394, trainable=6_248, frozen=235_146),
+        checkpoint_bytes=25_616,
+        metrics={
+            "mnist": metrics({(9, 4): mnist_errors}),
+            "fmnist": metrics({(9, 4): fmnist_errors - 9, (3, 8): 9}, 580 + 2 * seed),
+        },
+        before=base.metrics,
+        checks={"max_logit_change_at_birth": 0.0, "frozen_unchanged": True, "base_sha256": "ef" * 32},
+        settings={
+            "method": "lora",
+            "epochs": 4,
+            "lr": 0.003,
+            "seed": seed,
+            "k": 4,
+            "init": "talk",
+            "targets": None,
+        },
+        env={"torch": "2.13.0", "packages": {"numpy": "2.4.6"}},
+        cost=cost(),
+        started="2025-11-23T20:02:00+00:00",
+    )
+    return run.model_copy(update=changes)
+
+
+def study(seeds: Iterable[int] = range(5)) -> list[Run]:
+    """F-MNIST, and for each seed a base and its LoRA; the LoRA's errors differ by seed, and on MNIST in both ways."""
+    runs = [fmnist()]
+    for seed in seeds:
+        runs += [pretrain(seed), finetune(seed, 222 + 10 * (-1) ** seed, 226 + 5 * seed)]
+    return runs
+
+
+def failed(seed: int = 7) -> Run:
+    error = Failure(type="RunFailedError", message="the loss is NaN at step 12 of 940; try a smaller finetune.lr")
+    return finetune(seed).model_copy(
+        update={
+            "status": "failed",
+            "metrics": {},
+            "before": {},
+            "params": None,
+            "cost": None,
+            "checks": {},
+            "error": error,
+        }
+    )
+
+
+def render(what: RenderableType, width: int = 80, *, color: bool = False) -> str:
+    """`what` as a console of this width prints it, with escape sequences if `color`."""
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=color,
+        color_system="truecolor" if color else None,
+        no_color=not color,
+        highlight=False,
+    )
+    console.print(what)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def without_escapes(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def squeezed(text: str) -> str:
+    """With every run of blanks and line ends as one blank, so that a test need not know the columns."""
+    return " ".join(text.split())
+
+
+def widest(text: str) -> int:
+    return max(len(line) for line in text.splitlines())

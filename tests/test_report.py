@@ -1,0 +1,393 @@
+"""The report of a study: tables say what the data say, in 80 columns; the ledger; the gate."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from report_factory import (
+    FMNIST,
+    failed,
+    finetune,
+    fmnist,
+    pretrain,
+    render,
+    squeezed,
+    study,
+    widest,
+    without_escapes,
+)
+
+from lorabench import report, stats
+from lorabench.config import Expectation
+from lorabench.errors import ConfigError
+from lorabench.report.accuracy import NO_DIFFERENCE
+from lorabench.report.arm import arms, main_arm
+from lorabench.report.number import age, ranges, signed
+from lorabench.report.talk import training_bytes
+from lorabench.runs import Params, Parents, Run
+
+
+def rows(runs: list[Run]) -> dict[str, report.Row]:
+    return {row.key: row for row in report.ledger(runs)}
+
+
+def other(method: str, seed: int = 0, errors: int = 230) -> Run:
+    run = finetune(seed, fmnist_errors=errors)
+    return run.model_copy(
+        update={
+            "id": f"{method}-s{seed}-0000000{seed}",
+            "method": method,
+            "k": None,
+            "settings": {"method": method, "lr": 0.001, "seed": seed},
+        }
+    )
+
+
+def test_the_whole_report_fits_80_columns_with_and_without_colour() -> None:
+    for runs in (study(), study([3]), [*study(), failed(), other("full"), other("adapter")]):
+        plain = render(report.study_report(runs))
+        assert widest(plain) <= 80
+        assert without_escapes(render(report.study_report(runs), color=True)) == plain
+        assert plain.isascii()
+
+
+def test_the_2x2_holds_the_mean_interval_and_paired_difference() -> None:
+    text = squeezed(render(report.study_report(study())))
+    tuned = stats.t_interval([100 - (226 + 5 * seed) / 100 for seed in range(5)])
+    gain = stats.t_interval([(222 + 452 - 226 - 5 * seed) / 100 for seed in range(5)])
+    assert tuned.low is not None
+    assert tuned.high is not None
+    assert gain.low is not None
+    assert gain.high is not None
+    assert "base 97.78 [97.78, 97.78] 93.26 [93.26, 93.26]" in text
+    assert f"{tuned.mean:.2f} [{tuned.low:.2f}, {tuned.high:.2f}]" in text
+    assert f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" in text
+    assert "mean over 5 seeds" in text
+
+
+def test_a_difference_whose_interval_holds_0_is_said_aloud() -> None:
+    found = report.study_data(study())["accuracy"][1]["difference"]
+    assert found["mnist"]["detectable"] is False
+    assert found["fmnist"]["detectable"] is True
+    assert (found["fmnist"]["p"], found["fmnist"]["smallest_p"]) == (0.0625, 0.0625)
+    lines = render(report.study_report(study())).splitlines()
+    below = next(lines[i + 1] for i, line in enumerate(lines) if "lora-k4 - base" in line)
+    assert squeezed(below) == f"{NO_DIFFERENCE} sign-flip p = 0.0625"
+    assert "5 seeds cannot give a sign-flip p below 0.0625" in "\n".join(lines)
+
+
+def test_one_seed_has_no_interval_and_no_spread() -> None:
+    text = render(report.study_report(study([3])))
+    above, _ = text.split("what the talk says")
+    assert "1 seed: no interval" in above
+    assert "mean over" not in above
+    assert "97.59, 1 seed" in text
+    assert "[" not in above.replace("[95%", "")
+    assert "±" not in text
+    assert NO_DIFFERENCE not in text
+    assert report.study_data(study([3]))["accuracy"][1]["difference"]["mnist"]["detectable"] is None
+
+
+def test_more_seeds_than_the_sign_flip_test_takes() -> None:
+    runs = study(range(10))
+    many = [
+        run.model_copy(update={"seed": run.seed + 10 * i}) for i in range(3) for run in runs if run.stage == "finetune"
+    ]
+    found = report.study_data(many)["accuracy"][1]["difference"]["fmnist"]
+    assert found["estimate"]["n"] == 30
+    assert found["p"] is None
+    assert "sign-flip" not in render(report.study_report(many))
+
+
+def test_a_seed_whose_fine_tune_failed_counts_for_the_base_alone() -> None:
+    runs = [*study(range(4)), pretrain(4), failed(4)]
+    found = report.study_data(runs)
+    assert found["accuracy"][0]["accuracy"]["mnist"]["n"] == 5
+    assert found["accuracy"][1]["accuracy"]["mnist"]["n"] == 4
+    assert found["unfinished"] == [
+        {
+            "id": failed(4).id,
+            "status": "failed",
+            "error": "RunFailedError: the loss is NaN at step 12 of 940; try a smaller finetune.lr",
+        }
+    ]
+    text = squeezed(render(report.study_report(runs)))
+    assert f"{failed(4).id} failed RunFailedError: the loss is NaN" in text
+    assert "] n=4" in text
+
+
+def test_the_base_is_what_its_fine_tunes_measured() -> None:
+    measured = finetune(0).before
+    lied = pretrain(0, mnist_errors=999)
+    found = report.study_data([fmnist(), lied, finetune(0)])["accuracy"][0]
+    assert found["accuracy"]["mnist"]["mean"] == 100 * measured["mnist"].accuracy
+    alone = report.study_data([fmnist(), lied, finetune(0, before={})])["accuracy"]
+    assert alone[0]["accuracy"]["mnist"]["mean"] == 100 * lied.metrics["mnist"].accuracy
+    assert alone[1]["difference"]["mnist"]["estimate"]["mean"] == pytest.approx(7.77)  # pyright: ignore[reportUnknownMemberType]
+
+
+def test_missing_metrics_leave_gaps_and_not_errors() -> None:
+    runs = [fmnist(), finetune(0, metrics={}, before={}, params=None, checkpoint_bytes=None, checks={})]
+    assert "not measured" in render(report.study_report(runs))
+    no_mnist = finetune(0, before={}, metrics={"fmnist": finetune(0).metrics["fmnist"]})
+    assert "97.74" in render(report.study_report([no_mnist]))
+
+
+def test_nothing_finished() -> None:
+    assert "no run of this study is finished" in render(report.study_report([failed()]))
+    assert failed().id in render(report.study_report([failed()]))
+    assert all(row.verdict == "open" for row in report.ledger([]))
+
+
+def test_tables_and_data_agree() -> None:
+    found = report.study_data(study())
+    text = squeezed(render(report.study_report(study())))
+    for row in found["accuracy"]:
+        for cell in row["accuracy"].values():
+            assert f"{cell['mean']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]" in text
+    for row in found["slices"]:
+        assert f"{row['n']:,} {row['base']['mean']:.2f} {row['tuned']['mean']:.2f}" in text
+    for row in found["parameters"]:
+        assert f"{row['total']:,} {row['trainable']:,} {row['share']:.2f}% {row['checkpoint_bytes']:,} B" in text
+    for change in found["confusion"]["changes"]:
+        assert f"{change['true']}->{change['predicted']} {change['before']:,} to {change['after']:,}" in text
+    for row in found["ledger"]:
+        assert squeezed(f"{row['label']} {row['talk']} {row['ours_text'] or row['note']} {row['verdict']}") in text
+
+
+def test_the_data_are_plain_json() -> None:
+    found = report.study_data(study())
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["study"] == "demo"
+    assert found["seeds"] == [0, 1, 2, 3, 4]
+    assert found["confusion"]["before"][3][8] == 5 * 173
+    assert found["confusion"]["after"][3][8] == 5 * 9
+
+
+def test_the_largest_changes_come_first() -> None:
+    text = squeezed(render(report.study_report(study())))
+    assert "largest changes 9->4 0 to 1,135 4->9 1,110 to 0 3->8 865 to 45 2->5 665 to 0" in text
+
+
+# Arms
+
+
+def test_arms_are_runs_that_differ_in_their_seed_alone() -> None:
+    slow = [finetune(s, settings=finetune(s).settings | {"lr": 0.1}) for s in (0, 1)]
+    found = arms([*study([0, 1]), *slow, other("full"), failed()])
+    assert [(arm.label, [run.seed for run in arm.runs]) for arm in found] == [
+        ("lora-k4 lr=0.003", [0, 1]),
+        ("lora-k4 lr=0.1", [0, 1]),
+        ("full", [0]),
+    ]
+
+
+def test_another_f_mnist_makes_another_arm() -> None:
+    elsewhere = finetune(1, parents=Parents(base="b", data="fmnist-s9-00000000"))
+    assert [arm.label for arm in arms([finetune(0), elsewhere])] == [
+        f"lora-k4 data={FMNIST}",
+        "lora-k4 data=fmnist-s9-00000000",
+    ]
+
+
+def test_a_seed_twice_counts_once() -> None:
+    assert [len(arm.runs) for arm in arms([finetune(0), finetune(0), finetune(1)])] == [2]
+
+
+def test_the_talks_lora_is_shown_in_full() -> None:
+    k8 = finetune(0, k=8, id="lora-k8-s0-00000000")
+    found = arms([other("full"), k8, finetune(0)])
+    assert [arm.label for arm in found] == ["full", "lora-k8", "lora-k4"]
+    assert main_arm(found) is found[2]
+    assert main_arm(found[:2]) is found[1]
+    assert main_arm(found[:1]) is found[0]
+    assert main_arm([]) is None
+
+
+# Ledger
+
+
+def test_every_figure_of_the_talk_has_a_row() -> None:
+    found = report.ledger(study())
+    assert [(row.key, row.talk, row.verdict) for row in found] == [
+        ("params.total", "235,146", "exact"),
+        ("mnist.base", "97.78", "reproduced"),
+        ("flipped.train", "30%", "exact"),
+        ("flipped.test", "30%", "exact"),
+        ("fmnist.base", "92.87", "reproduced"),
+        ("params.trainable", "6,248", "exact"),
+        ("params.share", "3%", "exact"),
+        ("fmnist.tuned", "97.74", "reproduced"),
+        ("lora.birth", "the same", "exact"),
+        ("cost.checkpoint", "-99.99%", "differs"),
+        ("cost.speed", "+25%", "open"),
+        ("cost.memory", "a third", "differs"),
+        ("fmnist.full", "named", "open"),
+        ("fmnist.adapter", "named", "open"),
+        ("fmnist.prompt", "named", "open"),
+    ]
+
+
+def test_exact_figures_are_counted_from_the_records() -> None:
+    found = rows(study())
+    assert (found["params.total"].value, found["params.total"].ours_text) == (235_146, "235,146")
+    assert (found["params.trainable"].value, found["params.trainable"].ours_text) == (6_248, "6,248")
+    assert found["params.share"].ours_text == "2.66%"
+    assert (found["flipped.train"].value, found["flipped.train"].ours_text) == (
+        3_626,
+        "1,787 + 1,839, 29.99%",
+    )
+    assert (found["flipped.test"].value, found["flipped.test"].ours_text) == (613, "310 + 303, 30.02%")
+    assert found["cost.checkpoint"].ours_text == "-97.28%"
+    assert found["cost.memory"].note == "1,040,552 of 3,762,336 B"
+
+    small = Params(total=1_000, trainable=500, frozen=500)
+    changed = rows([pretrain(params=small), finetune(params=small)])
+    assert (changed["params.total"].value, changed["params.total"].verdict) == (1_000, "differs")
+    assert (changed["params.trainable"].value, changed["params.trainable"].verdict) == (500, "differs")
+    assert (changed["params.share"].ours_text, changed["params.share"].verdict) == ("50.00%", "differs")
+
+
+def test_training_bytes_are_weights_gradients_and_two_moments() -> None:
+    assert training_bytes(235_146, 235_146) == 16 * 235_146
+    assert training_bytes(241_394, 6_248) == 4 * 241_394 + 12 * 6_248
+
+
+def test_another_flip_than_the_talks_differs() -> None:
+    run = fmnist()
+    checks = {split: counts | {"flipped": [0, 0, 1787, 0, 0, 0, 0, 0, 0, 0]} for split, counts in run.checks.items()}
+    assert rows([run.model_copy(update={"checks": checks})])["flipped.train"].verdict == "differs"
+    none = {split: counts | {"flipped": [0] * 10} for split, counts in run.checks.items()}
+    found = rows([run.model_copy(update={"checks": none})])["flipped.train"]
+    assert (found.ours_text, found.value, found.verdict) == ("none", 0, "differs")
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [(226, "reproduced"), (176, "reproduced"), (276, "reproduced"), (175, "better"), (277, "lower")],
+)
+def test_a_measured_figure_is_reproduced_within_half_a_point(errors: int, verdict: str) -> None:
+    found = rows([finetune(seed, fmnist_errors=errors) for seed in range(3)])["fmnist.tuned"]
+    assert found.verdict == verdict
+    assert found.n == 3
+
+
+def test_a_measured_row_names_its_one_seed_or_its_interval() -> None:
+    one = rows(study([0]))["fmnist.tuned"]
+    assert (one.ours_text, one.low, one.high, one.n) == ("97.74, 1 seed", None, None, 1)
+    five = rows(study())["fmnist.tuned"]
+    assert re.fullmatch(r"97\.64 \[97\.\d\d, 97\.\d\d\]", five.ours_text)
+    assert five.n == 5
+
+
+def test_lora_counts_as_the_talks_if_nothing_changes_at_birth() -> None:
+    assert rows(study())["lora.birth"].value == 0.0
+    moved = finetune(0, checks={"max_logit_change_at_birth": 0.002, "frozen_unchanged": True})
+    found = rows([moved, finetune(1)])["lora.birth"]
+    assert (found.verdict, found.value, found.ours_text) == ("differs", 0.002, "change by up to 0.002")
+    peft = finetune(0, settings=finetune(0).settings | {"init": "peft"})
+    assert rows([peft])["lora.birth"].verdict == "differs"
+
+
+def test_other_ways_to_fine_tune_are_open_until_they_run() -> None:
+    found = rows([*study(), other("full"), other("prompt", errors=640)])
+    assert (found["fmnist.full"].verdict, found["fmnist.full"].ours_text) == ("runs", "97.70, 1 seed")
+    assert found["fmnist.prompt"].value == pytest.approx(93.6)  # pyright: ignore[reportUnknownMemberType]
+    assert (found["fmnist.adapter"].verdict, found["fmnist.adapter"].note) == ("open", "no run in this study")
+
+
+def test_a_study_without_lora_leaves_its_rows_open() -> None:
+    found = rows([fmnist(), pretrain(), other("full")])
+    assert {key for key, row in found.items() if row.verdict == "open"} == {
+        *("params.trainable", "params.share", "fmnist.tuned", "lora.birth"),
+        *("cost.checkpoint", "cost.speed", "cost.memory", "fmnist.adapter", "fmnist.prompt"),
+    }
+
+
+def test_another_rank_is_named() -> None:
+    k8 = finetune(0, k=8, id="lora-k8-s0-00000000", params=Params(total=247_642, trainable=12_496, frozen=235_146))
+    found = rows([k8])["params.trainable"]
+    assert (found.label, found.ours_text, found.verdict) == ("trained by LoRA k = 8", "12,496", "differs")
+
+
+# Gate
+
+
+def test_expectations_that_hold_are_silent() -> None:
+    wanted = {
+        "params.total": Expectation(value=235_146),
+        "params.trainable": Expectation(value=6_248),
+        "mnist.base": Expectation(value=97.78),
+        "fmnist.tuned": Expectation(value=97.74, tolerance=0.1),
+        "flipped.train": Expectation(value=3_626),
+        "lora.birth": Expectation(value=0),
+    }
+    assert report.check(wanted, report.ledger(study())) == []
+    assert report.check({}, []) == []
+
+
+def test_expectations_that_do_not_hold_say_by_how_much() -> None:
+    wanted = {
+        "fmnist.tuned": Expectation(value=97.74, tolerance=0.05),
+        "params.trainable": Expectation(value=6_249),
+        "fmnist.full": Expectation(value=97.8, tolerance=0.3),
+    }
+    assert report.check(wanted, report.ledger(study())) == [
+        "fmnist.tuned  expected 97.74 within 0.05, got 97.64",
+        "params.trainable  expected 6,249, got 6,248",
+        "fmnist.full  expected 97.8 within 0.3, and nothing measured it",
+    ]
+
+
+def test_a_tolerance_includes_its_end() -> None:
+    row = replace(report.ledger([])[0], value=97.74)
+    assert report.check({row.key: Expectation(value=97.64, tolerance=0.1)}, [row]) == []
+    assert report.check({row.key: Expectation(value=97.63, tolerance=0.1)}, [row]) != []
+
+
+def test_an_unknown_expectation_is_a_config_error_with_the_nearest_first() -> None:
+    with pytest.raises(ConfigError) as caught:
+        report.check({"fmnist.tund": Expectation(value=1), "params.totl": Expectation(value=1)}, report.ledger([]))
+    first, second = caught.value.problems
+    assert first.startswith("expect.fmnist.tund  unknown key; known keys: fmnist.tuned, ")
+    assert second.startswith("expect.params.totl  unknown key; known keys: params.total, ")
+    assert all(row.key in first for row in report.ledger([]))
+
+
+# Numbers
+
+
+def test_numbers() -> None:
+    assert [signed(value) for value in (4.871, -0.001, 0.004, -0.02)] == ["+4.87", "0.00", "0.00", "-0.02"]
+    assert ranges([4, 0, 1, 2, 7]) == "0-2, 4, 7"
+    assert ranges([]) == ""
+
+
+def test_ages() -> None:
+    from datetime import UTC, datetime
+
+    now = datetime(2025, 11, 23, 12, 0, tzinfo=UTC)
+    since = [
+        "2025-11-23T11:59:30+00:00",
+        "2025-11-23T11:57:00+00:00",
+        "2025-11-23T09:00:00",
+        "2025-11-18T12:00:00+00:00",
+    ]
+    assert [age(text, now) for text in [*since, "", "2025-11-23T12:00:09+00:00"]] == [
+        "30 s",
+        "3 min",
+        "3 h",
+        "5 d",
+        "",
+        "0 s",
+    ]
+
+
+def test_importing_the_report_loads_nothing_slow() -> None:
+    code = "import lorabench.report, sys; sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'torch')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

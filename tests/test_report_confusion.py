@@ -1,0 +1,112 @@
+"""Confusion matrices: every number printed at 80 columns, with colour and without, and the right shades."""
+
+from __future__ import annotations
+
+import pytest
+from report_factory import HURT, IMAGES, matrix, render, widest, without_escapes
+
+from lorabench.report import confusion
+
+BEFORE = matrix({(4, 9): 30, **HURT})
+AFTER = matrix({(4, 9): 35, (3, 8): 9, (7, 1): 3})
+
+
+def body(text: str) -> list[list[str]]:
+    """The cells of the ten rows, without the row's label."""
+    return [line.split()[1:] for line in text.splitlines() if line[:1].isdigit() and line[1:2] == " "]
+
+
+def test_one_matrix_prints_every_count_and_recall() -> None:
+    rows = body(render(confusion.confusion(BEFORE, "base")))
+    assert [[0 if cell == "." else int(cell) for cell in row[:10]] for row in rows] == BEFORE
+    assert rows[3][10] == f"{100 * (1010 - 75 - 173) / 1010:.2f}"
+    assert rows[0][10] == "100.00"
+
+
+@pytest.mark.parametrize("runs", [1, 5, 20, 100, 400])
+def test_every_view_fits_80_columns_however_many_runs_are_added(runs: int) -> None:
+    before, after = confusion.add([BEFORE] * runs), confusion.add([AFTER] * runs)
+    for view in (
+        confusion.confusion(before, "base"),
+        confusion.side_by_side(before, after, ("a name of a run " * 5, "lora-k4")),
+        confusion.difference(before, after, "difference"),
+    ):
+        text = render(view)
+        assert widest(text) <= 80
+        assert len(text.splitlines()) == 12
+    assert str(runs * 173) in render(confusion.confusion(before, "base"))
+
+
+def test_two_matrices_stand_in_percent_of_the_true_digit() -> None:
+    text = render(confusion.side_by_side(BEFORE, AFTER, ("base", "lora-k4")))
+    assert " ".join(body(text)[3]) == ". . . 75 . 7 . . 17 . 75.45 . . . 99 . . . . 1 . 99.11"
+    assert text.splitlines()[0].split() == ["base", "lora-k4"]
+
+
+def test_a_difference_prints_its_signs() -> None:
+    rows = body(render(confusion.difference(BEFORE, AFTER, "change")))
+    assert rows[3][3] == "+239"
+    assert rows[3][8] == "-164"
+    assert rows[4][9] == "+5"
+    assert rows[4][4] == "-5"
+    assert rows[3][10] == f"{100 * 239 / 1010:+.2f}"
+    assert rows[0] == ["."] * 10 + ["+0.00"]
+
+
+def test_colour_adds_nothing_that_its_absence_loses() -> None:
+    for view in (
+        confusion.confusion(BEFORE, "base"),
+        confusion.side_by_side(BEFORE, AFTER, ("base", "lora-k4")),
+        confusion.difference(BEFORE, AFTER, "change"),
+    ):
+        coloured = render(view, color=True)
+        assert "\x1b[" in coloured
+        assert without_escapes(coloured) == render(view)
+
+
+def test_worse_is_red_and_better_is_blue_on_and_off_the_diagonal() -> None:
+    worse = render(confusion.difference(matrix({}), matrix({(2, 5): 133}), ""), color=True)
+    better = render(confusion.difference(matrix({(2, 5): 133}), matrix({}), ""), color=True)
+    red, blue = "48;2;240;112;58", "48;2;90;155;208"
+    assert worse.count(red) == 2
+    assert blue not in worse
+    assert better.count(blue) == 2
+    assert red not in better
+
+
+def test_shades_follow_the_share_of_the_true_digit() -> None:
+    for share, ink in (
+        (0.25, "48;2;192;0;0"),
+        (0.1, "48;2;240;112;58"),
+        (0.05, "48;2;224;160;112"),
+        (0.02, "38;2;208;112;58"),
+    ):
+        text = render(confusion.confusion(matrix({(5, 8): round(share * IMAGES[5])}), ""), color=True)
+        assert text.count(ink) == 1
+    assert "2;208;112;58" not in render(confusion.confusion(matrix({(5, 8): 4}), ""), color=True)
+
+
+def test_worst_cells_and_largest_changes_come_in_order() -> None:
+    assert [(c.true, c.predicted, c.count) for c in confusion.worst_cells(BEFORE, 3)] == [
+        (3, 8, 173),
+        (2, 5, 133),
+        (3, 5, 75),
+    ]
+    assert confusion.worst_cells(matrix({})) == []
+    changes = confusion.largest_changes(BEFORE, AFTER)
+    assert [(c.true, c.predicted, c.before, c.after) for c in changes] == [
+        (3, 8, 173, 9),
+        (2, 5, 133, 0),
+        (3, 5, 75, 0),
+        (2, 6, 71, 0),
+        (4, 9, 30, 35),
+        (7, 1, 0, 3),
+    ]
+    assert len(confusion.largest_changes(BEFORE, AFTER, 2)) == 2
+
+
+def test_a_digit_without_images_has_no_recall() -> None:
+    empty = [[0] * 10 for _ in range(10)]
+    assert confusion.recalls(empty) == [None] * 10
+    assert widest(render(confusion.side_by_side(empty, BEFORE, ("a", "b")))) <= 80
+    assert body(render(confusion.difference(empty, empty, "")))[0] == ["."] * 10
