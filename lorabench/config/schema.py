@@ -17,6 +17,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Layer = Literal["fc1", "fc2", "fc3"]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -96,7 +97,7 @@ class Finetune(Section):
 
     method: str = "lora"
     targets: (
-        Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_unique), Field(min_length=1)] | None
+        Annotated[tuple[Layer, ...], BeforeValidator(_words), AfterValidator(_unique), Field(min_length=1)] | None
     ) = None
     epochs: Count = 4
     batch_size: Annotated[int, Field(ge=1, le=60_000)] = 256
@@ -128,11 +129,17 @@ class Expectation(Section):
 
 
 class Config(Section):
-    """One resolved configuration. `seed` is what `pretrain.seed` and `finetune.seed` follow where they are null."""
+    """One resolved configuration.
+
+    `seed` is what `pretrain.seed` and `finetune.seed` follow where they are null. With `holdout` images held out of the
+    training set, everything is trained on the others and measured on these, and the test set is never looked at: for
+    choosing settings.
+    """
 
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    holdout: Annotated[int, Field(ge=0, le=50_000)] = 0
     pretrain: Pretrain = Pretrain()
     fmnist: Fmnist = Fmnist()
     finetune: Finetune = Finetune()

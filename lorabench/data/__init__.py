@@ -16,7 +16,7 @@ Nothing here imports torch before it is needed.
 from lorabench.data.flip import Axis, Flips, census, choose, examples, mirror, slices, write_fmnist
 from lorabench.data.idx import read_idx, write_idx
 from lorabench.data.layout import CHECKSUM
-from lorabench.data.mnist import Mnist, default_dir, load
+from lorabench.data.mnist import Mnist, default_dir, hold_out, load
 
 __all__ = [
     "CHECKSUM",
@@ -27,6 +27,7 @@ __all__ = [
     "choose",
     "default_dir",
     "examples",
+    "hold_out",
     "load",
     "mirror",
     "read_idx",

@@ -38,6 +38,13 @@ class Mnist:
     test_labels: Bytes
 
 
+def hold_out(mnist: Mnist, images: int) -> Mnist:
+    """MNIST whose test set is `images` images of the training set, always the same ones, which trains on the others."""
+    order = np.random.default_rng(0).permutation(len(mnist.train_images))
+    held, kept = np.sort(order[:images]), np.sort(order[images:])
+    return Mnist(mnist.train_images[kept], mnist.train_labels[kept], mnist.train_images[held], mnist.train_labels[held])
+
+
 def default_dir() -> Path:
     """The data folder of who names none: the environment's LORABENCH_DATA, or one in the user's cache."""
     named = os.environ.get("LORABENCH_DATA")
