@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
+from lorabench.model import pixels
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,9 +19,9 @@ CLASSES = 10
 
 @torch.inference_mode()
 def predict(model: nn.Module, images: Tensor, batch_size: int = 5_000) -> Tensor:
-    """Logits (n, 10) of `images` (n, ...)."""
+    """Logits (n, 10) of `images` (n, ...), uint8 or float."""
     model.eval()
-    return torch.cat([model(batch) for batch in torch.split(images, batch_size)])
+    return torch.cat([model(pixels(batch)) for batch in torch.split(images, batch_size)])
 
 
 def measure(logits: Tensor, labels: Tensor, slices: Mapping[str, Tensor] | None = None) -> dict[str, Any]:

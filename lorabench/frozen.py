@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from lorabench.model import pixels
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,24 +37,47 @@ class Splittable(Protocol):
         ...
 
 
-def split(model: nn.Module, images: Tensor) -> tuple[tuple[Tensor, ...], Callable[..., Tensor]]:
-    """The constants of `images` (n, ...), each a tensor of n rows, and the function that makes logits of their rows.
+Parts = tuple[tuple[Tensor, ...], "Callable[..., Tensor]"]
+
+
+def whole(model: nn.Module, images: Tensor) -> Parts:
+    """Nothing computed beforehand: the images themselves, and the model."""
+
+    def forward(rows: Tensor) -> Tensor:
+        return model(pixels(rows))
+
+    return (images,), forward
+
+
+def split(model: nn.Module, images: Tensor) -> Parts:
+    """What to keep of `images` (n, ...; uint8 or float), tensors of n rows, and what makes logits of their rows.
 
     A model that is no `nn.Sequential`, or trains from its first layer on, gives the images and itself.
     """
     if not isinstance(model, nn.Sequential):
-        return (images,), model
-    layers = list(model)
+        return whole(model, images)
+    layers: list[nn.Module] = list(model)
     done = next((i for i, layer in enumerate(layers) if _trainable(layer)), len(layers))
     head = nn.Sequential(*layers[:done])
-    first = layers[done] if done < len(layers) else nn.Identity()
-    rest = nn.Sequential(*layers[done + 1 :])
-    if not isinstance(first, Splittable):
-        rest, first = nn.Sequential(first, *rest), None
+    first = layers[done] if done < len(layers) and isinstance(layers[done], Splittable) else None
+    rest = nn.Sequential(*layers[done + 1 if first else done :])
+    only_reshaped = next(head.parameters(), None) is None
+
+    def constants(chunk: Tensor) -> list[Tensor | None]:
+        x = head(pixels(chunk))
+        found: tuple[Tensor, ...] = first.constants(x) if isinstance(first, Splittable) else (x,)
+        return [None if c is x and only_reshaped else c for c in found]
+
     with torch.no_grad():
-        chunks = [first.constants(head(chunk)) if first else (head(chunk),) for chunk in torch.split(images, CHUNK)]
-    constants = tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
-    return constants, (lambda *rows: rest(first.resume(*rows))) if first else rest
+        columns = list(zip(*(constants(chunk) for chunk in torch.split(images, CHUNK)), strict=True))
+    # What is nothing but the images is not stored again, in four times the bytes.
+    kept = tuple(images if column[0] is None else torch.cat([c for c in column if c is not None]) for column in columns)
+
+    def forward(*rows: Tensor) -> Tensor:
+        parts = [head(pixels(r)) if source is images else r for r, source in zip(rows, kept, strict=True)]
+        return rest(first.resume(*parts)) if isinstance(first, Splittable) else rest(*parts)
+
+    return kept, forward
 
 
 def _trainable(layer: nn.Module) -> bool:

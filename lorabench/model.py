@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -33,6 +33,11 @@ class SimpleMnistClassifier(nn.Sequential):
             ("fc3", nn.Linear(n2, n3)),
         ]
         super().__init__(OrderedDict(layers))
+
+
+def pixels(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1], as torchvision's ToTensor makes them; floating-point images as they are."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def parameter_count(sizes: Sequence[int] = SIZES) -> int:

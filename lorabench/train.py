@@ -1,10 +1,15 @@
-"""fit(): the one training loop, for pretraining and for every method. No terminal, no disk, no method's name."""
+"""The one training loop, for pretraining and for every method. No terminal, no disk, no method's name.
+
+`fit` runs epochs of a `Trainer`, and a `Trainer` takes one step at a time. A method may ask for three things: a
+parameter may carry a number `lr_scale` that multiplies its learning rate; a module may define `penalty()`, a scalar
+added to the loss; and a module may define `after_step(step, steps)`, called after each optimiser step.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +20,6 @@ from lorabench.errors import RunFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 
 BETAS = (0.9, 0.99)
 """Adam's averages; 0.99 instead of 0.999, for runs of a few hundred steps (runs/README.md)."""
@@ -56,6 +60,43 @@ def steps_per_epoch(images: int, recipe: Recipe) -> int:
     return max(1, images // recipe.batch_size)
 
 
+class Trainer:
+    """A model with its data and Adam over whatever requires a gradient.
+
+    Args:
+        model: on the device of `images`; trained in place.
+        images: (n, ...) uint8 or float32, the whole training set.
+        labels: (n,) int64, on the same device.
+        reuse: compute what is frozen below the first trainable layer once, here, and not in every step.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, *, reuse: bool = True) -> None:
+        model.train()
+        self.inputs, self.forward = (frozen.split if reuse else frozen.whole)(model, images)
+        self.labels = labels
+        modules = [cast("Any", module) for module in model.modules()]
+        self.penalties: list[Callable[[], Tensor]] = [m.penalty for m in modules if hasattr(m, "penalty")]
+        self.afterwards: list[Callable[[int, int], None]] = [m.after_step for m in modules if hasattr(m, "after_step")]
+        by_scale: dict[float, list[nn.Parameter]] = {}
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                by_scale.setdefault(getattr(parameter, "lr_scale", 1.0), []).append(parameter)
+        groups = [{"params": parameters, "scale": scale} for scale, parameters in by_scale.items()]
+        self.optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
+
+    def step(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """One step on the images `rows` (int64 indices); their mean loss, and which of them were right before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["scale"]
+        logits = self.forward(*[x.index_select(0, rows) for x in self.inputs])
+        target = self.labels.index_select(0, rows)
+        loss = F.cross_entropy(logits, target)
+        self.optimizer.zero_grad()
+        sum([penalty() for penalty in self.penalties], loss).backward()
+        self.optimizer.step()
+        return loss.detach(), logits.detach().argmax(1) == target
+
+
 def fit(
     model: nn.Module,
     images: Tensor,
@@ -66,25 +107,19 @@ def fit(
     reuse: bool = True,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Train whatever requires a gradient in `model` with Adam and cross-entropy.
+    """Train `model` with Adam and cross-entropy; see `Trainer` for the first arguments and `reuse`.
 
     Args:
-        model: on the device of `images`; trained in place.
-        images: (n, ...) float32, the whole training set.
-        labels: (n,) int64, on the same device.
         recipe: how to train. Each epoch is a new permutation; a last, smaller batch is left out.
         seed: of the permutations.
-        reuse: compute what is frozen below the first trainable layer once, not in every epoch.
         on_epoch: called after every epoch.
 
     Raises:
         RunFailedError: the loss became NaN, infinite or absurd.
     """
     began = time.perf_counter()
-    model.train()
-    inputs, forward = frozen.split(model, images) if reuse else ((images,), model)
+    trainer = Trainer(model, images, labels, reuse=reuse)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], betas=BETAS, fused=True)
     per_epoch = steps_per_epoch(len(images), recipe)
     steps = recipe.epochs * per_epoch
     history: list[Epoch] = []
@@ -95,15 +130,11 @@ def fit(
         lr = recipe.lr
         for step, rows in enumerate(torch.split(order, recipe.batch_size), start=epoch * per_epoch):
             lr = recipe.lr * triangle(step, steps, recipe.warmup)
-            optimizer.param_groups[0]["lr"] = lr
-            logits = forward(*[x.index_select(0, rows) for x in inputs])
-            target = labels.index_select(0, rows)
-            loss = F.cross_entropy(logits, target)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
-            hits.append(logits.detach().argmax(1) == target)
+            loss, hit = trainer.step(rows, lr)
+            losses.append(loss)
+            hits.append(hit)
+            for afterwards in trainer.afterwards:
+                afterwards(step, steps)
         mean = torch.stack(losses).mean().item()
         if not mean < DIVERGED:
             raise RunFailedError(f"the loss became {mean:.3g} in epoch {epoch + 1}; is lr = {recipe.lr:g} too large?")

@@ -73,7 +73,9 @@ def test_lora_is_the_talks_layer() -> None:
     with torch.no_grad():
         layer.B.copy_(torch.randn(3, 5))
     x = torch.randn(2, 7)
-    assert torch.equal(layer(x), inner(x) + x @ layer.A @ layer.B)
+    assert torch.allclose(layer(x), inner(x) + x @ layer.A @ layer.B, rtol=0, atol=1e-6)
+    sequences = torch.randn(2, 3, 7)
+    assert torch.allclose(layer(sequences), inner(sequences) + sequences @ layer.A @ layer.B, rtol=0, atol=1e-6)
 
 
 def test_fit_learns_and_tells() -> None:
@@ -136,9 +138,11 @@ def test_frozen_work_is_done_once_and_changes_nothing() -> None:
     net = tuned()
     with torch.no_grad():
         net.get_parameter("fc1.B").normal_()
+    x = (255 * x).to(torch.uint8)
     constants, forward = frozen.split(net, x)
-    assert [c.shape for c in constants] == [(400, 784), (400, 256)]
-    plain = net(x)
+    assert [(c.shape, c.dtype) for c in constants] == [((400, 784), torch.uint8), ((400, 256), torch.float32)]
+    assert constants[0] is x, "the images are not stored twice"
+    plain = net(x / 255)
     assert (forward(*constants) - plain).abs().max() <= 1e-5 * plain.abs().max()
 
     nets = [tuned(), tuned()]
@@ -160,8 +164,9 @@ def test_what_cannot_be_split_is_left_whole() -> None:
     constants, forward = frozen.split(head, x)
     assert constants[0].shape == (20, 128)
     assert torch.allclose(forward(*constants), head(x))
-    wrapped = nn.ModuleDict({"only": nn.Linear(3, 3)})
-    assert frozen.split(wrapped, x)[1] is wrapped
+    block = nn.TransformerEncoderLayer(784, 2, 16, batch_first=True, dropout=0.0)
+    constants, forward = frozen.split(block, x[:, None])
+    assert torch.equal(forward(*constants), block(x[:, None]))
 
 
 def test_measure_counts_by_hand() -> None:
