@@ -1,0 +1,236 @@
+"""Every way to fine-tune that lorabench knows, and what all of them have in common.
+
+    methods.apply(model, "lora", k=4)      # wraps the linear layers of an already loaded model
+    methods.count(model)                   # total, trainable and frozen numbers of parameters
+    with methods.disabled(model): ...      # the base again, bit for bit
+    methods.merge(model)                   # a plain model that computes the same
+
+A method is one file with `apply(model, targets, **options)` and one entry in `METHODS` (registry.py). Its whole
+contract is PyTorch's own flag: after `apply`, `requires_grad` is true on exactly what the method trains. What is
+optimised, counted, saved and checked derives from it. A method either replaces a linear layer by a wrapper that keeps
+it, frozen, as `inner`, or trains the layer's own parameters. It may say more, and training and export listen:
+
+    merged(self) -> nn.Linear              # of a wrapper: a new plain layer that computes the same
+    constants(self, x), resume(self, ...)  # of a wrapper: its forward in two, see frozen.py
+    penalty(self) -> Tensor                # of any module: added to the loss
+    after_step(self, step, steps)          # of any module: called after each step, gradients still there
+    parameter.lr_scale: float              # of a parameter: times the learning rate
+
+Importing this room imports no torch; a method's file is imported when used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from lorabench.errors import UsageError
+from lorabench.methods.registry import METHODS, Exemption, Method
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from typing import Literal
+
+    from torch import Tensor, nn
+
+    from lorabench.methods.registry import Options, Shapes
+
+__all__ = [
+    "METHODS",
+    "Count",
+    "Exemption",
+    "Method",
+    "apply",
+    "count",
+    "disabled",
+    "exemption",
+    "formula",
+    "linear_layers",
+    "merge",
+    "options_model",
+    "schemas",
+    "targeted",
+    "warnings",
+]
+
+_MARK = "lorabench_method"
+"""The attribute of a wrapper that names its method."""
+_BASE = "lorabench_base_"
+"""How the buffer begins that keeps what an in-place method found. It is in no count, state dict or checkpoint."""
+
+
+class Count(NamedTuple):
+    """Numbers of parameters of a model."""
+
+    total: int
+    trainable: int
+    frozen: int
+
+
+@runtime_checkable
+class _Mergeable(Protocol):
+    def merged(self) -> nn.Linear: ...
+
+
+def options_model(name: str) -> type[BaseModel]:
+    """The pydantic model of a method's own settings."""
+    config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    return create_model(f"{name}-options", __config__=config, **METHODS[name].options)
+
+
+def schemas() -> dict[str, type[BaseModel]]:
+    """`options_model` of every method: what `lorabench.config.load` checks a config against."""
+    return {name: options_model(name) for name in METHODS}
+
+
+def linear_layers(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Names of the model's linear layers, each with its numbers of inputs and outputs.
+
+    Subclasses of `nn.Linear` are left out: who makes one, as `nn.MultiheadAttention` does, reads its weight directly.
+    """
+    from torch import nn
+
+    return {name: (m.in_features, m.out_features) for name, m in _modules(model) if type(m) is nn.Linear}
+
+
+def targeted(model: nn.Module, name: str, targets: Sequence[str] | None = None, **options: Any) -> list[str]:
+    """The linear layers that `apply` would adapt: `targets`, or else those that the method goes to by itself.
+
+    Raises:
+        UsageError: no such method or layer, or the model has no layer for the method.
+        pydantic.ValidationError: no such option, or a value that it cannot take.
+    """
+    if name not in METHODS:
+        raise UsageError(f"no method is called {name!r}; known: {', '.join(METHODS)}")
+    layers = linear_layers(model)
+    if unknown := sorted(set(targets or ()) - set(layers)):
+        raise UsageError(f"the model has no linear layer {unknown[0]!r}; it has {', '.join(layers)}")
+    chosen = options_model(name).model_validate(options).model_dump()
+    if not (found := list(targets or METHODS[name].where(list(layers), chosen))):
+        raise UsageError(f"{name} finds no linear layer to adapt among {', '.join(layers) or 'none'}")
+    return found
+
+
+def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, **options: Any) -> None:
+    """Make `model` ready to be fine-tuned by the method `name`, in place.
+
+    Args:
+        model: a trained model with `nn.Linear` layers, not yet wrapped.
+        name: a key of `METHODS`.
+        targets: names of the linear layers to adapt; None for those that the method goes to by itself.
+        options: the method's own settings; defaults fill the rest.
+
+    What a method draws, it draws from torch's global generator on the CPU: seed it before.
+
+    Raises:
+        UsageError: no such method or layer; a layer that the method cannot adapt; or a method was applied before.
+        pydantic.ValidationError: no such option, or a value that it cannot take.
+    """
+    found = targeted(model, name, targets, **options)
+    if _wrappers(model) or _kept(model):
+        raise UsageError("a method was applied to this model before; merge it first")
+    chosen = options_model(name).model_validate(options).model_dump()
+    model.requires_grad_(False)
+    before = {id(p) for p in model.parameters()}
+    plain = {target: model.get_submodule(target) for target in found}
+    import_module(f"lorabench.methods.{name.replace('-', '_')}").apply(model, found, **chosen)
+    for target in found:
+        if (layer := model.get_submodule(target)) is not plain[target]:
+            vars(layer)[_MARK] = name
+    for module in model.modules():
+        for own, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.requires_grad and id(parameter) in before:
+                module.register_buffer(_BASE + own, parameter.detach().clone(), persistent=False)
+
+
+@contextlib.contextmanager
+def disabled(model: nn.Module) -> Generator[None]:
+    """Inside, `model` is the base that the method was applied to, bit for bit; afterwards it is fine-tuned again."""
+    wrappers = _wrappers(model)
+    kept = _kept(model)
+    for name, wrapper in wrappers.items():
+        model.set_submodule(name, wrapper.get_submodule("inner"))
+    _swap(kept)
+    try:
+        yield
+    finally:
+        _swap(kept)
+        for name, wrapper in wrappers.items():
+            model.set_submodule(name, wrapper)
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """A plain copy of a fine-tuned model that computes the same: every wrapper is one linear layer again.
+
+    Raises:
+        UsageError: the method does not merge.
+    """
+    plain = copy.deepcopy(model)
+    for name, wrapper in _wrappers(plain).items():
+        method: str = vars(wrapper)[_MARK]
+        if not isinstance(wrapper, _Mergeable):
+            reason = next(e.reason for e in METHODS[method].exemptions if e.clause == "merge")
+            raise UsageError(f"{method} does not merge: {reason}")
+        plain.set_submodule(name, wrapper.merged())
+    for module, own in _kept(plain):
+        delattr(module, _BASE + own)
+    return plain.requires_grad_(True)
+
+
+def count(model: nn.Module) -> Count:
+    """Parameters of the model: in all, those that the method trains, and the rest."""
+    total = sum(p.numel() for p in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Count(total, trainable, total - trainable)
+
+
+def formula(name: str, shapes: Shapes, options: Options) -> int:
+    """The number of parameters that the method must train, by its formula, in layers of these shapes with biases."""
+    return METHODS[name].formula(shapes, options)
+
+
+def exemption(name: str, clause: Literal["birth", "merge"], options: Options) -> Exemption | None:
+    """Why the method, with these (complete) options, does not hold to this clause of the contract; None: it does."""
+    for found in METHODS[name].exemptions:
+        if found.clause == clause and all(options[key] == value for key, value in found.when.items()):
+            return found
+    return None
+
+
+def warnings(shapes: Shapes, options: Options, name: str = "lora") -> list[str]:
+    """What a user should know about these options before training with them."""
+    k = options.get("k")
+    small = min(min(n, m) for n, m in shapes)
+    if k is None or k <= small or not METHODS[name].low_rank:
+        return []
+    reason = f"an update of rank {small} already reaches every weight matrix there, so any column more is redundant"
+    return [f"k = {k} is above {small}, the smaller side of one of the layers: {reason}"]
+
+
+def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+
+
+def _wrappers(model: nn.Module) -> dict[str, nn.Module]:
+    return {name: module for name, module in _modules(model) if _MARK in vars(module)}
+
+
+def _kept(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Modules with a parameter that is trained in place, each with the parameter's own name."""
+    return [
+        (module, own.removeprefix(_BASE))
+        for module in model.modules()
+        for own, _ in module.named_buffers(recurse=False)
+        if own.startswith(_BASE)
+    ]
+
+
+def _swap(kept: list[tuple[nn.Module, str]]) -> None:
+    for module, own in kept:
+        trained: Tensor = getattr(module, own)
+        base: Tensor = getattr(module, _BASE + own)
+        trained.data, base.data = base.data, trained.data

@@ -1,0 +1,120 @@
+"""AdaLoRA: ranks that move to where they matter. Zhang et al. 2023, arXiv:2303.10512."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+BETA = 0.85
+"""Smoothing of a weight's sensitivity and of its uncertainty (β1 and β2 in the paper)."""
+FIRST, LAST = 0.1, 0.4
+"""The budget falls between these shares of all steps (t_i and T - t_f in the paper)."""
+
+
+class AdaLoRALayer(nn.Module):
+    """`inner(x) + ((x @ Qᵀ) · E) @ Pᵀ`: ΔW = P diag(E) Q, the shape of a singular value decomposition.
+
+    Args:
+        inner: a linear layer, n inputs to m outputs; frozen.
+        k: the rank at birth. P has shape (m, k), Q (k, n), both from N(0, 0.02²); E, the diagonal of the paper's Λ, has
+            shape (k,) and is zero.
+        gamma: γ, the weight of the penalty that keeps P and Q orthogonal.
+    """
+
+    def __init__(self, inner: nn.Linear, k: int, gamma: float = 0.1) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        self.gamma = gamma
+        self.P = nn.Parameter((0.02 * torch.randn(inner.out_features, k)).to(inner.weight))
+        self.E = nn.Parameter(torch.zeros(k).to(inner.weight))
+        self.Q = nn.Parameter((0.02 * torch.randn(k, inner.in_features)).to(inner.weight))
+        self.averages: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.resume(*self.constants(x))
+
+    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen half: x itself and `inner(x)`."""
+        return x, self.inner(x)
+
+    def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """The trainable half."""
+        return frozen + ((x @ self.Q.t()) * self.E) @ self.P.t()
+
+    def merged(self) -> nn.Linear:
+        """One plain layer: W1 = W0 + P diag(E) Q."""
+        layer = copy.deepcopy(self.inner)
+        layer.weight.data += (self.P.detach() * self.E.detach()) @ self.Q.detach()
+        return layer
+
+    def penalty(self) -> Tensor:
+        """γ (‖PᵀP - I‖² + ‖QQᵀ - I‖²), equation 4."""
+        identity = torch.eye(len(self.E)).to(self.E)
+        P, Q = self.P.t() @ self.P - identity, self.Q @ self.Q.t() - identity
+        return self.gamma * (P.square().sum() + Q.square().sum())
+
+    def importance(self) -> Tensor:
+        """S of the k triplets, equations 7 to 11, of the gradients of the last step: (k,)."""
+        P, E, Q = (self._score(name) for name in ("P", "E", "Q"))
+        return E + P.mean(0) + Q.mean(1)
+
+    def _score(self, name: str) -> Tensor:
+        """Smoothed sensitivity |w ∂L/∂w| of each weight, times its smoothed uncertainty."""
+        w = self.get_parameter(name)
+        assert w.grad is not None
+        I = (w.detach() * w.grad).abs()  # noqa: E741
+        mean, spread = self.averages.get(name, (torch.zeros_like(I), torch.zeros_like(I)))
+        mean = BETA * mean + (1 - BETA) * I
+        spread = BETA * spread + (1 - BETA) * (I - mean).abs()
+        self.averages[name] = mean, spread
+        return mean * spread
+
+
+class Allocator(nn.Module):
+    """Shares one budget of singular values among layers: the most important stay, the others are set to zero.
+
+    Args:
+        layers: all that share the budget.
+        keep: the share of their ranks that is left in the end.
+    """
+
+    def __init__(self, layers: Sequence[AdaLoRALayer], keep: float) -> None:
+        super().__init__()
+        self.layers = tuple(layers)
+        self.total = sum(len(layer.E) for layer in layers)
+        self.target = max(1, round(keep * self.total))
+
+    def budget(self, step: int, steps: int) -> int:
+        """How many singular values may be non-zero after `step` of `steps`: a cubic fall, equation 12."""
+        left = 1 - min(max(((step + 1) / steps - FIRST) / (LAST - FIRST), 0), 1)
+        return self.target + round((self.total - self.target) * left**3)
+
+    @torch.no_grad()
+    def after_step(self, step: int, steps: int) -> None:
+        """Zero the least important singular values, once the budget has fallen below their number."""
+        S = torch.cat([layer.importance() for layer in self.layers])
+        budget = self.budget(step, steps)
+        if budget == self.total:
+            return
+        stay = torch.zeros_like(S).index_fill_(0, S.topk(budget).indices, 1)
+        for layer, mask in zip(self.layers, torch.split(stay, [len(layer.E) for layer in self.layers]), strict=True):
+            layer.E.mul_(mask)
+
+
+def apply(model: nn.Module, targets: Iterable[str], *, k: int, keep: float, gamma: float) -> None:
+    """Put an `AdaLoRALayer` around each of the linear layers named by `targets`, and one `Allocator` over them."""
+    layers: list[AdaLoRALayer] = []
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        layers.append(AdaLoRALayer(inner, k, gamma))
+        model.set_submodule(name, layers[-1])
+    # It is everybody's; it hangs on the first layer for the training loop to find it, once.
+    layers[0].add_module("allocator", Allocator(layers, keep))

@@ -1,0 +1,58 @@
+"""Adapter layers: a small bottleneck network before a frozen layer. Houlsby et al. 2019, arXiv:1902.00751."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Adapter(nn.Module):
+    """`h + relu(h @ D + d) @ U + u` (section 2.1 of the paper; a skip-connection around a bottleneck).
+
+    Args:
+        like: a frozen layer; the adapter gets its number of inputs n, its dtype and its device.
+        m: the width of the bottleneck. D has shape (n, m), d (m,), U (m, n), u (n,).
+        init: `houlsby`, D and U from N(0, 0.01²) cut off at two standard deviations, close to the identity;
+            `zero`, U is zero, the identity. d and u are zero.
+    """
+
+    def __init__(self, like: nn.Linear, m: int, init: str = "houlsby") -> None:
+        super().__init__()
+        n = like.in_features
+        D, U = torch.empty(n, m), torch.zeros(m, n)
+        for drawn in (D, U) if init == "houlsby" else (D,):
+            nn.init.trunc_normal_(drawn, std=0.01, a=-0.02, b=0.02)
+        self.D = nn.Parameter(D.to(like.weight))
+        self.d = nn.Parameter(torch.zeros(m).to(like.weight))
+        self.U = nn.Parameter(U.to(like.weight))
+        self.u = nn.Parameter(torch.zeros(n).to(like.weight))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(..., n) to (..., n)."""
+        return h + torch.relu(h @ self.D + self.d) @ self.U + self.u
+
+
+class AdaptedLinear(nn.Module):
+    """`inner(adapter(x))`, with `inner` frozen: the adapter stands after the activation that comes before `inner`."""
+
+    def __init__(self, inner: nn.Linear, m: int, init: str = "houlsby") -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        self.adapter = Adapter(inner, m, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.inner(self.adapter(x))
+
+
+def apply(model: nn.Module, targets: Iterable[str], *, bottleneck: int, init: str) -> None:
+    """Put an adapter before each of the linear layers named by `targets`, by default before all but the first."""
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        model.set_submodule(name, AdaptedLinear(inner, bottleneck, init))

@@ -1,0 +1,55 @@
+"""HiRA: the frozen weight itself, modulated by a low-rank matrix. Huang et al. 2025, ICLR."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class HiRALayer(nn.Module):
+    """`inner(x) + x @ (W0ᵀ ⊙ A B)`, with `inner` frozen: ΔW can have the full rank of W0.
+
+    Args:
+        inner: a linear layer, n inputs to m outputs, W0 of shape (m, n).
+        k: the rank. A has shape (n, k), from U(-1/√n, 1/√n); B has shape (k, m) and is zero.
+    """
+
+    def __init__(self, inner: nn.Linear, k: int) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        n = inner.in_features
+        self.A = nn.Parameter(((2 * torch.rand(n, k) - 1) / math.sqrt(n)).to(inner.weight))
+        self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.resume(*self.constants(x))
+
+    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen half: x itself and `inner(x)`."""
+        return x, self.inner(x)
+
+    def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """The trainable half."""
+        return frozen + x @ (self.inner.weight * (self.A @ self.B).t()).t()
+
+    def merged(self) -> nn.Linear:
+        """One plain layer: W1 = W0 ⊙ (1 + (AB)ᵀ)."""
+        layer = copy.deepcopy(self.inner)
+        layer.weight.data *= 1 + (self.A.detach() @ self.B.detach()).t()
+        return layer
+
+
+def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
+    """Put a `HiRALayer` around each of the linear layers named by `targets`."""
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        model.set_submodule(name, HiRALayer(inner, k))

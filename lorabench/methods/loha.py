@@ -1,0 +1,58 @@
+"""LoHa: a Hadamard product of two low-rank updates. Hyeon-Woo et al. 2021, arXiv:2108.06098 (FedPara); as an adapter,
+Yeh et al. 2023, arXiv:2309.14859 (LyCORIS)."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class LoHaLayer(nn.Module):
+    """`inner(x) + x @ (A1 B1 ⊙ A2 B2)`, with `inner` frozen: an update of rank up to k² (FedPara's proposition 1).
+
+    Args:
+        inner: a linear layer, n inputs to m outputs.
+        k: the rank of each factor. A1 and A2 have shape (n, k) and are from N(0, 1); B1 and B2 have shape (k, m), B1
+            from N(0, 0.1²), B2 zero.
+    """
+
+    def __init__(self, inner: nn.Linear, k: int) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        n, m = inner.in_features, inner.out_features
+        self.A1 = nn.Parameter(torch.randn(n, k).to(inner.weight))
+        self.B1 = nn.Parameter((0.1 * torch.randn(k, m)).to(inner.weight))
+        self.A2 = nn.Parameter(torch.randn(n, k).to(inner.weight))
+        self.B2 = nn.Parameter(torch.zeros(k, m).to(inner.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.resume(*self.constants(x))
+
+    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen half: x itself and `inner(x)`."""
+        return x, self.inner(x)
+
+    def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """The trainable half."""
+        return frozen + x @ ((self.A1 @ self.B1) * (self.A2 @ self.B2))
+
+    def merged(self) -> nn.Linear:
+        """One plain layer: W1 = W0 + (A1 B1 ⊙ A2 B2)ᵀ."""
+        layer = copy.deepcopy(self.inner)
+        layer.weight.data += ((self.A1 @ self.B1) * (self.A2 @ self.B2)).detach().t()
+        return layer
+
+
+def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
+    """Put a `LoHaLayer` around each of the linear layers named by `targets`."""
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        model.set_submodule(name, LoHaLayer(inner, k))

@@ -1,0 +1,70 @@
+"""LoRA: low-rank adaptation of frozen linear layers. Hu et al. 2021, arXiv:2106.09685; the layer as in the talk."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def draw(init: str, n: int, k: int) -> Tensor:
+    """A at birth, (n, k): `talk`, N(0, 1); `kaiming`, U(-1/√n, 1/√n) as loralib and PEFT do; `gaussian`, N(0, 1/k²)."""
+    if init == "kaiming":
+        return (2 * torch.rand(n, k) - 1) / math.sqrt(n)
+    return torch.randn(n, k) / k if init == "gaussian" else torch.randn(n, k)
+
+
+class LoRALayer(nn.Module):
+    """`inner(x) + x @ A @ B`, with `inner` frozen.
+
+    Args:
+        inner: a linear layer, n inputs to m outputs.
+        k: the rank. A has shape (n, k); B has shape (k, m) and is zero, so that at birth the layer computes what
+            `inner` does.
+        init: how A is drawn, see `draw`.
+        alpha: if given, the low-rank part is multiplied by alpha / k, as in the paper.
+    """
+
+    def __init__(self, inner: nn.Linear, k: int, init: str = "talk", alpha: float | None = None) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        self.scale = 1.0 if alpha is None else alpha / k
+        drawn = draw(init, inner.in_features, k).to(inner.weight)
+        # Kept column by column in memory: the tall product x @ A and its gradient then run several times faster.
+        self.A = nn.Parameter(drawn.t().contiguous().t())
+        self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.resume(*self.constants(x))
+
+    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen half: x itself and `inner(x)`."""
+        return x, self.inner(x)
+
+    def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """The trainable half."""
+        low = x @ self.A
+        if x.dim() == 2:  # one call instead of two; batches of sequences have no such call
+            return torch.addmm(frozen, low, self.B, alpha=self.scale)
+        return frozen + self.scale * (low @ self.B)
+
+    def merged(self) -> nn.Linear:
+        """One plain layer: W1 = W0 + s (AB)ᵀ."""
+        layer = copy.deepcopy(self.inner)
+        layer.weight.data += self.scale * (self.A.detach() @ self.B.detach()).t()
+        return layer
+
+
+def apply(model: nn.Module, targets: Iterable[str], *, k: int, init: str, alpha: float | None) -> None:
+    """Put a `LoRALayer` around each of the linear layers named by `targets`."""
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        model.set_submodule(name, LoRALayer(inner, k, init, alpha))

@@ -1,0 +1,61 @@
+"""LoRA+: LoRA whose B learns faster than its A. Hayou et al. 2024, arXiv:2402.12354."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class LoRAPlusLayer(nn.Module):
+    """`inner(x) + x @ A @ B`, with `inner` frozen and the learning rates η of A, λη of B (the paper's section 5).
+
+    Args:
+        inner: a linear layer, n inputs to m outputs.
+        k: the rank. A has shape (n, k), from U(-1/√n, 1/√n); B has shape (k, m) and is zero.
+        ratio: λ. It travels as `B.lr_scale`, which the training loop multiplies the learning rate by.
+    """
+
+    def __init__(self, inner: nn.Linear, k: int, ratio: float = 16.0) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        n = inner.in_features
+        # Drawn as (k, n): A kept column by column in memory makes the tall product x @ A several times faster.
+        self.A = nn.Parameter(((2 * torch.rand(k, n) - 1) / math.sqrt(n)).to(inner.weight).t())
+        self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
+        vars(self.B)["lr_scale"] = ratio
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.resume(*self.constants(x))
+
+    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen half: x itself and `inner(x)`."""
+        return x, self.inner(x)
+
+    def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """The trainable half."""
+        low = x @ self.A
+        if x.dim() == 2:  # one call instead of two; batches of sequences have no such call
+            return torch.addmm(frozen, low, self.B)
+        return frozen + low @ self.B
+
+    def merged(self) -> nn.Linear:
+        """One plain layer: W1 = W0 + (AB)ᵀ."""
+        layer = copy.deepcopy(self.inner)
+        layer.weight.data += (self.A.detach() @ self.B.detach()).t()
+        return layer
+
+
+def apply(model: nn.Module, targets: Iterable[str], *, k: int, ratio: float) -> None:
+    """Put a `LoRAPlusLayer` around each of the linear layers named by `targets`."""
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        model.set_submodule(name, LoRAPlusLayer(inner, k, ratio))

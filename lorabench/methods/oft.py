@@ -1,0 +1,66 @@
+"""OFT: rotate the weights, block by block. Qiu et al. 2023, arXiv:2306.07280."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from lorabench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class OFTLayer(nn.Module):
+    """`inner(x R)`, with `inner` frozen and R = diag(R_1, R_2, …) orthogonal: angles between the rows of W0 stay.
+
+    R_i = (I + S_i)(I - S_i)⁻¹ with S_i skew-symmetric, the Cayley transform.
+
+    Args:
+        inner: a linear layer, n inputs to m outputs.
+        block: the side b of a block. S, the upper triangles of all S_i, has shape (n/b, b(b-1)/2) and is zero at birth.
+
+    Raises:
+        UsageError: n is no multiple of b.
+    """
+
+    def __init__(self, inner: nn.Linear, block: int) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        if inner.in_features % block:
+            raise UsageError(f"oft cannot cut {inner.in_features} inputs into blocks of {block}")
+        self.block = block
+        self.S = nn.Parameter(torch.zeros(inner.in_features // block, block * (block - 1) // 2).to(inner.weight))
+
+    def rotation(self) -> Tensor:
+        """R_1, R_2, …: (n/b, b, b)."""
+        row, column = torch.triu_indices(self.block, self.block, 1)
+        upper = self.S.new_zeros(len(self.S), self.block, self.block)
+        upper[:, row, column] = self.S
+        # There is no half-precision solver. (I + S) and (I - S)⁻¹ commute.
+        skew = (upper - upper.mT).to(torch.promote_types(upper.dtype, torch.float32))
+        identity = torch.eye(self.block).to(skew)
+        return cast("Tensor", torch.linalg.solve(identity - skew, identity + skew)).to(upper.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        blocks = x.reshape(*x.shape[:-1], -1, self.block)
+        return self.inner(torch.einsum("...gi,gij->...gj", blocks, self.rotation()).flatten(-2))
+
+    def merged(self) -> nn.Linear:
+        """One plain layer: W1 = W0 Rᵀ."""
+        layer = copy.deepcopy(self.inner)
+        blocks = self.inner.weight.reshape(len(layer.weight), -1, self.block)
+        layer.weight.data = torch.einsum("mgj,gij->mgi", blocks, self.rotation().detach()).flatten(-2)
+        return layer
+
+
+def apply(model: nn.Module, targets: Iterable[str], *, block: int) -> None:
+    """Put an `OFTLayer` around each of the linear layers named by `targets`."""
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        model.set_submodule(name, OFTLayer(inner, block))

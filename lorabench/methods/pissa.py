@@ -1,0 +1,75 @@
+"""PiSSA: train the principal part of the weights, freeze the rest. Meng et al. 2024, arXiv:2404.02948."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def principal(W0: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """A (n, k) and B (k, m) of W0 (m, n) = U S Vᵀ: V √S and √S Uᵀ of the k largest singular values.
+
+    Beyond the smaller side of W0 its singular values, and so the columns of A and the rows of B, are zero.
+    """
+    U, S, Vt = cast("tuple[Tensor, Tensor, Tensor]", torch.linalg.svd(W0, full_matrices=False))
+    found = min(k, len(S))
+    A, B = W0.new_zeros(k, W0.shape[1]).t(), W0.new_zeros(k, W0.shape[0])
+    A[:, :found] = Vt[:found].t() * S[:found].sqrt()
+    B[:found] = S[:found].sqrt()[:, None] * U[:, :found].t()
+    return A, B
+
+
+class PiSSALayer(nn.Module):
+    """`x @ W_resᵀ + b + x @ A @ B`, with `W_res = W0 - (AB)ᵀ` of birth and b frozen.
+
+    Args:
+        inner: a linear layer, n inputs to m outputs, W0 of shape (m, n); kept as it is.
+        k: the rank. A (n, k) and B (k, m) are the principal singular vectors of W0, see `principal`. W_res is computed
+            again from W0, on the CPU in float64, whenever a layer is made.
+    """
+
+    def __init__(self, inner: nn.Linear, k: int) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        W0 = inner.weight.detach().cpu().double()
+        A, B = (part.to(inner.weight) for part in principal(W0, k))
+        self.A = nn.Parameter(A)
+        self.B = nn.Parameter(B)
+        W_res = W0 - (A.cpu().double() @ B.cpu().double()).t()
+        self.register_buffer("W_res", W_res.to(inner.weight), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.resume(*self.constants(x))
+
+    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen half: x itself and `x @ W_resᵀ + b`."""
+        return x, F.linear(x, self.get_buffer("W_res"), self.inner.bias)
+
+    def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """The trainable half."""
+        low = x @ self.A
+        if x.dim() == 2:  # one call instead of two; batches of sequences have no such call
+            return torch.addmm(frozen, low, self.B)
+        return frozen + low @ self.B
+
+    def merged(self) -> nn.Linear:
+        """One plain layer: W1 = W_res + (AB)ᵀ."""
+        layer = copy.deepcopy(self.inner)
+        layer.weight.data = self.get_buffer("W_res") + (self.A.detach() @ self.B.detach()).t()
+        return layer
+
+
+def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
+    """Put a `PiSSALayer` around each of the linear layers named by `targets`."""
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        model.set_submodule(name, PiSSALayer(inner, k))

@@ -1,0 +1,64 @@
+"""VeRA: two vectors per layer between random matrices that all layers share. Kopiczko et al. 2023, arXiv:2310.11454."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class VeRALayer(nn.Module):
+    """`inner(x) + b · (VB (d · (VA x)))`, with `inner`, VA and VB frozen: the paper's Λ_b B Λ_d A, equation 2.
+
+    Args:
+        inner: a linear layer, n inputs to m outputs.
+        VA: (k, N), N ≥ n; the layer uses the first n columns.
+        VB: (M, k), M ≥ m; the layer uses the first m rows. d (k,) is 0.1 at birth, b (m,) is zero.
+    """
+
+    def __init__(self, inner: nn.Linear, VA: nn.Parameter, VB: nn.Parameter) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        self.VA = VA
+        self.VB = VB
+        self.d = nn.Parameter(torch.full((len(VA),), 0.1).to(inner.weight))
+        self.b = nn.Parameter(torch.zeros(inner.out_features).to(inner.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.resume(*self.constants(x))
+
+    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen part: `x @ VAᵀ` and `inner(x)`."""
+        return x @ self.VA[:, : self.inner.in_features].t(), self.inner(x)
+
+    def resume(self, low: Tensor, frozen: Tensor) -> Tensor:
+        """The trainable part."""
+        return frozen + ((low * self.d) @ self.VB[: self.inner.out_features].t()) * self.b
+
+    def merged(self) -> nn.Linear:
+        """One plain layer: W1 = W0 + diag(b) VB diag(d) VA."""
+        layer = copy.deepcopy(self.inner)
+        m, n = layer.weight.shape
+        layer.weight.data += (self.b.detach()[:, None] * self.VB[:m] * self.d.detach()) @ self.VA[:, :n]
+        return layer
+
+
+def apply(model: nn.Module, targets: Sequence[str], *, k: int) -> None:
+    """Put a `VeRALayer` around each of the linear layers named by `targets`.
+
+    VA and VB, as large as the largest of them needs, are from U(-√(6/N), √(6/N)) and U(-√(6/k), √(6/k)) (Kaiming). They
+    are not saved: the seed draws them again.
+    """
+    layers = [layer for name in targets if isinstance(layer := model.get_submodule(name), nn.Linear)]
+    N, M = max(layer.in_features for layer in layers), max(layer.out_features for layer in layers)
+    VA = nn.Parameter(((2 * torch.rand(k, N) - 1) * math.sqrt(6 / N)).to(layers[0].weight), requires_grad=False)
+    VB = nn.Parameter(((2 * torch.rand(M, k) - 1) * math.sqrt(6 / k)).to(layers[0].weight), requires_grad=False)
+    for name, inner in zip(targets, layers, strict=True):
+        model.set_submodule(name, VeRALayer(inner, VA, VB))

@@ -1,0 +1,325 @@
+"""The contract that every method keeps, as checks: run over the registry by test_methods, broken by test_mutants.
+
+A `Case` is a method with options, a `Subject` a model that it is applied to. Where a method rightly breaks a clause,
+its registry entry says so (`methods.exemption`), and the check asks there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lorabench import checkpoint, frozen, methods, train
+from lorabench.errors import UsageError
+from lorabench.frozen import Splittable
+from lorabench.model import SimpleMnistClassifier, seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+EPS = {torch.float32: 1e-6, torch.float64: 1e-12}
+"""How far, as a share of the largest logit, a merged model may be off in each type."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method, some of its options, and the number of parameters that it must train in the talk's classifier."""
+
+    name: str
+    count: int
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __str__(self) -> str:
+        return "-".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+
+    @property
+    def complete(self) -> dict[str, Any]:
+        """All options, defaults filled in."""
+        return methods.options_model(self.name).model_validate(self.options).model_dump()
+
+
+CASES = [
+    *(Case("lora", count, {"k": k}) for k, count in {1: 1562, 2: 3124, 4: 6248, 8: 12_496, 16: 24_992}.items()),
+    Case("lora", 6248, {"init": "kaiming", "alpha": 32.0}),
+    Case("lora", 6248, {"init": "gaussian", "alpha": 4.0}),
+    Case("full", 235_146),
+    Case("adapter", 6544),
+    Case("adapter", 3464, {"bottleneck": 4, "init": "zero"}),
+    Case("adapter", 5774, {"bottleneck": 7}),
+    Case("prompt", 784),
+    Case("prompt", 384, {"variant": "border"}),
+    Case("prompt", 784, {"variant": "reprogram"}),
+    Case("prompt", 1168, {"variant": "deep"}),
+    Case("bitfit", 394),
+    Case("head", 1290),
+    Case("rslora", 6248),
+    Case("rslora", 12_496, {"k": 8, "alpha": 4.0}),
+    Case("lora-plus", 6248),
+    Case("lora-fa", 1576),
+    Case("dora", 6642),
+    Case("pissa", 6248),
+    Case("pissa", 24_992, {"k": 16}),
+    Case("olora", 6248),
+    Case("olora", 24_992, {"k": 16}),
+    Case("vera", 1162),
+    Case("vera", 406, {"k": 4}),
+    Case("ia3", 394),
+    Case("ia3", 1168, {"place": "in"}),
+    Case("adalora", 6260),
+    Case("adalora", 9390, {"k": 6}),
+    Case("loha", 12_496),
+    Case("lokr", 980),
+    Case("hira", 6248),
+    Case("oft", 1752),
+    Case("oft", 584, {"block": 2}),
+    Case("miss", 1576),
+    Case("miss", 2364, {"k": 6}),
+]
+
+
+class Block(nn.Module):
+    """Self-attention with two heads and a ReLU network, each around a residual: (n, t, 100) to the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(100, 100) for _ in range(4))
+        self.norm1, self.norm2 = nn.LayerNorm(100), nn.LayerNorm(100)
+        self.up, self.down = nn.Linear(100, 144), nn.Linear(144, 100)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, _ = x.shape
+        h = self.norm1(x)
+        q, k, v = (layer(h).reshape(n, t, 2, 50).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, 100)
+        x = x + self.o(mixed)
+        return x + self.down(torch.relu(self.up(self.norm2(x))))
+
+
+class Transformer(nn.Module):
+    """Images (n, 7, 100) in [0, 1], seven tokens each, to logits (n, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(100, 100)
+        self.blocks = nn.ModuleList(Block() for _ in range(2))
+        self.head = nn.Linear(100, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean(1))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that methods are applied to, and the shape of one of its inputs."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def base(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """A new copy of the trained model: the same to the bit every time."""
+        return copy.deepcopy(pretrained(self)).to(dtype).eval()
+
+    def tuned(self, case: Case, dtype: torch.dtype = torch.float32, seed: int = 1) -> nn.Module:
+        """The base with the method applied, as at birth."""
+        model = self.base(dtype)
+        with seeded(seed):
+            methods.apply(model, case.name, **case.options)
+        return model
+
+    def images(self, n: int = 100, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Inputs (n, *shape) in [0, 1]: noise over one of ten patterns, that of `labels`."""
+        patterns = torch.rand(10, *self.shape, generator=torch.Generator().manual_seed(1))
+        noise = torch.rand(n, *self.shape, generator=torch.Generator().manual_seed(2))
+        return ((patterns[labels(n)] + 0.5 * noise) / 1.5).to(dtype)
+
+
+def labels(n: int = 100) -> Tensor:
+    """The classes of `Subject.images(n)`."""
+    return torch.arange(n) % 10
+
+
+@functools.cache
+def pretrained(subject: Subject) -> nn.Module:
+    """The subject's model, trained on its images until it is sure of itself. Not to be changed: copy it."""
+    with seeded(0):
+        model = subject.make()
+    recipe = train.Recipe(epochs=10, batch_size=20, lr=3e-3, warmup=0.2)
+    assert train.fit(model, subject.images(), labels(), recipe, seed=0)[-1].accuracy > 0.99
+    return model
+
+
+CLASSIFIER = Subject("classifier", SimpleMnistClassifier, (784,))
+TRANSFORMER = Subject("transformer", Transformer, (7, 100))
+SUBJECTS = [CLASSIFIER, TRANSFORMER]
+
+
+def stir(model: nn.Module, size: float = 0.02) -> nn.Module:
+    """Move whatever is trained off its birth value, the same way every time: zeros hide most mistakes."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(size * torch.randn(p.shape, generator=generator).to(p))
+    return model
+
+
+@torch.no_grad()
+def logits(model: nn.Module, images: Tensor) -> Tensor:
+    """What the model computes, without a trace."""
+    return model(images)
+
+
+def check_birth(case: Case, subject: Subject) -> None:
+    """A fresh method leaves the logits as they were, exactly or as far as its registry entry says."""
+    images = subject.images()
+    before, after = logits(subject.base(), images), logits(subject.tuned(case), images)
+    allowed = methods.exemption(case.name, "birth", case.complete)
+    limit = allowed.absolute + allowed.relative * before.abs().max().item() if allowed else 0.0
+    off = (after - before).abs().max().item()
+    assert off <= limit, f"{case} moves the logits by {off:.3g} at birth"
+    agree = (after.argmax(1) == before.argmax(1)).float().mean().item()
+    assert agree >= 0.99, f"{case} changes {1 - agree:.1%} of the answers at birth"
+
+
+def check_count(case: Case, subject: Subject) -> None:
+    """As many parameters are trained as the formula says; in the talk's classifier, as the table says."""
+    base = subject.base()
+    layers = methods.linear_layers(base)
+    targets = methods.targeted(base, case.name, **case.options)
+    expected = methods.formula(case.name, [layers[name] for name in targets], case.complete)
+    found = methods.count(subject.tuned(case)).trainable
+    assert found == expected, f"{case} trains {found} parameters, its formula says {expected}"
+    if subject is CLASSIFIER:
+        assert found == case.count, f"{case} trains {found} parameters, the table says {case.count}"
+
+
+def check_frozen(case: Case, subject: Subject) -> None:
+    """Twenty steps of training change what requires a gradient, and not a bit of anything else."""
+    model = subject.tuned(case)
+    with methods.disabled(model):
+        base = {name: t.clone() for name, t in model.state_dict().items()}
+    born = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    still = {name: t.detach().clone() for name, t in tensors(model).items() if name not in born}
+    recipe = train.Recipe(epochs=4, batch_size=20, lr=methods.METHODS[case.name].lr, warmup=0.2)
+    train.fit(model, subject.images(), labels().flip(0), recipe, seed=0)
+    moved = [name for name, t in tensors(model).items() if name in still and not torch.equal(t, still[name])]
+    assert not moved, f"{case} changed {moved[0]}, which it calls frozen"
+    parameters = dict(model.named_parameters())
+    trained = {name.rpartition(".")[0] for name, t in born.items() if not torch.equal(parameters[name], t)}
+    lazy = {name.rpartition(".")[0] for name in born} - trained
+    assert not lazy, f"{case} trained nothing in {lazy}"
+    with methods.disabled(model):
+        spoilt = [name for name, t in model.state_dict().items() if not torch.equal(t, base[name])]
+    assert not spoilt, f"{case} changed {spoilt[0]} of the base"
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers, those that are never saved too."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def check_checkpoint(case: Case, subject: Subject, folder: Path) -> None:
+    """What is saved is what was trained; on a base with the method applied anew it gives the same logits to the bit."""
+    model = stir(subject.tuned(case))
+    path = folder / "adapter.safetensors"
+    path.write_bytes(checkpoint.encode(checkpoint.trained(model), {"run": "here"}))
+    again = subject.tuned(case)
+    saved = checkpoint.decode(path, checkpoint.trained(again), {"run": "here"})
+    assert sum(t.numel() for t in saved.values()) == methods.count(model).trainable, (
+        f"{case} saves what it does not train"
+    )
+    checkpoint.restore(again, saved)
+    images = subject.images()
+    assert torch.equal(logits(again, images), logits(model, images)), f"{case} computes something else once loaded"
+    kept = [name for name in model.state_dict() if "lorabench" in name]
+    assert not kept, f"{kept} would be saved"
+
+
+def check_merge(case: Case, subject: Subject, dtype: torch.dtype) -> None:
+    """Merged, the model is plain and computes the same, however often it is merged; or that is refused with reasons."""
+    model = stir(subject.tuned(case, dtype))
+    if refusal := methods.exemption(case.name, "merge", case.complete):
+        with pytest.raises(UsageError) as error:
+            methods.merge(model)
+        assert refusal.reason in str(error.value)
+        return
+    images = subject.images(dtype=dtype)
+    names, expected = list(model.state_dict()), logits(model, images)
+    plain = methods.merge(model)
+    unchanged = names == list(model.state_dict()) and torch.equal(logits(model, images), expected)
+    assert unchanged, f"merging {case} changes the model that is merged"
+    assert same_form(plain, subject.base(dtype)), f"{case} merged is no plain model"
+    assert all(p.requires_grad for p in plain.parameters())
+    got = logits(plain, images)
+    off = ((got - expected).abs().max() / expected.abs().max()).item()
+    assert off <= EPS[dtype], f"{case} merged is {off:.3g} of the largest logit off"
+    assert torch.equal(got.argmax(1), expected.argmax(1))
+    assert torch.equal(logits(methods.merge(model), images), got), f"{case} merged twice is not {case} merged"
+    assert torch.equal(logits(methods.merge(plain), images), got)
+
+
+def same_form(model: nn.Module, base: nn.Module) -> bool:
+    """Whether both have the same modules, parameters and buffers: names, classes, shapes and types."""
+
+    def form(of: nn.Module) -> tuple[list[Any], list[Any]]:
+        modules = cast("Iterator[tuple[str, nn.Module]]", of.named_modules())
+        return [(name, type(m)) for name, m in modules], [(name, t.shape, t.dtype) for name, t in tensors(of).items()]
+
+    return form(model) == form(base)
+
+
+def check_disabled(case: Case, subject: Subject) -> None:
+    """Disabled, the model is the base bit for bit; afterwards it is what it was."""
+    images = subject.images()
+    base = subject.base()
+    model = stir(subject.tuned(case))
+    tuned, state = logits(model, images), copy.deepcopy(model.state_dict())
+    assert not torch.equal(tuned, logits(base, images))
+    with contextlib.suppress(ZeroDivisionError), methods.disabled(model):
+        assert torch.equal(logits(model, images), logits(base, images)), f"{case} disabled is not the base"
+        raise ZeroDivisionError
+    assert torch.equal(logits(model, images), tuned), f"{case} is not back after having been disabled"
+    assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
+
+
+def check_split(case: Case, subject: Subject) -> None:
+    """What is computed once and what is computed in every step make up the plain forward."""
+    images = subject.images()
+    model = stir(subject.tuned(case))
+    constants, resume = frozen.split(model, images)
+    expected = logits(model, images)
+    with torch.no_grad():
+        off = ((resume(*constants) - expected).abs().max() / expected.abs().max()).item()
+    assert off <= 1e-5, f"{case} split is {off:.3g} of the largest logit off"
+    layers: list[nn.Module] = list(model.modules())
+    for layer in layers:
+        if isinstance(layer, Splittable):
+            n = layer.get_submodule("inner").get_parameter("weight").shape[1]
+            x = torch.rand(9, n, generator=torch.Generator().manual_seed(4))
+            with torch.no_grad():
+                whole, parts = layer(x), layer.resume(*layer.constants(x))
+            assert ((whole - parts).abs().max() / whole.abs().max()).item() <= 1e-5, f"{type(layer)} does not add up"
+
+
+def check_types(case: Case, subject: Subject) -> None:
+    """What a method adds has the type of the layer that it is added to."""
+    for dtype in (torch.float64, torch.bfloat16):
+        model = subject.tuned(case, dtype)
+        other = [name for name, t in tensors(model).items() if t.is_floating_point() and t.dtype != dtype]
+        assert not other, f"{case} makes {other[0]} of another type than {dtype}"
+        assert logits(model, subject.images(4, dtype)).dtype == dtype

@@ -1,0 +1,292 @@
+"""The contract, over the registry: every method, with its variants, on the talk's classifier and on a Transformer."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from contract import (
+    CASES,
+    CLASSIFIER,
+    SUBJECTS,
+    TRANSFORMER,
+    Case,
+    Subject,
+    check_birth,
+    check_checkpoint,
+    check_count,
+    check_disabled,
+    check_frozen,
+    check_merge,
+    check_split,
+    check_types,
+    labels,
+    logits,
+    stir,
+)
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from lorabench import methods, train
+from lorabench.errors import UsageError
+from lorabench.methods import METHODS, Method
+from lorabench.methods.adalora import AdaLoRALayer, Allocator
+from lorabench.model import seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_subject = pytest.mark.parametrize("subject", SUBJECTS, ids=str)
+
+
+@every_subject
+@every_case
+class TestContract:
+    def test_birth(self, case: Case, subject: Subject) -> None:
+        check_birth(case, subject)
+
+    def test_count(self, case: Case, subject: Subject) -> None:
+        check_count(case, subject)
+
+    def test_frozen(self, case: Case, subject: Subject) -> None:
+        check_frozen(case, subject)
+
+    def test_checkpoint(self, case: Case, subject: Subject, tmp_path: Path) -> None:
+        check_checkpoint(case, subject, tmp_path)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    def test_merge(self, case: Case, subject: Subject, dtype: torch.dtype) -> None:
+        check_merge(case, subject, dtype)
+
+    def test_disabled(self, case: Case, subject: Subject) -> None:
+        check_disabled(case, subject)
+
+    def test_split(self, case: Case, subject: Subject) -> None:
+        check_split(case, subject)
+
+    def test_types(self, case: Case, subject: Subject) -> None:
+        check_types(case, subject)
+
+
+def test_every_method_is_a_case() -> None:
+    assert {case.name for case in CASES} == set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_exemption_gives_its_reason(name: str) -> None:
+    for exemption in METHODS[name].exemptions:
+        assert len(exemption.reason) > 20
+        assert set(exemption.when) <= set(METHODS[name].options)
+        assert (exemption.clause == "birth") == bool(exemption.absolute or exemption.relative)
+
+
+class Gain(nn.Module):
+    """`c · inner(x)` with one number c for the whole layer."""
+
+    def __init__(self, inner: nn.Linear) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+        self.c = nn.Parameter(torch.ones(1).to(inner.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c * self.inner(x)
+
+    def merged(self) -> nn.Linear:
+        layer = copy.deepcopy(self.inner)
+        layer.weight.data *= self.c.detach()
+        layer.bias.data *= self.c.detach()
+        return layer
+
+
+def apply_gain(model: nn.Module, targets: Iterable[str]) -> None:
+    for name in targets:
+        inner = model.get_submodule(name)
+        assert isinstance(inner, nn.Linear)
+        model.set_submodule(name, Gain(inner))
+
+
+@every_subject
+def test_a_toy_method_is_one_file_and_one_entry(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = ModuleType("lorabench.methods.toy")
+    vars(file)["apply"] = apply_gain
+    monkeypatch.setitem(sys.modules, file.__name__, file)
+    entry = Method(title="toy", paper="this test", options={}, formula=lambda shapes, o: len(shapes), lr=0.01)
+    monkeypatch.setitem(METHODS, "toy", entry)
+    case = Case("toy", 3)
+    check_birth(case, subject)
+    check_count(case, subject)
+    check_frozen(case, subject)
+    check_checkpoint(case, subject, tmp_path)
+    check_merge(case, subject, torch.float32)
+    check_merge(case, subject, torch.float64)
+    check_disabled(case, subject)
+    check_split(case, subject)
+    check_types(case, subject)
+    assert "toy" in methods.schemas()
+
+
+@every_case
+def test_the_seed_decides_what_is_drawn(case: Case) -> None:
+    first, same, other = (CLASSIFIER.tuned(case, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(t, same[name]) for name, t in first.items())
+    drawn = case.name not in ("full", "bitfit", "head", "prompt", "ia3", "pissa", "olora", "oft", "miss")
+    assert drawn == any(not torch.equal(t, other[name]) for name, t in first.items())
+
+
+@every_case
+def test_a_tuned_model_survives_deepcopy_and_pickle(case: Case) -> None:
+    model = stir(CLASSIFIER.tuned(case))
+    images = CLASSIFIER.images()
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(logits(again, images), logits(model, images))
+        assert methods.count(again) == methods.count(model)
+        with methods.disabled(again):
+            assert torch.equal(logits(again, images), logits(CLASSIFIER.base(), images))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("lora", {}, ["fc1", "fc2", "fc3"]),
+        ("adapter", {}, ["fc2", "fc3"]),
+        ("head", {}, ["fc3"]),
+        ("prompt", {}, ["fc1"]),
+        ("prompt", {"variant": "deep"}, ["fc1", "fc2", "fc3"]),
+    ],
+)
+def test_where_a_method_goes_by_itself(name: str, options: dict[str, str], expected: list[str]) -> None:
+    base = CLASSIFIER.base()
+    assert methods.targeted(base, name, **options) == expected
+    assert methods.targeted(base, name, ["fc2"], **options) == ["fc2"]
+    methods.apply(base, name, targets=["fc2"], **options)
+    assert {p.split(".")[0] for p, t in base.named_parameters() if t.requires_grad} == {"fc2"}
+
+
+def test_layers_that_are_not_quite_linear_are_left_alone() -> None:
+    model = nn.ModuleDict({"attention": nn.MultiheadAttention(8, 2), "fc": nn.Linear(8, 4)})
+    assert methods.linear_layers(model) == {"fc": (8, 4)}
+
+
+def test_without_a_bias() -> None:
+    for case in CASES:
+        inner = nn.Linear(100, 100, bias=False)
+        model = nn.Sequential(nn.Linear(100, 100, bias=False), inner)
+        x = torch.rand(5, 100)
+        expected = logits(model, x)
+        if case.name == "bitfit":
+            with pytest.raises(UsageError, match="0 has none"):
+                methods.apply(model, case.name, **case.options)
+            continue
+        methods.apply(model, case.name, **case.options)
+        torch.testing.assert_close(logits(model, x), expected, atol=0.01, rtol=0)
+        if not methods.exemption(case.name, "merge", case.complete):
+            torch.testing.assert_close(logits(methods.merge(stir(model)), x), logits(model, x), atol=1e-5, rtol=1e-5)
+
+
+class TestRefusals:
+    def test_an_unknown_method(self) -> None:
+        with pytest.raises(UsageError, match="no method is called 'lore'; known: lora"):
+            methods.apply(CLASSIFIER.base(), "lore")
+
+    def test_an_unknown_layer(self) -> None:
+        with pytest.raises(UsageError, match="no linear layer 'fc4'; it has fc1, fc2, fc3"):
+            methods.apply(CLASSIFIER.base(), "lora", targets=["fc1", "fc4"])
+
+    def test_no_layer_to_go_to(self) -> None:
+        with pytest.raises(UsageError, match="adapter finds no linear layer to adapt among 0"):
+            methods.apply(nn.Sequential(nn.Linear(3, 3)), "adapter")
+
+    @pytest.mark.parametrize("options", [{"k": 0}, {"r": 4}, {"init": "randn"}, {"alpha": -1.0}, {"k": "4"}])
+    def test_an_option_that_cannot_be(self, options: dict[str, Any]) -> None:
+        base = CLASSIFIER.base()
+        with pytest.raises(ValidationError):
+            methods.apply(base, "lora", **options)
+        assert all(p.requires_grad for p in base.parameters())
+
+    @pytest.mark.parametrize("name", ["lora", "bitfit"])
+    def test_a_second_method_on_top(self, name: str) -> None:
+        model = CLASSIFIER.tuned(Case(name, 0))
+        with pytest.raises(UsageError, match="applied to this model before"):
+            methods.apply(model, "lora")
+        methods.apply(methods.merge(model), "lora")
+
+    @pytest.mark.parametrize("n", [50, 64])
+    def test_a_border_prompt_on_no_image(self, n: int) -> None:
+        with pytest.raises(UsageError, match=f"not {n} inputs"):
+            methods.apply(nn.Sequential(nn.Linear(n, 3)), "prompt", variant="border")
+
+    def test_blocks_that_do_not_fit(self) -> None:
+        with pytest.raises(UsageError, match="10 inputs into blocks of 4"):
+            methods.apply(nn.Sequential(nn.Linear(10, 3)), "oft")
+
+
+def test_a_rank_that_adds_nothing_is_warned_of() -> None:
+    shapes = [(784, 256), (128, 10)]
+    assert methods.warnings(shapes, {"k": 10}) == []
+    assert "k = 11 is above 10" in methods.warnings(shapes, {"k": 11})[0]
+    assert methods.warnings(shapes, {"k": 256}, "vera") == []
+    assert methods.warnings(shapes, {}, "full") == []
+
+
+def test_the_registry_needs_no_torch() -> None:
+    script = (
+        "import sys; from lorabench import methods\n"
+        "for name in methods.METHODS:\n"
+        "    options = methods.options_model(name)().model_dump()\n"
+        "    assert methods.formula(name, [(784, 256), (256, 128)], options) > 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_lora_plus_tells_the_loop_that_b_learns_faster() -> None:
+    model = CLASSIFIER.tuned(Case("lora-plus", 6248, {"ratio": 8.0}))
+    scales = {name: getattr(p, "lr_scale", 1.0) for name, p in model.named_parameters() if p.requires_grad}
+    assert scales == {f"fc{i}.{part}": scale for i in (1, 2, 3) for part, scale in (("A", 1.0), ("B", 8.0))}
+
+
+def adalora_layers(model: nn.Module) -> list[AdaLoRALayer]:
+    modules: list[nn.Module] = list(model.modules())
+    return [module for module in modules if isinstance(module, AdaLoRALayer)]
+
+
+class TestAdaLoRA:
+    """What AdaLoRA asks of the training loop: `penalty()` in the loss, `after_step()` after each step."""
+
+    @staticmethod
+    def trained(epochs: int, keep: float) -> list[AdaLoRALayer]:
+        model = TRANSFORMER.tuned(Case("adalora", 0, {"keep": keep}))
+        recipe = train.Recipe(epochs=epochs, batch_size=20, lr=0.01, warmup=0.2)
+        train.fit(model, TRANSFORMER.images(), labels().flip(0), recipe, seed=0)
+        return adalora_layers(model)
+
+    def test_ranks_are_pruned_to_the_budget_and_p_and_q_become_orthogonal(self) -> None:
+        layers = self.trained(12, 0.5)
+        ranks = [int(layer.E.count_nonzero()) for layer in layers]
+        assert sum(ranks) == 4 * len(layers) // 2
+        assert len(set(ranks)) > 1, "the budget was cut evenly, not shared out"
+        born = adalora_layers(TRANSFORMER.tuned(Case("adalora", 0)))
+        for layer, before in zip(layers, born, strict=True):
+            assert layer.penalty().item() < 0.5 * before.penalty().item()
+
+    def test_the_budget_falls_from_all_to_the_target(self) -> None:
+        with seeded(0):
+            layers = [AdaLoRALayer(nn.Linear(9, 9), k=6) for _ in range(5)]
+        allocator = Allocator(layers, keep=2 / 3)
+        budgets = [allocator.budget(step, 100) for step in range(100)]
+        assert budgets[:9] == [30] * 9
+        assert budgets == sorted(budgets, reverse=True)
+        assert budgets[39:] == [20] * 61
+
+    def test_keeping_all_prunes_nothing(self) -> None:
+        assert all(layer.E.count_nonzero() == 4 for layer in self.trained(2, 1.0))

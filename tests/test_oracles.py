@@ -1,0 +1,460 @@
+"""Every method against something that was not written with it: formulas, identities, NumPy, PEFT, loralib, adapters.
+
+PEFT and loralib are in the `test` extra; without them their tests are skipped. `adapters` cannot be installed beside
+PEFT: oracles/adapter.safetensors holds what it computes, and oracles/make_adapter_fixture.py made it.
+"""
+
+# ruff: noqa: N806 -- A, B and W are the papers' names
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+import torch
+from contract import CASES, CLASSIFIER, Case, labels, logits, stir
+from oracles.dense import check_formula
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lorabench import methods
+from lorabench.methods.adapter import Adapter
+from lorabench.methods.lora import LoRALayer
+from lorabench.model import seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+LAYERS = ("fc1", "fc2", "fc3")
+STEPS = 100
+
+
+def tuned(name: str, **options: Any) -> Any:
+    """The trained classifier in float64 with the method applied, off its birth values."""
+    return stir(CLASSIFIER.tuned(Case(name, 0, options), torch.float64))
+
+
+def images(n: int = 100) -> Tensor:
+    return CLASSIFIER.images(n, torch.float64)
+
+
+def loss(model: nn.Module) -> Tensor:
+    return F.cross_entropy(model(images()), labels().flip(0))
+
+
+def off(got: Tensor, expected: Tensor) -> float:
+    """The largest difference, as a share of the largest value."""
+    assert got.shape == expected.shape
+    return ((got - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_layer_computes_its_papers_formula(case: Case) -> None:
+    check_formula(case)
+
+
+class TestIdentities:
+    """Algebra that holds between methods, and between a method and the plain model."""
+
+    def test_lora_gradients_are_projections_of_the_full_gradient(self) -> None:
+        model = tuned("lora")
+        plain: Any = methods.merge(model)
+        loss(model).backward()
+        loss(plain).backward()
+        for name in LAYERS:
+            layer, G = getattr(model, name), getattr(plain, name).weight.grad
+            assert off(layer.A.grad, G.T @ layer.B.T) <= 1e-12
+            assert off(layer.B.grad, layer.A.T @ G.T) <= 1e-12
+
+    def test_at_birth_loras_a_has_no_gradient_and_b_has(self) -> None:
+        model: Any = CLASSIFIER.tuned(Case("lora", 0), torch.float64)
+        loss(model).backward()
+        assert all(getattr(model, name).A.grad.count_nonzero() == 0 for name in LAYERS)
+        assert all(getattr(model, name).B.grad.count_nonzero() > 0 for name in LAYERS)
+
+    @pytest.mark.parametrize("variant", ["additive", "border"])
+    def test_a_prompt_is_the_first_bias(self, variant: str) -> None:
+        model, base = tuned("prompt", variant=variant), CLASSIFIER.base(torch.float64)
+        plain: Any = methods.merge(model)
+        assert all(torch.equal(t, base.state_dict()[k]) for k, t in plain.state_dict().items() if k != "fc1.bias")
+        loss(model).backward()
+        loss(plain).backward()
+        W = plain.fc1.weight.detach()[:, model.fc1.places]
+        assert off(model.fc1.p.grad, W.T @ plain.fc1.bias.grad) <= 1e-12
+
+    def test_prompts_reach_every_first_bias_and_deep_prompts_every_bias(self) -> None:
+        base: Any = CLASSIFIER.base(torch.float64)
+        border = tuned("prompt", variant="border").fc1.places
+        assert len(border) == 384
+        assert torch.linalg.matrix_rank(base.fc1.weight[:, border]) == 256
+        bitfit, deep = tuned("bitfit"), tuned("prompt", variant="deep")
+        for name in LAYERS:
+            moved = getattr(bitfit, name).bias - getattr(base, name).bias
+            W = getattr(base, name).weight.detach().numpy()
+            p = cast("npt.NDArray[np.float64]", np.linalg.lstsq(W, moved.detach().numpy())[0])
+            getattr(deep, name).p.data = torch.from_numpy(p)
+        assert off(logits(deep, images()), logits(bitfit, images())) <= 1e-12
+
+    def test_scaling_outputs_after_relu_is_scaling_the_next_inputs(self) -> None:
+        model = tuned("ia3", place="in")
+        model.fc2.l.data.abs_()
+        hidden = torch.relu(model.fc1(images())).detach()
+        expected = model.fc2(hidden)
+        assert off(model.fc2.inner(model.fc2.l * hidden), expected) <= 1e-15
+        scaled = tuned("ia3", place="out")
+        scaled.fc1.l.data = model.fc2.l.data
+        scaled.fc1.inner.load_state_dict(methods.merge(model).get_submodule("fc1").state_dict())
+        assert off(model.fc2.inner(torch.relu(scaled.fc1(images()))), expected) <= 1e-12
+
+    @pytest.mark.parametrize(("name", "limit"), [("lora", 4), ("dora", 256), ("adalora", 4), ("miss", 4), ("loha", 16)])
+    def test_the_rank_of_an_update(self, name: str, limit: int) -> None:
+        before, after = (
+            m.get_parameter("fc1.weight") for m in (CLASSIFIER.base(torch.float64), methods.merge(tuned(name)))
+        )
+        assert torch.linalg.matrix_rank(after - before, rtol=1e-10) == limit
+
+    def test_lora_of_full_rank_reaches_any_update(self) -> None:
+        with seeded(0):
+            layer = LoRALayer(nn.Linear(12, 7).double(), k=7)
+            wanted = torch.randn(7, 12).double()
+        U, S, Vt = (torch.from_numpy(part) for part in np.linalg.svd(wanted.numpy(), full_matrices=False))
+        layer.A.data, layer.B.data = Vt.T * S, U.T
+        assert off(layer.merged().weight - layer.inner.weight, wanted) <= 1e-14
+
+    def test_rslora_is_lora_with_another_alpha(self) -> None:
+        rs, lora = tuned("rslora", k=9, alpha=2.5), tuned("lora", k=9, init="kaiming", alpha=2.5 * 3)
+        lora.load_state_dict(rs.state_dict())
+        assert off(logits(rs, images()), logits(lora, images())) <= 1e-14
+
+    @pytest.mark.parametrize(("p", "q"), [(4.0, 0.5), (0.25, 8.0)])
+    def test_scale_initial_a_and_learning_rates_trade_off_exactly(self, p: float, q: float) -> None:
+        """(s, A0, η_A, η_B) and (s/(pq), p·A0, p·η_A, q·η_B) train alike: Adam does not see a gradient's size."""
+        models: list[Any] = []
+        for p_, q_ in ((1.0, 1.0), (p, q)):
+            model: Any = CLASSIFIER.tuned(Case("lora", 0), torch.float64)
+            groups: list[dict[str, Any]] = []
+            for name in LAYERS:
+                layer = getattr(model, name)
+                layer.scale, layer.A.data = 1 / (p_ * q_), p_ * layer.A.data
+                groups += [{"params": [layer.A], "lr": p_ * 1e-3}, {"params": [layer.B], "lr": q_ * 1e-3}]
+            descend(model, torch.optim.Adam(groups, eps=1e-300))
+            models.append(methods.merge(model))
+        one, other = (model.state_dict() for model in models)
+        assert all(torch.equal(t, other[name]) for name, t in one.items())
+
+
+class TestStructure:
+    def test_the_rows_of_dora_are_as_long_as_its_magnitudes(self) -> None:
+        model = tuned("dora")
+        plain: Any = methods.merge(model)
+        for name in LAYERS:
+            assert off(getattr(plain, name).weight.norm(dim=1), getattr(model, name).g.abs()) <= 1e-14
+
+    def test_oft_turns_and_does_nothing_else(self) -> None:
+        model, base = tuned("oft"), CLASSIFIER.base(torch.float64)
+        R = model.fc1.rotation()
+        assert (R @ R.mT - torch.eye(4).double()).abs().max() <= 1e-14
+        assert torch.linalg.det(R).min() > 0.99
+        turned = methods.merge(model).get_parameter("fc1.weight")
+        W0 = base.get_parameter("fc1.weight")
+        assert off(turned @ turned.T, W0 @ W0.T) <= 1e-14
+        assert off(turned, W0) > 0.01
+
+    @pytest.mark.parametrize("k", [1, 4, 10])
+    def test_pissa_freezes_what_the_best_approximation_leaves(self, k: int) -> None:
+        model: Any = CLASSIFIER.tuned(Case("pissa", 0, {"k": k}), torch.float64)
+        for name in LAYERS:
+            layer = getattr(model, name)
+            spectrum = np.linalg.svd(layer.inner.weight.detach().numpy(), compute_uv=False)
+            left = np.linalg.svd(layer.W_res.numpy(), compute_uv=False)
+            missing = len(spectrum) - k
+            np.testing.assert_allclose(left[:missing], spectrum[k:], rtol=1e-10)
+            np.testing.assert_allclose(left[missing:], 0, atol=1e-13)
+            np.testing.assert_allclose((layer.A.T @ layer.A).detach().numpy(), np.diag(spectrum[:k]), atol=1e-12)
+
+    def test_olora_begins_orthonormal(self) -> None:
+        model: Any = CLASSIFIER.tuned(Case("olora", 0), torch.float64)
+        for name in LAYERS:
+            layer = getattr(model, name)
+            assert (layer.B @ layer.B.T - torch.eye(4).double()).abs().max() <= 1e-14
+            assert (layer.B @ layer.W_res).abs().max() <= 1e-14
+
+    def test_the_order_within_a_batch_does_not_matter(self) -> None:
+        x, order = images(), torch.randperm(100, generator=torch.Generator().manual_seed(0))
+        for case in CASES:
+            model = tuned(case.name, **case.options)
+            assert off(logits(model, x[order]), logits(model, x)[order]) <= 1e-12, case
+
+
+def descend(model: Any, optimizer: torch.optim.Optimizer, steps: int = STEPS) -> None:
+    """Train on twenty images in turn."""
+    x, targets = images(), labels().flip(0)
+    for step in range(steps):
+        rows = slice(step % 5 * 20, step % 5 * 20 + 20)
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[rows]), targets[rows]).backward()
+        optimizer.step()
+
+
+def test_full_fine_tuning_is_backpropagation_and_adam() -> None:
+    model: Any = CLASSIFIER.tuned(Case("full", 0), torch.float64)
+    P = {name: t.detach().numpy().copy() for name, t in model.named_parameters()}
+    first = {name: np.zeros_like(t) for name, t in P.items()}
+    second = {name: np.zeros_like(t) for name, t in P.items()}
+    x, targets = images().numpy(), labels().flip(0).numpy()
+    for step in range(STEPS):
+        rows = slice(step % 5 * 20, step % 5 * 20 + 20)
+        h0 = x[rows]
+        h1 = np.maximum(h0 @ P["fc1.weight"].T + P["fc1.bias"], 0)
+        h2 = np.maximum(h1 @ P["fc2.weight"].T + P["fc2.bias"], 0)
+        z = h2 @ P["fc3.weight"].T + P["fc3.bias"]
+        e = np.exp(z - z.max(1, keepdims=True))
+        d3 = (e / e.sum(1, keepdims=True) - np.eye(10)[targets[rows]]) / 20
+        d2 = d3 @ P["fc3.weight"] * (h2 > 0)
+        d1 = d2 @ P["fc2.weight"] * (h1 > 0)
+        for name, d, h in (("fc1", d1, h0), ("fc2", d2, h1), ("fc3", d3, h2)):
+            for part, g in (("weight", d.T @ h), ("bias", d.sum(0))):
+                key = f"{name}.{part}"
+                first[key] = 0.9 * first[key] + 0.1 * g
+                second[key] = 0.999 * second[key] + 0.001 * g**2
+                unbiased = second[key] / (1 - 0.999 ** (step + 1))
+                P[key] = P[key] - 1e-3 * first[key] / (1 - 0.9 ** (step + 1)) / (np.sqrt(unbiased) + 1e-8)
+    descend(model, torch.optim.Adam(model.parameters(), lr=1e-3))
+    for name, t in model.named_parameters():
+        assert off(t.detach(), torch.from_numpy(P[name])) <= 1e-12, name
+
+
+def test_an_adapter_is_that_of_the_adapters_library() -> None:
+    file: Any = safe_open(Path(__file__).parent / "oracles" / "adapter.safetensors", framework="pt")
+    saved: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    adapter: Any = Adapter(nn.Linear(32, 3).double(), m=8)
+    for name in ("D", "d", "U", "u"):
+        getattr(adapter, name).data = saved[name]
+    h = saved["h"].requires_grad_()
+    out = adapter(h)
+    assert off(out, saved["out"]) <= 1e-12
+    out.backward(saved["cotangent"])
+    trained: dict[str, Any] = {"h": h, **dict(adapter.named_parameters())}
+    for name, t in trained.items():
+        assert off(t.grad, saved[f"grad_{name}"]) <= 1e-12
+
+
+@dataclass
+class Twin:
+    """A method of ours and the same of PEFT.
+
+    Attributes:
+        case: ours.
+        config: of PEFT: the class and its arguments.
+        names: of our parameters in a layer, each with PEFT's name of it and the way from our shape to PEFT's.
+        shifted: PEFT trains the difference to the base.
+    """
+
+    case: Case
+    config: str
+    arguments: dict[str, Any]
+    names: dict[str, tuple[str, Callable[[Tensor], Tensor]]]
+    shifted: bool = False
+    frozen: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        return str(self.case)
+
+
+def same(t: Tensor) -> Tensor:
+    return t
+
+
+def flipped(t: Tensor) -> Tensor:
+    return t.T
+
+
+AB = {"A": ("lora_A.default.weight", flipped), "B": ("lora_B.default.weight", flipped)}
+K4 = {"r": 4, "lora_alpha": 4}
+
+TWINS = [
+    Twin(Case("lora", 0), "LoraConfig", K4, AB),
+    Twin(Case("lora", 0, {"k": 8, "alpha": 32.0}), "LoraConfig", {"r": 8, "lora_alpha": 32}, AB),
+    Twin(Case("rslora", 0, {"alpha": 3.0}), "LoraConfig", {"r": 4, "lora_alpha": 3, "use_rslora": True}, AB),
+    Twin(Case("lora-fa", 0), "LoraConfig", K4, AB, frozen=("A",)),
+    Twin(
+        Case("dora", 0),
+        "LoraConfig",
+        {**K4, "use_dora": True},
+        {**AB, "g": ("lora_magnitude_vector.default.weight", same)},
+    ),
+    Twin(
+        Case("vera", 0, {"k": 16}),
+        "VeraConfig",
+        {"r": 16, "projection_prng_key": 0, "d_initial": 0.1},
+        {
+            "b": ("vera_lambda_b.default", same),
+            "d": ("vera_lambda_d.default", same),
+            "VA": ("vera_A.default", same),
+            "VB": ("vera_B.default", same),
+        },
+        frozen=("VA", "VB"),
+    ),
+    Twin(
+        Case("ia3", 0),
+        "IA3Config",
+        {"feedforward_modules": []},
+        {"l": ("ia3_l.default", lambda t: t[:, None])},
+    ),
+    Twin(
+        Case("ia3", 0, {"place": "in"}),
+        "IA3Config",
+        {"feedforward_modules": list(LAYERS)},
+        {"l": ("ia3_l.default", lambda t: t[None])},
+    ),
+    Twin(
+        Case("adalora", 0),
+        "AdaLoraConfig",
+        {"init_r": 4, "target_r": 2, "lora_alpha": 4 + 1e-5, "total_step": 100, "tinit": 10, "tfinal": 60},
+        {
+            "P": ("lora_B.default", same),
+            "E": ("lora_E.default", lambda t: t[:, None]),
+            "Q": ("lora_A.default", same),
+        },
+    ),
+    Twin(Case("bitfit", 0), "BeftConfig", {}, {"bias": ("beft_bias.default", lambda t: t[None])}, shifted=True),
+    Twin(
+        Case("full", 0),
+        "LNTuningConfig",
+        {},
+        {part: (f"ln_tuning_layers.default.{part}", same) for part in ("weight", "bias")},
+    ),
+    Twin(
+        Case("loha", 0),
+        "LoHaConfig",
+        {"r": 4, "alpha": 4},
+        {
+            "A1": ("hada_w1_b.default", flipped),
+            "B1": ("hada_w1_a.default", flipped),
+            "A2": ("hada_w2_b.default", flipped),
+            "B2": ("hada_w2_a.default", flipped),
+        },
+    ),
+    Twin(
+        Case("lokr", 0),
+        "LoKrConfig",
+        {"r": 4, "alpha": 4},
+        {
+            "C": ("lokr_w1.default", same),
+            "D1": ("lokr_w2_a.default", same),
+            "D2": ("lokr_w2_b.default", same),
+        },
+    ),
+    Twin(Case("hira", 0), "HiraConfig", {"r": 4}, {"A": ("hira_A.default", flipped), "B": ("hira_B.default", flipped)}),
+    Twin(
+        Case("oft", 0),
+        "OFTConfig",
+        {"oft_block_size": 4, "use_cayley_neumann": False},
+        {"S": ("oft_R.default.weight", torch.neg)},  # its R is the transpose of the paper's
+    ),
+    Twin(Case("miss", 0), "MissConfig", {"r": 4}, {"D": ("miss_block.default", same)}),
+]
+
+
+@pytest.fixture(scope="session")
+def peft() -> Any:
+    return pytest.importorskip("peft", reason="PEFT is in the test extra: pip install 'lorabench[test]'")
+
+
+def theirs_of(peft: Any, config: str, arguments: dict[str, Any], dtype: torch.dtype = torch.float64) -> Any:
+    """The trained classifier as a PEFT model."""
+    made = getattr(peft, config)(target_modules=list(LAYERS), **arguments)
+    return peft.get_peft_model(CLASSIFIER.base(), made).to(dtype)
+
+
+class TestPEFT:
+    """PEFT 0.21.2, in float64 and from equal, random states."""
+
+    @pytest.mark.parametrize("twin", TWINS, ids=str)
+    def test_forward_gradients_and_training(self, peft: Any, twin: Twin) -> None:
+        ours: Any = tuned(twin.case.name, **twin.case.options)
+        theirs = theirs_of(peft, twin.config, twin.arguments)
+        base: Any = CLASSIFIER.base(torch.float64)
+        pairs: list[tuple[Tensor, Tensor, Callable[[Tensor], Tensor], Any]] = []
+        for layer in LAYERS:
+            for own, (other, reshape) in twin.names.items():
+                mine = getattr(getattr(ours, layer), own)
+                found = find(theirs.get_submodule(f"base_model.model.{layer}"), other)
+                origin = getattr(getattr(base, layer), own) if twin.shifted else 0
+                found.data.copy_(reshape((mine - origin).detach()))
+                if own in twin.frozen:
+                    found.requires_grad_(False)
+                else:
+                    pairs.append((mine, found, reshape, origin))
+        assert off(ours(images()), theirs(images())) <= 1e-12
+        loss(ours).backward()
+        loss(theirs).backward()
+        for mine, found, reshape, _ in pairs:
+            assert mine.grad is not None
+            assert found.grad is not None
+            assert off(reshape(mine.grad), found.grad) <= 1e-12
+        descend(ours, torch.optim.Adam([mine for mine, *_ in pairs], lr=1e-3))
+        descend(theirs, torch.optim.Adam([found for _, found, *_ in pairs], lr=1e-3))
+        for mine, found, reshape, origin in pairs:
+            assert off(reshape(mine.detach() - origin), found.detach()) <= 1e-12
+        assert off(ours(images()), theirs(images())) <= 1e-12
+
+    @pytest.mark.parametrize("name", ["pissa", "olora"])
+    def test_the_same_principal_part(self, peft: Any, name: str) -> None:
+        """In float32, all that PEFT takes here, near singular values that lie close together. Singular vectors have no
+        sign, so products are compared."""
+        ours: Any = CLASSIFIER.tuned(Case(name, 0))
+        theirs = theirs_of(peft, "LoraConfig", {**K4, "init_lora_weights": name}, torch.float32)
+        for layer in LAYERS:
+            mine, found = getattr(ours, layer), theirs.get_submodule(f"base_model.model.{layer}")
+            product = found.lora_B["default"].weight @ found.lora_A["default"].weight
+            assert off((mine.A @ mine.B).T, product) <= 1e-4
+            assert off(mine.W_res, found.base_layer.weight) <= 1e-4
+
+    def test_lora_plus_has_its_two_learning_rates(self, peft: Any) -> None:
+        ours = tuned("lora-plus", ratio=16.0)
+        theirs = theirs_of(peft, "LoraConfig", K4)
+        for layer in LAYERS:
+            mine, found = getattr(ours, layer), theirs.get_submodule(f"base_model.model.{layer}")
+            found.lora_A["default"].weight.data.copy_(mine.A.T)
+            found.lora_B["default"].weight.data.copy_(mine.B.T)
+        make = import_module(f"{peft.__name__}.optimizers").create_loraplus_optimizer
+        descend(theirs, make(theirs, torch.optim.Adam, lr=1e-4, loraplus_lr_ratio=16.0))
+        groups = [{"params": [p], "lr": 1e-4 * getattr(p, "lr_scale", 1)} for p in ours.parameters() if p.requires_grad]
+        descend(ours, torch.optim.Adam(groups))
+        assert off(ours(images()), theirs(images())) <= 1e-12
+
+
+def find(layer: Any, path: str) -> Any:
+    """A parameter or buffer of a PEFT layer by its dotted name, through dictionaries of any kind."""
+    for part in path.split("."):
+        layer = layer[part] if part == "default" else getattr(layer, part)
+    return layer
+
+
+def test_lora_is_that_of_loralib() -> None:
+    loralib: Any = pytest.importorskip("loralib", reason="loralib is in the test extra")
+    ours: Any = tuned("lora", k=4, alpha=6.0)
+    theirs: Any = CLASSIFIER.base(torch.float64)
+    for name in LAYERS:
+        mine = getattr(ours, name)
+        n, m = mine.inner.in_features, mine.inner.out_features
+        layer: Any = loralib.Linear(n, m, r=4, lora_alpha=6, merge_weights=False).double()
+        layer.weight.data, layer.bias.data = mine.inner.weight.data, mine.inner.bias.data
+        layer.lora_A.data, layer.lora_B.data = mine.A.data.T.clone(), mine.B.data.T.clone()
+        theirs.set_submodule(name, layer)
+    loralib.mark_only_lora_as_trainable(theirs)
+    assert methods.count(theirs).trainable == methods.count(ours).trainable == 6248
+    assert off(ours(images()), theirs(images())) <= 1e-12
+    for model in (ours, theirs):
+        descend(model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3))
+    for name in LAYERS:
+        mine, found = getattr(ours, name), getattr(theirs, name)
+        assert off(mine.A.T, found.lora_A) <= 1e-12
+        assert off(mine.B.T, found.lora_B) <= 1e-12
