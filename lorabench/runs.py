@@ -347,6 +347,27 @@ class Store:
             record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
             write_atomic(path, json.dumps(record, indent=1).encode())
 
+    def remember_bench(self, record: Mapping[str, Any]) -> None:
+        """Keep what `bench` measured last, for the report's cost claims."""
+        with _writable(self.root):
+            path = self.root / ".bench.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, json.dumps(record, indent=1).encode())
+
+    def newest_bench(self) -> dict[str, Any] | None:
+        """What `remember_bench` kept; None if it never did.
+
+        Raises:
+            InputError: the record is damaged.
+        """
+        path = self.root / ".bench.json"
+        if not path.is_file():
+            return None
+        try:
+            return dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: no valid record of a bench; remove it") from error
+
     def newest_study(self) -> list[str] | None:
         """Ids of the runs of the study that ended last; None if no study did.
 

@@ -12,6 +12,7 @@ sets the width. Nothing here imports torch.
 """
 
 from lorabench.report.compare import compare_data, compare_report
+from lorabench.report.costs import costs_table
 from lorabench.report.digits import preview
 from lorabench.report.evaluation import evaluation, evaluation_data
 from lorabench.report.expect import check, check_keys
@@ -28,6 +29,7 @@ __all__ = [
     "check_keys",
     "compare_data",
     "compare_report",
+    "costs_table",
     "evaluation",
     "evaluation_data",
     "ledger",

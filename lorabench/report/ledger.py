@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -12,7 +12,7 @@ from lorabench.report.parameters import base_run
 from lorabench.report.talk import ROWS, TOLERANCE, Study
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 _STYLES = {"exact": "green", "reproduced": "green", "better": "green", "runs": "green", "open": "dim"}
 
 
-def ledger(study_runs: Sequence[Run]) -> list[Row]:
+def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
     """A row for every figure of the talk. `study_runs` holds the study's runs with their parents."""
     found = arms(study_runs)
     study = Study(
         runs=study_runs,
+        bench=bench,
         base=base_run(study_runs),
         fmnist=next((run for run in study_runs if run.stage == "fmnist" and run.status == "done"), None),
         arms=found,

@@ -69,7 +69,7 @@ class Overview:
     unfinished: list[Unfinished]
 
 
-def overview(study_runs: Sequence[Run]) -> Overview:
+def overview(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Overview:
     """The report's rows. `study_runs` holds the study's runs with their parents, in any order."""
     found = arms(study_runs)
     main = main_arm(found)
@@ -82,7 +82,7 @@ def overview(study_runs: Sequence[Run]) -> Overview:
         slices=slice_rows(study_runs, main) if main else [],
         parameters=size_rows(study_runs, found),
         confusion=_repair(main, bases(study_runs)) if main else None,
-        ledger=ledger(study_runs),
+        ledger=ledger(study_runs, bench),
         unfinished=unfinished(study_runs),
     )
 
@@ -106,14 +106,14 @@ def _repair(arm: Arm, known: Mapping[str, Mapping[str, Metrics]]) -> Repair | No
     return Repair(arm.label, len(both), before, after, confusion.largest_changes(before, after))
 
 
-def study_data(study_runs: Sequence[Run]) -> dict[str, Any]:
+def study_data(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The report of a study as plain data."""
-    return plain(overview(study_runs))
+    return plain(overview(study_runs, bench))
 
 
-def study_report(study_runs: Sequence[Run]) -> RenderableType:
+def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> RenderableType:
     """The report of a study, readable at 80 columns."""
-    found = overview(study_runs)
+    found = overview(study_runs, bench)
     title = heading(found.study or "study", f"{number.seeds(len(found.seeds))}: {number.ranges(found.seeds)}")
     if not found.accuracy:
         return stack([title, note("no run of this study is finished"), unfinished_table(found.unfinished)])

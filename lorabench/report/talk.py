@@ -7,14 +7,14 @@ The talk's figures are typed here, as data; ours are computed from the run recor
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import stats
 from lorabench.report import number
 from lorabench.report.arm import accuracy, bases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lorabench.report.arm import Arm
     from lorabench.runs import Params, Run
@@ -47,9 +47,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """What the rows read: all runs, one of each early stage, the arms, and the talk's LoRA among these."""
+    """What the rows read: all runs, one of each early stage, the arms, the talk's LoRA among these, the last bench."""
 
     runs: Sequence[Run]
+    bench: Mapping[str, Any] | None
     base: Run | None
     fmnist: Run | None
     arms: Sequence[Arm]
@@ -149,8 +150,17 @@ def _checkpoint(study: Study) -> Row:
     return replace(row, ours_text=f"{saving:+.2f}%", value=saving, n=1, verdict="differs", note=note)
 
 
-def _speed(_: Study) -> Row:
-    return Row("cost.speed", "GPT-3: speed of training", "+25%", note="not measured yet")
+def _speed(study: Study) -> Row:
+    row = Row("cost.speed", "GPT-3: speed of training", "+25%")
+    costs: list[dict[str, Any]] = study.bench["costs"] if study.bench else []
+    label = f"lora k={study.lora.k if study.lora else 4}"
+    ours = next((cost for cost in costs if cost["label"] == label and cost["speedup"]), None)
+    if study.bench is None or ours is None:
+        return replace(row, note="not measured yet: lorabench bench")
+    gain = 100 * (ours["speedup"] - 1)
+    note = f"a step of {study.bench['batch_size']} images, {study.bench['threads']} thread(s)"
+    verdict: Verdict = "better" if gain > 25 else "lower"
+    return replace(row, ours_text=f"{gain:+.0f}%", value=gain, n=study.bench["rounds"], verdict=verdict, note=note)
 
 
 def _memory(study: Study) -> Row:

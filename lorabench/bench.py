@@ -1,0 +1,280 @@
+"""What each method costs on this machine: time, memory, latency. Random images; nothing is learnt and nothing kept.
+
+    costs = measure([Case("full", {}), Case("lora", {"k": 4})], rounds=5)
+
+Times are taken in rounds, every case in each, so that a machine whose speed drifts treats all alike. Bytes are counted,
+not sampled.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from lorabench import methods
+from lorabench.errors import UsageError
+from lorabench.model import SIZES, SimpleMnistClassifier, seeded
+from lorabench.train import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor, nn
+
+WARM_UP = 20
+"""Steps of each case that are not counted."""
+
+LATENCY_BATCHES = (1, 64, 1024)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method and its options."""
+
+    method: str
+    options: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """`lora k=4`."""
+        return " ".join([self.method, *(f"{key}={value}" for key, value in self.options.items())])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, 10th and 90th percentile."""
+
+    median: float
+    p10: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one case costs.
+
+    Attributes:
+        step_ms: one training step, frozen work already done.
+        images_per_s: batch size over the median step.
+        speedup: over full fine-tuning, the median of the rounds' ratios; None without a full case.
+        state_bytes: weights, gradients and optimiser state after a step; counted.
+        saved_bytes: distinct storages that the forward of one batch keeps for the backward, parameters excluded.
+        checkpoint_bytes: the tensors that a checkpoint holds, without its header.
+        peak_share: floating-point operations of a step per second, over those of a large matrix product.
+        latency_us: batch size -> one forward, unmerged.
+        merged_us: the same after merging; empty for a method that does not merge.
+    """
+
+    label: str
+    method: str
+    trainable: int
+    step_ms: Spread
+    images_per_s: float
+    speedup: float | None
+    state_bytes: int
+    saved_bytes: int
+    checkpoint_bytes: int
+    peak_share: float
+    latency_us: dict[int, Spread]
+    merged_us: dict[int, Spread]
+
+
+def measure(
+    cases: Sequence[Case],
+    *,
+    batch_size: int = 256,
+    rounds: int = 5,
+    steps: int = 20,
+    device: torch.device | None = None,
+) -> list[Costs]:
+    """Measure all cases side by side.
+
+    Args:
+        cases: what to measure; a `full` case among them is what the others' speed is compared with.
+        batch_size: images per training step.
+        rounds: how often every case has its turn.
+        steps: training steps in a turn; as many forwards are timed for each latency.
+        device: where; None for the CPU.
+    """
+    place = device or torch.device("cpu")
+    benches = [_Bench(case, batch_size, place) for case in cases]
+    peak = _Clock(place)
+    for bench in benches:
+        bench.turn(WARM_UP)
+    for _ in range(rounds):
+        for bench in benches:
+            bench.step_s.append(bench.turn(steps))
+            bench.time_latencies(steps)
+        peak.turn()
+    full = next((bench for bench in benches if bench.case.method == "full"), None)
+    return [bench.costs(full, peak.flops_per_s) for bench in benches]
+
+
+def record(cases: Sequence[Case], *, batch_size: int, rounds: int, steps: int, device: torch.device) -> dict[str, Any]:
+    """`measure` as plain data, with how it was measured: what `lorabench bench --json` prints and the report reads."""
+    found = measure(cases, batch_size=batch_size, rounds=rounds, steps=steps, device=device)
+    return {
+        "measured": datetime.now(UTC).replace(microsecond=0).isoformat(),
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "steps": steps,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "costs": [_plain(cost) for cost in found],
+    }
+
+
+def _plain(cost: Costs) -> dict[str, Any]:
+    plain = asdict(cost)
+    for name in ("latency_us", "merged_us"):
+        plain[name] = {str(batch): spread for batch, spread in plain[name].items()}
+    return plain
+
+
+class _Clock:
+    """The rate of a matrix product that fills the machine, in floating-point operations per second."""
+
+    size = 1024
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._square = torch.rand(self.size, self.size, device=device)
+        self._seconds: list[float] = []
+
+    def turn(self) -> None:
+        self._seconds += _times(lambda: self._square @ self._square, 5, self._device)
+
+    @property
+    def flops_per_s(self) -> float:
+        return 2 * self.size**3 / statistics.median(self._seconds)
+
+
+class _Bench:
+    """One case, ready to take its turns."""
+
+    def __init__(self, case: Case, batch_size: int, device: torch.device) -> None:
+        self.case = case
+        self.batch_size = batch_size
+        self.device = device
+        self.step_s: list[list[float]] = []
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(20 * batch_size, SIZES[0], generator=generator).to(device)
+        labels = torch.randint(0, SIZES[-1], (len(images),), generator=generator).to(device)
+        self.rows = list(torch.split(torch.randperm(len(images), generator=generator).to(device), batch_size))
+        with seeded(0):
+            self.model = SimpleMnistClassifier()
+            methods.apply(self.model, case.method, **case.options)
+        chosen = methods.options_model(case.method).model_validate(case.options).model_dump()
+        self.model.to(device)
+        self.saved_bytes = _saved_bytes(self.model, images[:64], labels[:64])
+        self.trainer = Trainer(self.model, images, labels)
+        with FlopCounterMode(display=False) as counter:
+            self.trainer.step(self.rows[0], 1e-4)
+        self.flops = counter.get_total_flops()
+        self.forwards: dict[str, nn.Module] = {"unmerged": self.model}
+        if not methods.exemption(case.method, "merge", chosen):
+            self.forwards["merged"] = methods.merge(self.model)
+        self.inputs = {n: torch.rand(n, SIZES[0], device=device) for n in LATENCY_BATCHES}
+        self.latency_s: dict[tuple[str, int], list[float]] = {}
+
+    def turn(self, steps: int) -> list[float]:
+        """Seconds of each of `steps` training steps."""
+        self.model.train()
+        rows = iter(self.rows * (1 + steps // len(self.rows)))
+        return _times(lambda: self.trainer.step(next(rows), 1e-4), steps, self.device)
+
+    def time_latencies(self, times: int) -> None:
+        """Add a turn of forwards for each batch size, unmerged and merged one after the other."""
+        for n, batch in self.inputs.items():
+            for name, model in self.forwards.items():
+                model.eval()
+                with torch.inference_mode():
+                    found = _times(lambda model=model, batch=batch: model(batch), times, self.device)
+                self.latency_s.setdefault((name, n), []).extend(found)
+
+    def costs(self, full: _Bench | None, peak: float) -> Costs:
+        step = _spread([second for turn in self.step_s for second in turn], 1000)
+        medians = [statistics.median(turn) for turn in self.step_s]
+        against = [statistics.median(turn) for turn in full.step_s] if full else []
+        parameters = list(self.model.parameters())
+        state = [t for moments in self.trainer.optimizer.state.values() for t in moments.values()]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        latency = {
+            name: {n: _spread(s, 1e6) for (kind, n), s in self.latency_s.items() if kind == name}
+            for name in self.forwards
+        }
+        return Costs(
+            label=self.case.label,
+            method=self.case.method,
+            trainable=methods.count(self.model).trainable,
+            step_ms=step,
+            images_per_s=1000 * self.batch_size / step.median,
+            speedup=statistics.median(a / b for a, b in zip(against, medians, strict=True)) if full else None,
+            state_bytes=_bytes([*parameters, *gradients, *state]),
+            saved_bytes=self.saved_bytes,
+            checkpoint_bytes=_bytes([p for p in parameters if p.requires_grad]),
+            peak_share=self.flops / (step.median / 1000) / peak,
+            latency_us=latency["unmerged"],
+            merged_us=latency.get("merged", {}),
+        )
+
+
+def _times(call: Callable[[], object], times: int, device: torch.device) -> list[float]:
+    """Seconds of each of `times` calls, work on the device included."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else (lambda: None)
+    seconds: list[float] = []
+    for _ in range(times):
+        wait()
+        began = time.perf_counter()
+        call()
+        wait()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _spread(seconds: Sequence[float], unit: float) -> Spread:
+    deciles = statistics.quantiles(seconds, n=10, method="inclusive")
+    return Spread(unit * statistics.median(seconds), unit * deciles[0], unit * deciles[-1])
+
+
+def _bytes(tensors: Sequence[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _saved_bytes(model: nn.Module, images: Tensor, labels: Tensor) -> int:
+    """Bytes of the distinct storages that one forward and its loss keep for the backward, parameters excluded."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = F.cross_entropy(model(images.clone()), labels.clone())
+    del loss
+    return sum(kept.values())
+
+
+def cases(names: Sequence[str], ranks: Sequence[int]) -> list[Case]:
+    """Full fine-tuning first, LoRA at each of `ranks`, and the other methods at their defaults.
+
+    Raises:
+        UsageError: no method has that name.
+    """
+    if unknown := [name for name in names if name not in methods.METHODS]:
+        raise UsageError(f"no method is called {unknown[0]!r}; known: {', '.join(methods.METHODS)}")
+    chosen = [name for name in methods.METHODS if name in (names or methods.METHODS) and name not in ("full", "lora")]
+    first = [Case("full", {})]
+    lora = [Case("lora", {"k": k}) for k in ranks] if not names or "lora" in names else []
+    return [*first, *lora, *(Case(name, {}) for name in chosen)]

@@ -1,0 +1,233 @@
+"""lorabench beside the textbook loop, PEFT and loralib: same task, same criterion, alternating rounds.
+
+    python tests/benchmarks/peers.py            # about a quarter of an hour on two cores
+    python tests/benchmarks/peers.py --rounds 1
+
+Every contender trains to the accuracy that the talk reports (97.78% on MNIST, 97.74% on F-MNIST): its mean over the
+rounds' seeds is printed beside its time, and a ratio counts only if both reach it. Needs peft and loralib (the `test`
+extra). Times are of the training loop alone, all data in memory or opened; two threads for everybody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lorabench import data, evaluate, methods, train
+from lorabench.data.vision import import_datasets
+from lorabench.model import SimpleMnistClassifier, pixels, seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BASE = train.Recipe(epochs=4, batch_size=256, lr=0.01, warmup=0.2)
+TALK = train.Recipe(epochs=4, batch_size=256, lr=0.03, warmup=0.2)
+KAIMING = train.Recipe(epochs=2, batch_size=256, lr=0.02, warmup=0.2)
+TEXTBOOK_EPOCHS, TEXTBOOK_LORA_EPOCHS, PEER_EPOCHS = 5, 5, 3
+
+
+class Task:
+    """MNIST and F-MNIST as tensors, as torchvision data sets, and a trained base for each seed."""
+
+    def __init__(self, scratch: Path) -> None:
+        mnist = data.load()
+        flips = data.choose(mnist, fraction=0.3, classes=(2, 3), axis="horizontal", seed=0)
+        data.write_fmnist(scratch, mnist, flips)
+
+        self.folders = {"mnist": data.default_dir(), "fmnist": scratch}
+        self.train = {
+            "mnist": torch.from_numpy(mnist.train_images),
+            "fmnist": torch.from_numpy(data.mirror(mnist.train_images, flips.train, flips.axis)),
+        }
+        self.test = {
+            "mnist": torch.from_numpy(mnist.test_images),
+            "fmnist": torch.from_numpy(data.mirror(mnist.test_images, flips.test, flips.axis)),
+        }
+        self.labels = torch.from_numpy(mnist.train_labels).long()
+        self.test_labels = torch.from_numpy(mnist.test_labels).long()
+
+    def base(self, seed: int) -> SimpleMnistClassifier:
+        with seeded(seed):
+            model = SimpleMnistClassifier()
+        train.fit(model, self.train["mnist"], self.labels, BASE, seed=seed)
+        return model
+
+    def accuracy(self, model: nn.Module, name: str) -> float:
+        return evaluate.measure(evaluate.predict(model, self.test[name]), self.test_labels)["accuracy"]
+
+
+def textbook(model: nn.Module, folder: Path, epochs: int, lr: float) -> None:
+    """The loop of every tutorial: torchvision, ToTensor, DataLoader, Adam."""
+    datasets = import_datasets()
+    from torchvision import transforms  # pyright: ignore[reportMissingTypeStubs]
+
+    images = datasets.MNIST(folder, train=True, transform=transforms.ToTensor())
+    loader: Any = torch.utils.data.DataLoader(images, batch_size=64, shuffle=True)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
+    for _ in range(epochs):
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+
+def plain_loop(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, lr: float) -> None:
+    """What somebody who knows PyTorch writes around a library: tensors, batches of 64, Adam."""
+    x_all = pixels(images).flatten(1)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
+    for _ in range(epochs):
+        for rows in torch.split(torch.randperm(len(x_all)), 64):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x_all[rows]), labels[rows]).backward()
+            optimizer.step()
+
+
+def with_talk_layers(model: nn.Module) -> nn.Module:
+    methods.apply(model, "lora", k=4)
+    return model
+
+
+def textbook_lora(model: nn.Module) -> nn.Module:
+    """The talk's layers, written as the talk writes them."""
+
+    class Textbook(nn.Module):
+        def __init__(self, inner: nn.Linear, k: int) -> None:
+            super().__init__()
+            self.inner = inner
+            self.A = nn.Parameter(torch.randn(inner.in_features, k))
+            self.B = nn.Parameter(torch.zeros(k, inner.out_features))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) + x @ self.A @ self.B
+
+    model.requires_grad_(False)
+    for name in ("fc1", "fc2", "fc3"):
+        model.set_submodule(name, Textbook(getattr(model, name), 4))
+    return model
+
+
+def with_peft(model: nn.Module) -> nn.Module:
+    from peft import LoraConfig, get_peft_model  # pyright: ignore
+
+    config = LoraConfig(r=4, lora_alpha=4, lora_dropout=0.0, bias="none", target_modules=["fc1", "fc2", "fc3"])
+    return get_peft_model(model, config)  # pyright: ignore
+
+
+def with_loralib(model: nn.Module) -> nn.Module:
+    import loralib  # pyright: ignore
+
+    for name in ("fc1", "fc2", "fc3"):
+        inner = getattr(model, name)
+        layer: Any = loralib.Linear(inner.in_features, inner.out_features, r=4, lora_alpha=4)
+        layer.weight.data, layer.bias.data = inner.weight.data, inner.bias.data
+        model.set_submodule(name, layer)
+    loralib.mark_only_lora_as_trainable(model)
+    return model
+
+
+def matrix_products(batch: int = BASE.batch_size) -> float:
+    """Seconds of one epoch's bare matrix products at the base's shapes."""
+    sizes = ((784, 256), (256, 128), (128, 10))
+    operands = [
+        (torch.rand(batch, n), torch.rand(m, n), torch.rand(batch, m), first) for first, (n, m) in enumerate(sizes)
+    ]
+    began = time.perf_counter()
+    for _ in range(60_000 // batch):
+        for x, weight, gradient, first in operands:
+            _ = x @ weight.t(), gradient.t() @ x
+            if first:
+                _ = gradient @ weight
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    torch.set_flush_denormal(True)
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(Task(Path(scratch)), chosen.rounds)
+
+
+Contender = tuple[str, "Callable[[nn.Module], nn.Module]", "Callable[[nn.Module, int], object]"]
+"""What it trains on, how it prepares the model, how it trains it with a seed."""
+
+
+def compare(task: Task, rounds: int) -> None:
+    images, labels = task.train["fmnist"], task.labels
+    fresh: dict[str, Callable[[int], nn.Module]] = {"mnist": untrained, "fmnist": task.base}
+
+    def same(model: nn.Module) -> nn.Module:
+        return model
+
+    def field_init(model: nn.Module) -> nn.Module:
+        methods.apply(model, "lora", k=4, init="kaiming")
+        return model
+
+    contenders: dict[str, Contender] = {
+        "textbook": ("mnist", same, lambda m, s: textbook(m, task.folders["mnist"], TEXTBOOK_EPOCHS, 1e-3)),
+        "lorabench": ("mnist", same, lambda m, s: train.fit(m, task.train["mnist"], labels, BASE, seed=s)),
+        "textbook LoRA": (
+            "fmnist",
+            textbook_lora,
+            lambda m, s: textbook(m, task.folders["fmnist"], TEXTBOOK_LORA_EPOCHS, 5e-3),
+        ),
+        "PEFT": ("fmnist", with_peft, lambda m, s: plain_loop(m, images, labels, PEER_EPOCHS, 3e-3)),
+        "loralib": ("fmnist", with_loralib, lambda m, s: plain_loop(m, images, labels, PEER_EPOCHS, 3e-3)),
+        "lorabench LoRA, talk": ("fmnist", with_talk_layers, lambda m, s: train.fit(m, images, labels, TALK, seed=s)),
+        "lorabench LoRA, kaiming": ("fmnist", field_init, lambda m, s: train.fit(m, images, labels, KAIMING, seed=s)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    accuracy: dict[str, list[float]] = {name: [] for name in contenders}
+    epochs: dict[str, list[float]] = {"full": [], "lora": [], "products": [], "base": []}
+    for seed in range(rounds):
+        for name, (kind, wrap, fit) in contenders.items():
+            model = fresh[kind](seed)
+            with seeded(seed):
+                tuned = wrap(model)
+                began = time.perf_counter()
+                fit(tuned, seed)
+                seconds[name].append(time.perf_counter() - began)
+            accuracy[name].append(100 * task.accuracy(tuned, kind))
+            print(f"round {seed + 1}  {name:<24} {seconds[name][-1]:7.2f} s  {accuracy[name][-1]:.2f}%", flush=True)
+        for name, method in (("full", "full"), ("lora", "lora")):
+            model = task.base(seed)
+            methods.apply(model, method)
+            epochs[name].append(sum(e.seconds for e in train.fit(model, images, labels, TALK, seed=seed)) / TALK.epochs)
+        epochs["base"].append(seconds["lorabench"][-1] / BASE.epochs)
+        epochs["products"].append(statistics.median(matrix_products() for _ in range(3)))
+
+    print(f"\n{'':<26}{'s, median':>10}{'accuracy, mean':>16}")
+    for name in contenders:
+        print(f"{name:<26}{statistics.median(seconds[name]):>10.2f}{statistics.mean(accuracy[name]):>15.2f}%")
+
+    def ratio(slow: list[float], fast: list[float]) -> str:
+        each = [a / b for a, b in zip(slow, fast, strict=True)]
+        return f"{statistics.median(each):6.2f}   ({min(each):.2f} to {max(each):.2f}, {rounds} rounds)"
+
+    print(f"\npretraining, textbook / lorabench            {ratio(seconds['textbook'], seconds['lorabench'])}")
+    for init in ("talk", "kaiming"):
+        ours = seconds[f"lorabench LoRA, {init}"]
+        for peer in ("textbook LoRA", "PEFT", "loralib"):
+            print(f"LoRA, {peer:<14}/ lorabench, {init:<12} {ratio(seconds[peer], ours)}")
+    print(f"epoch, full / LoRA, both lorabench           {ratio(epochs['full'], epochs['lora'])}")
+    print(f"epoch of the base / its matrix products      {ratio(epochs['base'], epochs['products'])}")
+
+
+def untrained(seed: int) -> SimpleMnistClassifier:
+    with seeded(seed):
+        return SimpleMnistClassifier()
+
+
+if __name__ == "__main__":
+    main()
