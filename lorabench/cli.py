@@ -1,0 +1,362 @@
+"""The command line: parse, call, print. `lorabench --help` lists the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lorabench import __version__
+from lorabench.errors import GateError, InputError, UsageError
+from lorabench.options import Shared, command, draw, emit, report_failure, stderr, stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lorabench.config import Config, Loaded
+    from lorabench.runs import Run
+    from lorabench.stages import Stage
+
+app = typer.Typer(
+    help="LoRA on your own laptop in seconds: one small study, every number measured.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.")]
+MaybeNames = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Id, unique prefix, glob, or @last.")]
+K = Annotated[int | None, typer.Option("--k", help="The rank (PEFT calls it r).")]
+Targets = Annotated[str | None, typer.Option(metavar="LAYER,...", help="Only these layers, e.g. fc1,fc3.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lorabench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@command(app)
+def pretrain(shared: Shared) -> None:
+    """Train the 784-256-128-10 classifier on MNIST."""
+    _make("pretrain", shared, {}, "lorabench finetune-lora --k 4")
+
+
+@command(app)
+def make_fmnist(
+    shared: Shared,
+    fraction: Annotated[float | None, typer.Option(help="Which part of each class is mirrored.")] = None,
+    classes: Annotated[str | None, typer.Option(metavar="DIGIT,...", help="Which digits, e.g. 2,3.")] = None,
+    axis: Annotated[str | None, typer.Option(metavar="horizontal|vertical|both", help="How to mirror.")] = None,
+    write_idx: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write F-MNIST for torchvision.datasets.MNIST(DIR)."),
+    ] = None,
+) -> None:
+    """Make F-MNIST, in which 30% of the twos and threes are mirrored."""
+    listed = None if classes is None else [int(c) if c.strip().isdecimal() else c.strip() for c in classes.split(",")]
+    flags = {
+        "fmnist.fraction": fraction,
+        "fmnist.classes": listed,
+        "fmnist.axis": axis,
+        "fmnist.seed": shared.seed,
+    }
+    _make("fmnist", shared, flags, "lorabench finetune-lora --k 4", write_idx=write_idx)
+
+
+@command(app)
+def finetune_lora(shared: Shared, k: K = None, targets: Targets = None) -> None:
+    """Repair the classifier on F-MNIST by LoRA; the same as `finetune lora`."""
+    _finetune("lora", shared, k, targets)
+
+
+@command(app)
+def finetune(
+    shared: Shared,
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="One of the methods below.")],
+    k: K = None,
+    targets: Targets = None,
+) -> None:
+    """Repair the classifier on F-MNIST by any method."""
+    _finetune(method, shared, k, targets)
+
+
+@command(app)
+def evaluate(shared: Shared, runs: Names) -> None:
+    """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
+    from lorabench import progress, report, work
+
+    loaded = _load(shared, {})
+    found = _find(shared, runs)
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(shared.store, shared.data_dir, loaded.config, tell)
+        measured = [work.measure_again(run, lab) for run in found]
+    if shared.json:
+        emit({"command": "evaluate", "runs": [report.evaluation_data(run) for run in measured]})
+    else:
+        stdout().print(report.evaluation(measured))
+
+
+@command(app, name="report")
+def show(
+    shared: Shared,
+    runs: MaybeNames = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Also draw the report into a file.")] = None,
+) -> None:
+    """Show the newest study, one run in full, or runs side by side (the first is the baseline)."""
+    from lorabench import report
+
+    if out and out.suffix != ".svg":
+        raise UsageError(f"--out {out}: the name must end in .svg")
+    found = _find(shared, runs) if runs else _newest_study(shared)
+    predictions = {run.id: digits for run in found if runs and (digits := shared.store.predictions(run))}
+    labels = next((digits["labels"] for digits in predictions.values() if "labels" in digits), None)
+    if not runs:
+        costs = shared.store.newest_bench()
+        document, table = report.study_data(found, costs), report.study_report(found, costs)
+    elif len(found) == 1:
+        own = predictions.get(found[0].id)
+        document, table = report.run_data(found[0], own, labels), report.run_report(found[0], own, labels)
+    else:
+        document, table = (
+            report.compare_data(found, predictions, labels),
+            report.compare_report(found, predictions, labels),
+        )
+    if out:
+        draw(table, out)
+    if shared.json:
+        emit({"command": "report", **document})
+    else:
+        stdout().print(table)
+
+
+@command(app, name="study")
+def whole_study(
+    shared: Shared,
+    seeds: Annotated[str | None, typer.Option(metavar="0-4", help="One study for each of these seeds.")] = None,
+    k: K = None,
+) -> None:
+    """Run the talk's whole story for several seeds, then report it."""
+    from lorabench import engines, report, stages
+
+    loaded = _load(shared, {"study.seeds": seeds, "finetune.k": k})
+    settings = loaded.config
+    report.check_keys(settings.expect)
+    todo = stages.study(settings)
+    if shared.dry_run:
+        _dry_run(todo, loaded, shared)
+        return
+    workers = settings.study.workers or min(engines.cores(), len(settings.study.seeds))
+    done = _run(todo, settings, shared, workers=workers, force=todo)
+    shared.store.remember_study(settings.study.name, [stage.id for stage in todo])
+    costs = shared.store.newest_bench()
+    rows = report.ledger(done, costs)
+    unmet = report.check(settings.expect, rows)
+    if shared.json:
+        emit({"command": "study", **report.study_data(done, costs), "unmet": unmet})
+    else:
+        console = stdout()
+        console.print(report.study_report(done, costs))
+        console.print(
+            f"\n{shared.runs_dir}{'/'} holds the {len(done)} runs; next: lorabench report {done[-1].id}",
+            soft_wrap=True,
+        )
+    if unmet:
+        raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
+
+
+@command(app)
+def bench(
+    shared: Shared,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[METHOD]...", help="Which methods; none: all.")] = None,
+    ranks: Annotated[str, typer.Option(metavar="K,...", help="LoRA's ranks.")] = "1,4,16",
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Images per training step.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Turns of every method.")] = 5,
+    steps: Annotated[int, typer.Option(min=2, max=10_000, help="Training steps in a turn.")] = 20,
+) -> None:
+    """Measure what each method costs on this machine: time, memory, latency."""
+    if not all(k.strip().isdecimal() and 1 <= int(k) <= 1024 for k in ranks.split(",")):
+        raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
+    from lorabench import bench as room
+    from lorabench import progress, report, work
+
+    settings = _load(shared, {}).config
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(
+            shared.store, shared.data_dir, settings.model_copy(update={"threads": settings.threads or 1}), tell
+        )
+        chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
+        record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=lab.device)
+    shared.store.remember_bench(record)
+    if shared.json:
+        emit({"command": "bench", **record})
+    else:
+        stdout().print(report.costs_table(record))
+
+
+@command(app)
+def ls(shared: Shared) -> None:
+    """List the runs."""
+    from datetime import UTC, datetime
+
+    from lorabench import report
+
+    runs, broken = shared.store.scan()
+    if shared.json:
+        emit({"command": "ls", **report.listing_data(runs, broken)})
+    else:
+        console = stdout()
+        console.print(report.listing(runs, broken, now=datetime.now(UTC), width=console.width))
+
+
+def _finetune(method: str, shared: Shared, k: int | None, targets: str | None) -> None:
+    _make(
+        "finetune",
+        shared,
+        {"finetune.method": method, "finetune.k": k, "finetune.targets": targets},
+        "lorabench report {id}",
+    )
+
+
+def _load(shared: Shared, flags: dict[str, Any]) -> Loaded:
+    from lorabench import config, methods
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    return config.load(shared.config or [], shared.sets or [], {**shared.flags, **given}, methods=methods.schemas())
+
+
+def _make(
+    kind: Literal["pretrain", "fmnist", "finetune"],
+    shared: Shared,
+    flags: dict[str, Any],
+    following: str,
+    *,
+    write_idx: Path | None = None,
+) -> None:
+    """Run one stage after those that it needs, and show it."""
+    from lorabench import report, stages
+
+    loaded = _load(shared, flags)
+    todo = stages.chain(loaded.config, kind)
+    stage = todo[-1]
+    if shared.dry_run:
+        _dry_run(todo, loaded, shared)
+        return
+    there = not shared.force and shared.store.cached(stage.id) is not None
+    if missing := [parent.id for parent in todo[:-1] if not shared.store.cached(parent.id)]:
+        _say(
+            shared,
+            f"{stage.id} needs {' and '.join(missing)}: making {'them' if len(missing) > 1 else 'it'} first",
+        )
+    run = _run(todo, loaded.config, shared, workers=1, force=[stage])[-1]
+    pictures = None
+    written: list[Path] = []
+    if kind == "fmnist" and (write_idx or not shared.json):
+        from lorabench import data
+
+        mnist = data.load(shared.data_dir)
+        mnist = data.hold_out(mnist, loaded.config.holdout) if loaded.config.holdout else mnist
+        chosen = loaded.config.fmnist
+        flips = data.choose(mnist, fraction=chosen.fraction, classes=chosen.classes, axis=chosen.axis, seed=chosen.seed)
+        pictures = report.preview(*data.examples(mnist, flips))
+        written = data.write_fmnist(write_idx, mnist, flips) if write_idx else []
+    how: dict[str, Any] = {
+        "cached": there,
+        "folder": shared.store.path(run.id),
+        "next_command": following.format(id=run.id),
+    }
+    if shared.json:
+        emit({"command": kind, **report.summary_data(run, **how), "written": [str(path) for path in written]})
+        return
+    console = stdout()
+    if pictures:
+        console.print(pictures)
+    if written:
+        console.print(f"wrote {len(written)} files below {write_idx}", soft_wrap=True)
+    console.print(report.summary(run, **how))
+
+
+def _run(todo: Sequence[Stage], settings: Config, shared: Shared, *, workers: int, force: Sequence[Stage]) -> list[Run]:
+    from lorabench import progress, study
+
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        done = study.run(
+            todo,
+            settings,
+            shared.store,
+            data_dir=shared.data_dir,
+            workers=workers,
+            force={stage.id for stage in force} if shared.force else (),
+            patient=not shared.no_wait,
+            tell=tell,
+        )
+    return list(done.values())
+
+
+def _dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Shared) -> None:
+    """Say what would be run, what is there, and who set which setting."""
+    from lorabench import config
+
+    cached = {stage.id: not shared.force and shared.store.cached(stage.id) is not None for stage in todo}
+    if shared.json:
+        emit(
+            {
+                "command": "dry-run",
+                "stages": cached,
+                "settings": config.flat(loaded.config),
+                "origins": loaded.origins,
+            }
+        )
+        return
+    for stage in todo:
+        typer.echo(f"{'cached   ' if cached[stage.id] else 'would run'}  {stage.id}")
+    for key, origin in loaded.origins.items():
+        typer.echo(f"{key} set by {origin}")
+    typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
+
+
+def _find(shared: Shared, names: Sequence[str]) -> list[Run]:
+    """The runs that all names stand for, each once, in the order of the names."""
+    return list({run.id: run for name in names for run in shared.store.find(name)}.values())
+
+
+def _newest_study(shared: Shared) -> list[Run]:
+    runs, broken = shared.store.scan()
+    for folder in broken:
+        _say(shared, f"left out: {folder.reason}")
+    by_id = {run.id: run for run in runs}
+    named = shared.store.newest_study()
+    if named is not None:
+        return [by_id[run_id] for run_id in named if run_id in by_id]
+    tuned = [run for run in runs if run.stage == "finetune" and run.status == "done"]
+    if not tuned:
+        raise InputError(f"there is no study in {shared.runs_dir} yet; `lorabench study` makes one")
+    return runs
+
+
+def _say(shared: Shared, text: str) -> None:
+    if not shared.quiet:
+        print(text, file=sys.stderr)  # noqa: T201
+
+
+def main() -> None:
+    """The entry point: exit codes as the design says, whatever goes wrong."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        text = error.format_message()
+        report_failure(text, UsageError(text), getattr(error, "exit_code", 2), as_json="--json" in sys.argv)
+        raise SystemExit(2) from None
+    except (KeyboardInterrupt, typer.Abort):
+        raise SystemExit(130) from None
+    raise SystemExit(code if isinstance(code, int) else 0)

@@ -1,0 +1,83 @@
+"""The stages in their order: what is there is taken, what is missing is made, parents first.
+
+runs = run(stages.study(config), config, store, tell=print)
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import TYPE_CHECKING
+
+from lorabench import engines, events
+from lorabench.errors import LorabenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from lorabench.config import Config
+    from lorabench.events import Tell
+    from lorabench.runs import Run, Store
+    from lorabench.stages import Stage
+
+
+def run(
+    todo: Sequence[Stage],
+    config: Config,
+    store: Store,
+    *,
+    data_dir: Path | None = None,
+    workers: int = 1,
+    force: Collection[str] = (),
+    patient: bool = True,
+    tell: Tell,
+) -> dict[str, Run]:
+    """Make the runs of all stages, as far as they are not there, and return them by id.
+
+    Args:
+        todo: the stages, each after its parents.
+        config: says the device and the threads.
+        store: where runs are.
+        data_dir: where MNIST is, None for the user's cache.
+        workers: how many stages run side by side, each in a process of its own; 1 runs them in this process.
+        force: ids of stages to run again even if they are there.
+        patient: wait for a run that another live process makes, or else give up (LockedError).
+        tell: hears of everything that happens.
+
+    Raises:
+        LorabenchError: the first failure of a stage; the others that had begun are finished.
+    """
+    done: dict[str, Run] = {}
+    for stage in todo:
+        if stage.id not in force and (there := store.cached(stage.id)):
+            done[stage.id] = there
+            tell(events.Finished(stage.id, cached=True))
+    missing = [stage for stage in todo if stage.id not in done]
+    if not missing:
+        return {stage.id: done[stage.id] for stage in todo}
+    failure: LorabenchError | None = None
+    with engines.open_engine(min(workers, len(missing)), store, data_dir, config, tell) as (
+        executor,
+        perform,
+    ):
+        running: dict[Future[tuple[Run, bool]], Stage] = {}
+        while running or (missing and not failure):
+            for stage in [] if failure else [stage for stage in missing if _ready(stage, missing, running.values())]:
+                missing.remove(stage)
+                future = executor.submit(perform, stage, force=stage.id in force, wait=patient)
+                running[future] = stage
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(future)
+                try:
+                    done[stage.id] = future.result()[0]
+                except LorabenchError as error:
+                    failure = failure or error
+    if failure:
+        raise failure
+    return {stage.id: done[stage.id] for stage in todo}
+
+
+def _ready(stage: Stage, missing: Collection[Stage], running: Collection[Stage]) -> bool:
+    """Whether no parent of the stage is still to be made."""
+    parents = {stage.parents.base, stage.parents.data}
+    return not any(other.id in parents for other in (*missing, *running))

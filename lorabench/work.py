@@ -1,0 +1,332 @@
+"""What each stage does once it is really run: load, train, measure, write.
+
+lab = open_lab(store, data_dir, config, tell)
+run, cached = perform(stage, lab=lab)
+model = load_model(run, store)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from lorabench import checkpoint, config, data, environment, evaluate, events, methods, train
+from lorabench.errors import InputError, RunFailedError
+from lorabench.model import SimpleMnistClassifier, parameter_count, seeded
+from lorabench.runs import Cost, Metrics, Params, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import Tensor, nn
+
+    from lorabench.data import Flips, Mnist
+    from lorabench.events import Tell
+    from lorabench.runs import Folder, Store
+    from lorabench.stages import Stage
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What the stages of one process share: where runs and data are, and the device that they run on."""
+
+    store: Store
+    data_dir: Path | None
+    device: torch.device
+    threads: int
+    tell: Tell
+
+    def mnist(self, settings: config.Config) -> Mnist:
+        """MNIST, fetched if need be; with `settings.holdout` images of its training set as its test set."""
+        return _mnist(self.data_dir, settings.holdout, self.tell)
+
+    def tensor(self, array: npt.NDArray[np.uint8]) -> Tensor:
+        """Images or labels on the device."""
+        return torch.from_numpy(array).to(self.device)
+
+
+def open_lab(store: Store, data_dir: Path | None, settings: config.Config, tell: Tell) -> Lab:
+    """Set this process up for `settings.device` and `settings.threads`.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    # Confident predictions have gradients of 1e-40, on which a processor computes a hundred times more slowly.
+    torch.set_flush_denormal(True)
+    return Lab(store, data_dir, _device(settings.device, tell), torch.get_num_threads(), tell)
+
+
+def _device(wanted: str, tell: Tell) -> torch.device:
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        name = next(name for name, there in have.items() if there)
+        if name == "cpu":
+            tell(events.Message("device auto: no GPU here, running on the CPU"))
+        return torch.device(name)
+    if not have[wanted]:
+        raise InputError(f"device {wanted}: torch {torch.__version__} finds none on this machine; try --device cpu")
+    return torch.device(wanted)
+
+
+@functools.lru_cache(maxsize=1)
+def _mnist(data_dir: Path | None, holdout: int, tell: Tell) -> Mnist:
+    mnist = data.load(
+        data_dir,
+        progress=lambda way, done, total: tell(events.Download(way, done, total)),
+        message=lambda text: tell(events.Message(text)),
+    )
+    return data.hold_out(mnist, holdout) if holdout else mnist
+
+
+def perform(stage: Stage, *, lab: Lab, force: bool = False, wait: bool = True) -> tuple[Run, bool]:
+    """Make the run of `stage`, or take the finished one that is there. Its parents must be there.
+
+    Returns:
+        The run, and whether it was there already.
+
+    Raises:
+        LockedError: another live process makes this very run, and `wait` is false.
+        RunFailedError: the run could not be finished; its record says why.
+        InputError: a parent or the data is missing or damaged.
+    """
+    store = lab.store
+    with store.locked(stage.id, wait=wait, on_wait=lambda text: lab.tell(events.Message(text, stage.id))):
+        if not force and (run := store.cached(stage.id)):
+            lab.tell(events.Finished(stage.id, cached=True))
+            return run, True
+        lab.tell(events.Started(stage.id, stage.epochs))
+        began = time.perf_counter()
+        settings = stage.config.model_copy(update={"device": lab.device.type, "threads": lab.threads})
+        header = f"{stage.id}\n{stage.command} -c {store.path(stage.id) / 'config.yaml'}"
+        draft = Run(
+            schema=1,
+            id=stage.id,
+            stage=stage.kind,
+            method=stage.method,
+            k=stage.k,
+            seed=stage.seed,
+            study=stage.config.study.name,
+            parents=stage.parents,
+            settings=stage.settings,
+            env=environment.describe(lab.device.type, lab.threads, torch.__version__),
+        )
+        with store.start(draft, config.dump(settings, header)) as folder, _memory():
+            found = _MAKERS[stage.kind](stage, lab, folder)
+            if cost := cast("Cost | None", found.get("cost")):
+                found["cost"] = cost.model_copy(update={"wall_s": time.perf_counter() - began})
+            folder.finish(draft.model_copy(update={"started": folder.run.started, **found}))
+        lab.tell(events.Finished(stage.id, cached=False))
+        return folder.run, False
+
+
+@contextlib.contextmanager
+def _memory() -> Generator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise RunFailedError(f"out of memory: {error or 'the system gave no more'}") from error
+
+
+def _make_fmnist(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
+    mnist = lab.mnist(stage.config)
+    flips = choose_flips(stage.config, mnist)
+    folder.write("flips.npz", _npz(train=flips.train, test=flips.test))
+    return {"checks": data.census(mnist, flips)}
+
+
+def _make_pretrain(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
+    mnist = lab.mnist(stage.config)
+    with seeded(stage.seed):
+        model = SimpleMnistClassifier().to(lab.device)
+    counted = methods.count(model)
+    if counted.trainable != parameter_count():
+        raise AssertionError(f"{counted.trainable} parameters; the formula says {parameter_count()}")
+    cost = _train(model, mnist.train_images, stage, lab, folder)
+    tensors = checkpoint.trained(model)
+    written = checkpoint.encode(tensors, {"run": stage.id})
+    folder.write("model.safetensors", written)
+    metrics, predicted = _measure(model, mnist, choose_flips(stage.config, mnist), lab)
+    folder.write("predictions.npz", _npz(labels=mnist.test_labels, **predicted))
+    return {
+        "params": Params(**counted._asdict()),
+        "checkpoint_bytes": len(written),
+        "metrics": metrics,
+        "checks": {"base_sha256": checkpoint.tensor_hash(tensors)},
+        "cost": cost,
+    }
+
+
+def _make_finetune(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
+    mnist = lab.mnist(stage.config)
+    flips = choose_flips(stage.config, mnist)
+    base = load_model(lab.store.load(str(stage.parents.base)), lab.store).to(lab.device)
+    before, predicted_before = _measure(base, mnist, flips, lab)
+    probe = lab.tensor(data.mirror(mnist.test_images, flips.test, flips.axis))
+    logits = evaluate.predict(base, probe)
+    origin = _origin(stage.settings, str(stage.parents.base), base)
+    method, shapes, options = stage.settings["method"], _shapes(base, stage.settings), _options(stage.settings)
+    for warning in methods.warnings(shapes, options, method):
+        lab.tell(events.Message(warning, stage.id))
+
+    expected = methods.formula(method, shapes, options)
+    model = _apply(base, stage.settings)
+    counted = methods.count(model)
+    if counted.trainable != expected:
+        raise AssertionError(f"{stage.method} trains {counted.trainable} parameters; its formula says {expected}")
+    birth = (evaluate.predict(model, probe) - logits).abs().max().item()
+    frozen = checkpoint.frozen_hash(model)
+    cost = _train(model, data.mirror(mnist.train_images, flips.train, flips.axis), stage, lab, folder)
+    if checkpoint.frozen_hash(model) != frozen:
+        raise AssertionError(f"{stage.method} changed weights that it calls frozen")
+
+    written = checkpoint.encode(checkpoint.trained(model), {"run": stage.id, **origin})
+    folder.write("adapter.safetensors", written)
+    metrics, predicted = _measure(model, mnist, flips, lab)
+    predicted |= {f"before_{name}": digits for name, digits in predicted_before.items()}
+    folder.write("predictions.npz", _npz(labels=mnist.test_labels, **predicted))
+    return {
+        "params": Params(**counted._asdict()),
+        "checkpoint_bytes": len(written),
+        "metrics": metrics,
+        "before": before,
+        "checks": {
+            "max_logit_change_at_birth": birth,
+            "frozen_unchanged": True,
+            "base_sha256": origin["base_sha256"],
+        },
+        "cost": cost,
+    }
+
+
+_MAKERS = {"fmnist": _make_fmnist, "pretrain": _make_pretrain, "finetune": _make_finetune}
+
+
+def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: Lab, folder: Folder) -> Cost:
+    keys = ("epochs", "batch_size", "lr", "warmup")
+    recipe = train.Recipe(**{key: stage.settings[key] for key in keys})
+    x, y = lab.tensor(images), lab.tensor(lab.mnist(stage.config).train_labels).long()
+    lines: list[str] = []
+
+    def on_epoch(epoch: train.Epoch) -> None:
+        lines.append(json.dumps(asdict(epoch)) + "\n")
+        lab.tell(events.EpochDone(stage.id, epoch.epoch, recipe.epochs, epoch.loss, epoch.accuracy, epoch.seconds))
+
+    try:
+        history = train.fit(model, x, y, recipe, seed=stage.seed, on_epoch=on_epoch)
+    finally:
+        folder.write("history.jsonl", "".join(lines).encode())
+    seconds = sum(epoch.seconds for epoch in history)
+    steps = recipe.epochs * train.steps_per_epoch(len(x), recipe)
+    return Cost(
+        train_s=seconds,
+        wall_s=seconds,
+        steps=steps,
+        step_ms=1000 * seconds / steps,
+        images_per_s=steps * min(recipe.batch_size, len(x)) / seconds,
+        peak_rss_bytes=environment.peak_rss_bytes(),
+    )
+
+
+def choose_flips(settings: config.Config, mnist: Mnist) -> Flips:
+    """The images that the F-MNIST of `settings` mirrors."""
+    chosen = settings.fmnist
+    return data.choose(mnist, fraction=chosen.fraction, classes=chosen.classes, axis=chosen.axis, seed=chosen.seed)
+
+
+def test_sets(mnist: Mnist, flips: Flips, lab: Lab) -> dict[str, Tensor]:
+    """The two test sets (n, 28, 28) on the device: `mnist`, and `fmnist` with its mirrored images."""
+    images = mnist.test_images
+    return {"mnist": lab.tensor(images), "fmnist": lab.tensor(data.mirror(images, flips.test, flips.axis))}
+
+
+def _measure(
+    model: nn.Module, mnist: Mnist, flips: Flips, lab: Lab
+) -> tuple[dict[str, Metrics], dict[str, npt.NDArray[np.uint8]]]:
+    """Metrics and predicted digits of `model` on both test sets."""
+    labels = lab.tensor(mnist.test_labels).long()
+    slices = {name: torch.from_numpy(mask).to(lab.device) for name, mask in data.slices(mnist, flips).items()}
+    metrics: dict[str, Metrics] = {}
+    predicted: dict[str, npt.NDArray[np.uint8]] = {}
+    for name, images in test_sets(mnist, flips, lab).items():
+        logits = evaluate.predict(model, images)
+        found = evaluate.measure(logits, labels, slices if name == "fmnist" else None)
+        metrics[name] = Metrics.model_validate(found)
+        predicted[name] = logits.argmax(1).cpu().numpy().astype(np.uint8)
+    return metrics, predicted
+
+
+def measure_again(run: Run, lab: Lab) -> Run:
+    """The run with the metrics that its checkpoint gives here and now, on the data that it was made with.
+
+    Raises:
+        InputError: as `load_model`; or its config cannot be read.
+    """
+    model = load_model(run, lab.store).to(lab.device)
+    own = config.load([lab.store.intact(run, "config.yaml")], methods=methods.schemas()).config
+    mnist = lab.mnist(own)
+    metrics, _ = _measure(model, mnist, choose_flips(own, mnist), lab)
+    return run.model_copy(update={"metrics": metrics})
+
+
+def load_model(run: Run, store: Store) -> nn.Module:
+    """The model of a finished run, on the CPU: the base, or the base with its method applied and trained.
+
+    Raises:
+        InputError: the run has no model, or a file is missing, damaged, edited, or made for another base.
+    """
+    if run.status != "done" or run.stage == "fmnist":
+        raise InputError(f"{run.id} holds no model: its stage is {run.stage}, its status {run.status}")
+    if run.stage == "pretrain":
+        model: nn.Module = SimpleMnistClassifier()
+        tensors = checkpoint.decode(store.intact(run, "model.safetensors"), checkpoint.trained(model), {})
+        checkpoint.restore(model, tensors)
+        return model
+    base_id = str(run.parents.base)
+    base = load_model(store.load(base_id), store)
+    origin = _origin(run.settings, base_id, base)
+    model = _apply(base, run.settings)
+    path = store.intact(run, "adapter.safetensors")
+    checkpoint.restore(model, checkpoint.decode(path, checkpoint.trained(model), origin))
+    return model
+
+
+def _origin(settings: dict[str, Any], base_id: str, base: nn.Module) -> dict[str, str]:
+    """What an adapter's header says of where it belongs."""
+    options = json.dumps({"targets": settings["targets"], **_options(settings)}, sort_keys=True)
+    tensors = checkpoint.tensor_hash(base.state_dict())
+    return {"base": base_id, "base_sha256": tensors, "method": settings["method"], "options": options}
+
+
+def _options(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: settings[key] for key in methods.METHODS[settings["method"]].options}
+
+
+def _shapes(model: nn.Module, settings: dict[str, Any]) -> list[tuple[int, int]]:
+    layers = methods.linear_layers(model)
+    return [
+        layers[name] for name in methods.targeted(model, settings["method"], settings["targets"], **_options(settings))
+    ]
+
+
+def _apply(model: nn.Module, settings: dict[str, Any]) -> nn.Module:
+    with seeded(settings["seed"]):
+        methods.apply(model, settings["method"], targets=settings["targets"], **_options(settings))
+    return model
+
+
+def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

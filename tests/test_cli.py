@@ -1,0 +1,372 @@
+"""The commands as a user types them, on real MNIST: what they print, what they leave, how they fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SHORT = ["-s", "pretrain.epochs=1", "-s", "pretrain.lr=5e-3", "-s", "finetune.epochs=1", "--threads", "1"]
+
+
+class Lab:
+    """A runs folder, and the command line on it."""
+
+    def __init__(self, runs: Path, data: Path) -> None:
+        self.runs = runs
+        self.env = {
+            **os.environ,
+            "LORABENCH_RUNS": str(runs),
+            "LORABENCH_DATA": str(data),
+            "COLUMNS": "80",
+            "NO_COLOR": "1",
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "lorabench", *arguments]
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments), env=self.env, capture_output=True, text=True, check=False, cwd=self.runs.parent
+        )
+        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    def fails(self, code: int, *arguments: str) -> str:
+        """The message of a command that must fail, which with --json is on stderr and on stdout."""
+        done = self.run(*arguments, "--json", code=code)
+        document = json.loads(done.stdout)
+        assert document["error"]["exit_code"] == code
+        assert all(line in done.stderr for line in document["error"]["messages"])
+        return "\n".join(document["error"]["messages"])
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        return {path.parent.name: json.loads(path.read_text()) for path in self.runs.glob("*/run.json")}
+
+    def predictions(self, run_id: str) -> dict[str, Any]:
+        with np.load(self.runs / run_id / "predictions.npz") as file:
+            return {name: file[name] for name in file.files}
+
+
+@pytest.fixture
+def lab(tmp_path: Path, data_dir: Path) -> Lab:
+    return Lab(tmp_path / "runs", data_dir)
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Lab:
+    """A study of two seeds, an epoch each: made once, read by many tests."""
+    lab = Lab(tmp_path_factory.mktemp("study") / "runs", data_dir)
+    lab.run("study", "--seeds", "0-1", *SHORT, "-q")
+    return lab
+
+
+@pytest.fixture
+def copied(small_study: Lab, tmp_path: Path, data_dir: Path) -> Lab:
+    """The small study in a folder of the test's own."""
+    shutil.copytree(small_study.runs, tmp_path / "runs")
+    return Lab(tmp_path / "runs", data_dir)
+
+
+def only(lab: Lab, start: str) -> str:
+    (found,) = [run_id for run_id in lab.records() if run_id.startswith(start)]
+    return found
+
+
+def test_the_talks_numbers(lab: Lab) -> None:
+    """The whole default study; its own `expect:` would make it exit with 6."""
+    configs = Path(__file__).parent.parent / "configs"
+    text = lab.run("study", "-c", str(configs / "study.yaml"), "-q").stdout
+    for figure in ("235,146", "6,248", "1,787 + 1,839", "310 + 303", "2.66%", "reproduced", "5 seeds: 0-4"):
+        assert figure in text, figure
+    document = lab.json("study", "-c", str(configs / "study.yaml"))
+    rows = {row["key"]: row for row in document["ledger"]}
+    assert rows["mnist.base"]["value"] >= 97.78
+    assert 92.0 < rows["fmnist.base"]["value"] < 94.0
+    assert rows["fmnist.tuned"]["value"] >= 97.74
+    assert {key: rows[key]["n"] for key in ("mnist.base", "fmnist.base", "fmnist.tuned")} == dict.fromkeys(
+        ("mnist.base", "fmnist.base", "fmnist.tuned"), 5
+    )
+    assert document["unmet"] == []
+
+
+def test_a_study_leaves_records_as_designed(small_study: Lab) -> None:
+    records = small_study.records()
+    assert sorted(r["stage"] for r in records.values()) == ["finetune", "finetune", "fmnist", "pretrain", "pretrain"]
+    tuned = records[only(small_study, "lora-k4-s1")]
+    assert tuned["schema"] == 1
+    assert (tuned["status"], tuned["method"], tuned["k"], tuned["seed"], tuned["study"]) == (
+        "done",
+        "lora",
+        4,
+        1,
+        "study",
+    )
+    assert tuned["params"] == {"total": 241_394, "trainable": 6_248, "frozen": 235_146}
+    assert tuned["parents"] == {"base": only(small_study, "pretrain-s1"), "data": only(small_study, "fmnist-s0")}
+    assert 24_992 < tuned["checkpoint_bytes"] < 26_000
+    assert set(tuned["files"]) == {"config.yaml", "history.jsonl", "adapter.safetensors", "predictions.npz"}
+    assert tuned["metrics"]["fmnist"]["slices"]["flipped"]["n"] == 613
+    assert tuned["metrics"]["fmnist"]["slices"]["upright"]["n"] == 2042 - 613
+    assert sum(map(sum, tuned["metrics"]["mnist"]["confusion"])) == 10_000
+    assert tuned["before"]["fmnist"]["correct"] == records[tuned["parents"]["base"]]["metrics"]["fmnist"]["correct"]
+    assert tuned["cost"]["steps"] == 60_000 // 256
+    assert tuned["checks"]["max_logit_change_at_birth"] == 0
+    assert {"lorabench", "python", "torch", "platform", "device", "threads", "git", "packages"} <= set(tuned["env"])
+    predicted = small_study.predictions(tuned["id"])
+    assert int((predicted["fmnist"] == predicted["labels"]).sum()) == tuned["metrics"]["fmnist"]["correct"]
+    history = (small_study.runs / tuned["id"] / "history.jsonl").read_text().splitlines()
+    assert [sorted(json.loads(line)) for line in history] == [["accuracy", "epoch", "loss", "lr", "seconds"]]
+    census = records[only(small_study, "fmnist-s0")]["checks"]
+    assert [census["train"]["flipped"][d] for d in (2, 3)] == [1787, 1839]
+    assert [census["test"]["flipped"][d] for d in (2, 3)] == [310, 303]
+
+
+def test_a_second_study_trains_nothing(small_study: Lab) -> None:
+    before = {path: path.stat().st_mtime_ns for path in small_study.runs.glob("*-s*/*")}
+    done = small_study.run("study", "--seeds", "0-1", *SHORT)
+    assert "epoch" not in done.stderr
+    assert done.stderr.count("there already") == 5
+    assert {path: path.stat().st_mtime_ns for path in small_study.runs.glob("*-s*/*")} == before
+
+
+def test_a_run_repeats_bit_for_bit_from_its_own_config(small_study: Lab, tmp_path: Path, data_dir: Path) -> None:
+    run_id = only(small_study, "lora-k4-s1")
+    again = Lab(tmp_path / "again", data_dir)
+    again.run("finetune-lora", "-c", str(small_study.runs / run_id / "config.yaml"), "-q")
+    old, new = small_study.predictions(run_id), again.predictions(run_id)
+    assert set(old) == set(new)
+    assert all(np.array_equal(old[name], new[name]) for name in old)
+    first, second = (load((place.runs / run_id / "adapter.safetensors").read_bytes()) for place in (small_study, again))
+    assert all(first[name].tobytes() == second[name].tobytes() for name in first)
+    assert first.keys() == second.keys()
+
+
+@pytest.mark.parametrize("seed", ["pretrain.seed", "finetune.seed", "fmnist.seed"])
+def test_every_seed_matters(copied: Lab, seed: str) -> None:
+    first = copied.predictions(only(copied, "lora-k4-s0"))
+    found = copied.json("finetune-lora", *SHORT, "-s", f"{seed}=7")
+    second = copied.predictions(found["id"])
+    assert not np.array_equal(first["fmnist"], second["fmnist"])
+
+
+def test_finetune_lora_on_an_empty_folder_makes_what_it_needs(lab: Lab) -> None:
+    done = lab.run("finetune-lora", "--k", "12", *SHORT)
+    assert "needs fmnist-s0" in done.stderr
+    assert "making them first" in done.stderr
+    assert "k = 12 is above 10" in done.stderr
+    assert "trains 18,744 of 253,890 parameters" in done.stdout
+    assert f"next  lorabench report {only(lab, 'lora-k12-s0')}" in done.stdout
+    assert len(lab.records()) == 3
+
+
+def test_dry_run_makes_nothing_and_says_who_set_what(lab: Lab) -> None:
+    text = lab.run("study", "--seeds", "0-1", "--k", "8", "--dry-run").stdout
+    assert "would run 5, cached 0" in text
+    assert "finetune.k set by --k" in text
+    assert not lab.runs.exists()
+
+
+def test_ls_shows_everything(copied: Lab) -> None:
+    ids = copied.records()
+    (copied.runs / "lora-k4-s5-00000005").mkdir()
+    (copied.runs / "lora-k4-s5-00000005" / "run.json").write_text('{"schema": 1')
+    text = copied.run("ls").stdout
+    assert all(run_id in text for run_id in ids)
+    assert "lora-k4-s5-00000005  cannot be read" in text
+    listed = copied.json("ls")
+    assert len(listed["runs"]) == 5
+    assert len(listed["broken"]) == 1
+
+
+def test_report_of_a_study_a_run_and_two(small_study: Lab) -> None:
+    study = small_study.run("report").stdout
+    assert "2 seeds: 0-1" in study
+    base, tuned = only(small_study, "pretrain-s0"), only(small_study, "lora-k4-s0")
+    one = small_study.run("report", tuned).stdout
+    assert "confusion on F-MNIST" in one
+    two = small_study.run("report", base, tuned).stdout
+    assert "McNemar" in two
+    assert all(len(line) <= 80 for text in (study, one, two) for line in text.splitlines())
+    assert small_study.json("report", base, tuned)["paired"]
+
+
+def test_evaluate_measures_what_the_run_recorded(small_study: Lab) -> None:
+    records = small_study.records()
+    base, tuned = only(small_study, "pretrain-s0"), only(small_study, "lora-k4-s0")
+    measured = small_study.json("evaluate", base, tuned, "--threads", "1")["runs"]
+    for found in measured:
+        for name in ("mnist", "fmnist"):
+            assert found["metrics"][name]["confusion"] == records[found["id"]]["metrics"][name]["confusion"]
+    text = small_study.run("evaluate", tuned).stdout
+    for needed in ("MNIST", "F-MNIST", "flipped", "other digits", "recall", "loss in nats"):
+        assert needed in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_make_fmnist_draws_and_writes_what_torchvision_reads(lab: Lab, tmp_path: Path) -> None:
+    text = lab.run("make-fmnist", "--write-idx", str(tmp_path / "idx")).stdout
+    for needed in ("original", "mirrored", "1,787", "1,839", "310", "303", "next  lorabench finetune-lora"):
+        assert needed in text, needed
+    assert "█" in text
+    script = (
+        "import sys, numpy as np\n"
+        "from lorabench.data.vision import import_datasets\n"
+        "from lorabench import data\n"
+        "mnist = import_datasets().MNIST\n"
+        "old, new = data.load(), mnist(sys.argv[1], train=False)\n"
+        "from pathlib import Path\n"
+        "mask = data.read_idx(Path(sys.argv[1], 'MNIST/raw/t10k-flips-idx1-ubyte')).astype(bool)\n"
+        "images = new.data.numpy()\n"
+        "assert mask.sum() == 613 and set(old.test_labels[mask]) == {2, 3}\n"
+        "assert (images[~mask] == old.test_images[~mask]).all()\n"
+        "assert (images[mask] == old.test_images[mask][:, :, ::-1]).all()\n"
+        "assert (new.targets.numpy() == old.test_labels).all() and len(mnist(sys.argv[1], train=True)) == 60000\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "idx")], env=lab.env, check=True)
+
+
+def test_fmnist_options(lab: Lab, tmp_path: Path) -> None:
+    found = lab.json("make-fmnist", "--fraction", "0.5", "--classes", "7", "--axis", "vertical", "--seed", "3")
+    assert [(row["split"], row["digit"], row["flipped"]) for row in found["census"]] == [
+        ("train", 7, 3132),
+        ("test", 7, 514),
+    ]
+    holder = tmp_path / "holder"
+    (holder / "MNIST" / "raw").mkdir(parents=True)
+    (holder / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"the user's MNIST")
+    assert "holds MNIST itself" in lab.fails(4, "make-fmnist", "--write-idx", str(holder))
+
+
+def test_a_gate_that_does_not_hold(small_study: Lab) -> None:
+    arguments = ["study", "--seeds", "0-1", *SHORT, "-s", "expect.params.trainable=6247"]
+    text = small_study.run(*arguments, code=3).stderr
+    assert "expect.params" in text
+    config = small_study.runs.parent / "gate.yaml"
+    config.write_text("expect: {params.trainable: 6247, mnist.base: {value: 50, tolerance: 1}}\n")
+    done = small_study.run("study", "--seeds", "0-1", *SHORT, "-c", str(config), code=6)
+    assert "params.trainable  expected 6,247, got 6,248" in done.stderr
+    assert "mnist.base  expected 50 within 1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [
+        (3, ["finetune-lora", "--k", "0"], "--k  finetune.k  input should be greater than or equal to 1; got 0"),
+        (3, ["finetune", "lorra"], 'no method is called "lorra"; did you mean "lora"?'),
+        (3, ["finetune-lora", "-s", "finetune.epocs=2"], 'unknown key; did you mean "epochs"?'),
+        (3, ["make-fmnist", "--fraction", "1.5"], "fmnist.fraction"),
+        (3, ["make-fmnist", "--classes", "2,11"], "fmnist.classes[1]"),
+        (3, ["study", "--seeds", "4-0"], "did you mean 0-4?"),
+        (3, ["finetune-lora", "--targets", "fc1,fc9"], "finetune.targets[1]  input should be 'fc1', 'fc2' or 'fc3'"),
+        (3, ["study", "-s", "expect.nonsense=1"], "expect.nonsense  unknown key; known keys:"),
+        (4, ["study", "-c", "none.yaml"], "none.yaml: cannot be read"),
+        (4, ["report"], "there is no study in"),
+        (4, ["report", "lora-k4-s9"], "no run lora-k4-s9"),
+        (4, ["pretrain", "--device", "cuda", "-s", "pretrain.epochs=1"], "device cuda"),
+        (2, ["pretrain", "--nonsense"], "--nonsense"),
+        (2, ["pretrain", "--seed", "x"], "--seed"),
+    ],
+)
+def test_bad_input_is_one_clear_line(lab: Lab, code: int, arguments: Sequence[str], message: str) -> None:
+    assert message in lab.fails(code, *arguments)
+
+
+def test_config_errors_come_before_torch(lab: Lab) -> None:
+    script = (
+        "import sys; from lorabench.cli import main\n"
+        "sys.argv = ['lorabench', 'study', '--k', '0']\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert stop.code == 3\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], env=lab.env, check=True, capture_output=True)
+
+
+def test_a_loss_that_runs_away_leaves_a_failed_run(lab: Lab) -> None:
+    message = lab.fails(5, "pretrain", "-s", "pretrain.lr=1e6", "--threads", "1")
+    assert "the loss became" in message
+    assert "lr = 1e+06 too large" in message
+    failed = lab.records()[only(lab, "pretrain-s0")]
+    assert (failed["status"], failed["error"]["type"]) == ("failed", "RunFailedError")
+    assert "failed" in lab.run("ls").stdout
+
+
+def test_debug_shows_the_traceback(lab: Lab) -> None:
+    done = subprocess.run(lab.command("report", "--debug"), env=lab.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "Traceback" in done.stderr
+
+
+def test_an_adapter_on_another_base_is_refused(copied: Lab) -> None:
+    record = copied.runs / only(copied, "lora-k4-s0") / "run.json"
+    record.write_text(record.read_text().replace(only(copied, "pretrain-s0"), only(copied, "pretrain-s1")))
+    assert "refused on base pretrain-s1" in copied.fails(4, "evaluate", only(copied, "lora-k4-s0"))
+
+
+def test_an_edited_checkpoint_is_refused(copied: Lab) -> None:
+    path = copied.runs / only(copied, "pretrain-s0") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\x00\x00")
+    assert "SHA-256 differs" in copied.fails(4, "evaluate", only(copied, "lora-k4-s0"))
+
+
+def test_a_run_without_a_model_cannot_be_evaluated(copied: Lab) -> None:
+    assert "holds no model" in copied.fails(4, "evaluate", only(copied, "fmnist-s0"))
+
+
+def test_a_runs_folder_that_cannot_be_written(lab: Lab) -> None:
+    lab.runs.write_text("a file where the folder should be")
+    assert "cannot be written" in lab.fails(5, "pretrain", *SHORT)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupted_study_says_so_and_goes_on(lab: Lab, sent: signal.Signals, code: int, workers: str) -> None:
+    arguments = ["study", "--seeds", "0-1", *SHORT, "-s", "pretrain.epochs=300", "-s", f"study.workers={workers}"]
+    process = subprocess.Popen(lab.command(*arguments), env=lab.env, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    assert process.stderr
+    for line in process.stderr:
+        if "epoch" in line or time.monotonic() > deadline:
+            break
+    process.send_signal(sent)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == code, rest
+    assert "Traceback" not in rest
+    bases = [record for run_id, record in lab.records().items() if run_id.startswith("pretrain")]
+    assert {record["status"] for record in bases} == {"interrupted"}
+    assert "interrupted" in lab.run("ls").stdout
+
+
+def test_json_is_the_only_thing_on_stdout(lab: Lab) -> None:
+    done = lab.run("pretrain", *SHORT, "--json")
+    assert json.loads(done.stdout)["schema"] == 1
+    assert "epoch 1/1" in done.stderr
+    quiet = lab.run("pretrain", *SHORT, "-q")
+    assert quiet.stderr == ""
+    assert "there already" in quiet.stdout
+
+
+def test_held_out_images_take_the_test_sets_place(lab: Lab) -> None:
+    found = lab.json("pretrain", *SHORT, "-s", "holdout=5000")
+    record = lab.records()[found["id"]]
+    assert record["metrics"]["mnist"]["n"] == 5000
+    assert record["cost"]["steps"] == 55_000 // 256
+    assert found["id"] != lab.json("pretrain", *SHORT, "--dry-run")["stages"]

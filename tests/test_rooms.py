@@ -1,0 +1,115 @@
+"""The rooms and the ladder between them: who may import whom, and who may import torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lorabench
+
+ROOT = Path(lorabench.__file__).parent
+
+LADDER: dict[str, set[str]] = {
+    "errors": set(),
+    "events": set(),
+    "environment": set(),
+    "config": {"errors"},
+    "stats": {"errors"},
+    "runs": {"errors"},
+    "report": {"errors", "config", "stats", "runs"},
+    "data": {"errors"},
+    "model": {"errors"},
+    "frozen": {"errors", "model"},
+    "methods": {"errors", "model"},
+    "train": {"errors", "frozen", "model"},
+    "evaluate": {"errors", "model"},
+    "checkpoint": {"errors"},
+    "progress": {"events"},
+    "stages": {"config", "data", "methods", "runs"},
+}
+"""What a room may import. Rooms that are not listed (work, bench, engines, study, options, cli) see all of them."""
+
+TORCH_FREE = {"errors", "events", "environment", "config", "stats", "runs", "report", "progress", "stages"} | {
+    "engines",
+    "study",
+    "options",
+    "cli",
+}
+
+
+def imports(path: Path, *, top_level: bool = False) -> set[str]:
+    """Dotted names that a file imports, those for type checkers alone left out."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+        if top_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [ast.Pass()]
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def files() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def test_every_room_was_seen() -> None:
+    rooms = {room(path) for path in files()}
+    assert set(LADDER) <= rooms
+    assert rooms - set(LADDER) <= {"__init__", "__main__", "work", "bench", "engines", "study", "options", "cli"}
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    allowed = LADDER.get(room(path))
+    if allowed is None:
+        assert room(path) in {"__init__", "__main__", "work", "bench", "engines", "study", "options", "cli"}
+        return
+    own = {name.split(".")[1] for name in imports(path) if name.startswith("lorabench.") and name.count(".")}
+    assert own - {room(path), "__version__"} <= allowed
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "methods").glob("*.py")), ids=lambda path: path.name)
+def test_methods_know_no_sibling(path: Path) -> None:
+    siblings = {other.stem for other in (ROOT / "methods").glob("*.py")} - {"__init__", "registry"}
+    used = {name.split(".")[2] for name in imports(path) if name.startswith("lorabench.methods.")}
+    assert not used & siblings
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_torch_is_imported_late_where_commands_must_be_quick(path: Path) -> None:
+    if room(path) in TORCH_FREE or path == ROOT / "methods" / "__init__.py":
+        assert not {name.split(".")[0] for name in imports(path, top_level=True)} & {
+            "torch",
+            "torchvision",
+            "safetensors",
+        }
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["ls"], ["study", "--dry-run"], ["--show-completion", "bash"]]
+)
+def test_quick_commands_import_no_torch(command: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys; from lorabench.cli import main\n"
+        f"sys.argv = ['lorabench', *{command!r}]\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "assert 'torch' not in sys.modules; assert 'scipy' not in sys.modules; assert 'matplotlib' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
