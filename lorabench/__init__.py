@@ -1,18 +1,25 @@
 """lorabench: one small study of LoRA, measured honestly. The rooms, in reading order:
 
-errors      what can go wrong on purpose, and the exit code of each
-config/     YAML and flags -> one frozen Config
-data/       MNIST fetched and verified; F-MNIST, in which some images are mirrored
-model       SimpleMnistClassifier
-methods/    one file per way to fine-tune, and their registry
-train       fit(): the one training loop
-evaluate    predictions -> accuracy, confusion matrix, slices
-checkpoint  trained tensors on disk
-runs        run folders on disk
-study       the stages and their order: the room that knows all others
-stats       intervals and paired tests
-report/     run records -> tables
-cli         the command line
+errors       what can go wrong on purpose, and the exit code of each
+config/      YAML and flags -> one frozen Config
+data/        MNIST fetched and verified; F-MNIST, in which some images are mirrored
+scale        the arithmetic of parameters
+model        SimpleMnistClassifier
+methods/     one file per way to fine-tune, and their registry
+frozen       what need be computed only once
+train        fit(): the one training loop
+evaluate     logits -> accuracy, confusion matrix, slices
+checkpoint   trained tensors as bytes, and back with every doubt checked
+runs         run folders on disk
+stages       what there is to do, and the ids of it
+work         what each stage does
+engines      where stages run: in this process, or side by side in others
+study        the stages in their order
+bench        what each method costs on this machine
+stats        intervals and paired tests
+report/      run records -> tables
+options      what every command has; events, progress: what it tells while it runs
+cli          the command line
 """
 
 __version__ = "1.0.0"

@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lorabench import methods
 from lorabench.errors import UsageError
-from lorabench.model import SIZES, SimpleMnistClassifier, seeded
+from lorabench.model import SimpleMnistClassifier, seeded
+from lorabench.scale import CLASSIFIER
 from lorabench.train import Trainer
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ WARM_UP = 20
 """Steps of each case that are not counted."""
 
 LATENCY_BATCHES = (1, 64, 1024)
+
+PIXELS, CLASSES = CLASSIFIER["fc1"][0], CLASSIFIER["fc3"][1]
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,8 @@ class _Bench:
         self.device = device
         self.step_s: list[list[float]] = []
         generator = torch.Generator().manual_seed(0)
-        images = torch.rand(20 * batch_size, SIZES[0], generator=generator).to(device)
-        labels = torch.randint(0, SIZES[-1], (len(images),), generator=generator).to(device)
+        images = torch.rand(20 * batch_size, PIXELS, generator=generator).to(device)
+        labels = torch.randint(0, CLASSES, (len(images),), generator=generator).to(device)
         self.rows = list(torch.split(torch.randperm(len(images), generator=generator).to(device), batch_size))
         with seeded(0):
             self.model = SimpleMnistClassifier()
@@ -182,7 +185,7 @@ class _Bench:
         self.forwards: dict[str, nn.Module] = {"unmerged": self.model}
         if not methods.exemption(case.method, "merge", chosen):
             self.forwards["merged"] = methods.merge(self.model)
-        self.inputs = {n: torch.rand(n, SIZES[0], device=device) for n in LATENCY_BATCHES}
+        self.inputs = {n: torch.rand(n, PIXELS, device=device) for n in LATENCY_BATCHES}
         self.latency_s: dict[tuple[str, int], list[float]] = {}
 
     def turn(self, steps: int) -> list[float]:

@@ -80,7 +80,27 @@ def finetune_lora(shared: Shared, k: K = None, targets: Targets = None) -> None:
     _finetune("lora", shared, k, targets)
 
 
-@command(app)
+def _method_list() -> str:
+    """A paragraph for each method: name, parameters at its defaults, title, paper. Only for `finetune --help`."""
+    if "finetune" not in sys.argv:
+        return ""
+    from lorabench import methods
+    from lorabench.scale import CLASSIFIER
+
+    def line(name: str, method: methods.Method) -> str:
+        options = methods.options_model(name)().model_dump()
+        shapes = [CLASSIFIER[layer] for layer in method.where(list(CLASSIFIER), options)]
+        own = ", ".join(f"{key}={'null' if value is None else value}" for key, value in options.items())
+        return f"{name}  {method.formula(shapes, options):,} parameters  {method.title}. {method.paper}. {own}".strip()
+
+    return (
+        "\n\n".join(["Methods, what they train by default, and their own settings:"])
+        + "\n\n"
+        + "\n\n".join(line(name, method) for name, method in methods.METHODS.items())
+    )
+
+
+@command(app, epilog=_method_list())
 def finetune(
     shared: Shared,
     method: Annotated[str, typer.Argument(metavar="METHOD", help="One of the methods below.")],

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+from lorabench.scale import CLASSIFIER
 
-SIZES = (784, 256, 128, 10)
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 
 class SimpleMnistClassifier(nn.Sequential):
@@ -23,26 +22,17 @@ class SimpleMnistClassifier(nn.Sequential):
     """
 
     def __init__(self) -> None:
-        n0, n1, n2, n3 = SIZES
-        layers: list[tuple[str, nn.Module]] = [
-            ("flatten", nn.Flatten()),
-            ("fc1", nn.Linear(n0, n1)),
-            ("relu1", nn.ReLU()),
-            ("fc2", nn.Linear(n1, n2)),
-            ("relu2", nn.ReLU()),
-            ("fc3", nn.Linear(n2, n3)),
-        ]
+        layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
+        for number, (name, (n, m)) in enumerate(CLASSIFIER.items(), start=1):
+            layers[name] = nn.Linear(n, m)
+            if number < len(CLASSIFIER):
+                layers[f"relu{number}"] = nn.ReLU()
         super().__init__(OrderedDict(layers))
 
 
 def pixels(images: Tensor) -> Tensor:
     """uint8 images as float32 in [0, 1], as torchvision's ToTensor makes them; floating-point images as they are."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images
-
-
-def parameter_count(sizes: Sequence[int] = SIZES) -> int:
-    """Σ (n·m + m) over the layers of a fully connected network: the formula that the count is checked against."""
-    return sum(n * m + m for n, m in itertools.pairwise(sizes))
 
 
 @contextlib.contextmanager

@@ -118,7 +118,9 @@ def emit(document: dict[str, Any]) -> None:
     print(json.dumps({"schema": SCHEMA, **document}, indent=1, default=str))  # noqa: T201
 
 
-def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    app: typer.Typer, name: str | None = None, epilog: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command; its parameter `shared` becomes the options of `Shared`."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -137,7 +139,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[...
 
         run.__signature__ = inspect.Signature([*own, *common])  # pyright: ignore[reportAttributeAccessIssue]
         run.__annotations__ = {p.name: p.annotation for p in [*own, *common]}
-        return app.command(name)(run)
+        return app.command(name, epilog=epilog)(run)
 
     return register
 

@@ -20,8 +20,9 @@ import torch
 
 from lorabench import checkpoint, config, data, environment, evaluate, events, methods, train
 from lorabench.errors import InputError, RunFailedError
-from lorabench.model import SimpleMnistClassifier, parameter_count, seeded
+from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runs import Cost, Metrics, Params, Run
+from lorabench.scale import parameter_count
 
 if TYPE_CHECKING:
     from collections.abc import Generator

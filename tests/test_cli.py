@@ -355,6 +355,31 @@ def test_an_interrupted_study_says_so_and_goes_on(lab: Lab, sent: signal.Signals
     assert "interrupted" in lab.run("ls").stdout
 
 
+def test_bench_measures_and_the_report_reads_it(copied: Lab) -> None:
+    found = copied.json("bench", "lora", "--ranks", "4", "--rounds", "1", "--steps", "2", "--batch-size", "32")
+    assert [cost["label"] for cost in found["costs"]] == ["full", "lora k=4"]
+    assert (found["threads"], found["batch_size"]) == (1, 32)
+    speed = next(row for row in copied.json("report")["ledger"] if row["key"] == "cost.speed")
+    assert speed["verdict"] in ("better", "lower")
+    assert "write whole numbers" in copied.fails(2, "bench", "--ranks", "a")
+    assert "no method is called" in copied.fails(2, "bench", "nonsense")
+
+
+def test_the_report_is_drawn_into_a_file(small_study: Lab, tmp_path: Path) -> None:
+    small_study.run("report", "--out", str(tmp_path / "report.svg"))
+    assert "<svg" in (tmp_path / "report.svg").read_text()
+    assert "must end in .svg" in small_study.fails(2, "report", "--out", "report.png")
+    assert "cannot be written" in small_study.fails(4, "report", "--out", str(tmp_path / "none" / "report.svg"))
+
+
+def test_any_registered_method_runs(copied: Lab) -> None:
+    found = copied.json("finetune", "adapter", *SHORT)
+    assert found["params"]["trainable"] == 6_544
+    assert found["id"].startswith("adapter-s0-")
+    tuned = copied.json("finetune", "dora", *SHORT, "--k", "2", "--targets", "fc1")
+    assert tuned["params"]["trainable"] == 2 * (784 + 256) + 256
+
+
 def test_json_is_the_only_thing_on_stdout(lab: Lab) -> None:
     done = lab.run("pretrain", *SHORT, "--json")
     assert json.loads(done.stdout)["schema"] == 1

@@ -364,7 +364,7 @@ TWINS = [
 
 @pytest.fixture(scope="session")
 def peft() -> Any:
-    return pytest.importorskip("peft", reason="PEFT is in the test extra: pip install 'lorabench[test]'")
+    return import_module("peft")
 
 
 def theirs_of(peft: Any, config: str, arguments: dict[str, Any], dtype: torch.dtype = torch.float64) -> Any:
@@ -439,7 +439,7 @@ def find(layer: Any, path: str) -> Any:
 
 
 def test_lora_is_that_of_loralib() -> None:
-    loralib: Any = pytest.importorskip("loralib", reason="loralib is in the test extra")
+    loralib: Any = import_module("loralib")
     ours: Any = tuned("lora", k=4, alpha=6.0)
     theirs: Any = CLASSIFIER.base(torch.float64)
     for name in LAYERS:

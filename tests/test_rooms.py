@@ -22,7 +22,8 @@ LADDER: dict[str, set[str]] = {
     "runs": {"errors"},
     "report": {"errors", "config", "stats", "runs"},
     "data": {"errors"},
-    "model": {"errors"},
+    "scale": {"errors"},
+    "model": {"errors", "scale"},
     "frozen": {"errors", "model"},
     "methods": {"errors", "model"},
     "train": {"errors", "frozen", "model"},
@@ -33,7 +34,7 @@ LADDER: dict[str, set[str]] = {
 }
 """What a room may import. Rooms that are not listed (work, bench, engines, study, options, cli) see all of them."""
 
-TORCH_FREE = {"errors", "events", "environment", "config", "stats", "runs", "report", "progress", "stages"} | {
+TORCH_FREE = {"errors", "events", "environment", "config", "stats", "runs", "report", "progress", "stages", "scale"} | {
     "engines",
     "study",
     "options",

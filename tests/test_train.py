@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from lorabench import checkpoint, evaluate, frozen, methods, train
 from lorabench.errors import InputError, RunFailedError
 from lorabench.methods.lora import LoRALayer
-from lorabench.model import SIZES, SimpleMnistClassifier, parameter_count, seeded
+from lorabench.model import SimpleMnistClassifier, seeded
+from lorabench.scale import CLASSIFIER, parameter_count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def test_the_classifier_is_the_talks() -> None:
     net = model()
     assert methods.count(net) == (235_146, 235_146, 0)
     assert parameter_count() == 784 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10 == 235_146
-    assert SIZES == (784, 256, 128, 10)
+    assert methods.linear_layers(net) == CLASSIFIER
     assert net(torch.rand(3, 28, 28)).shape == net(torch.rand(3, 784)).shape == (3, 10)
     assert list(net.state_dict()) == [f"fc{i}.{part}" for i in (1, 2, 3) for part in ("weight", "bias")]
 

@@ -71,9 +71,9 @@ class Section(BaseModel):
 class Pretrain(Section):
     """How the base learns MNIST. `warmup` is the share of all steps in which the learning rate rises to `lr`."""
 
-    epochs: Count = 4
+    epochs: Count = 3
     batch_size: Annotated[int, Field(ge=1, le=60_000)] = 256
-    lr: Positive = 0.01
+    lr: Positive = 0.015
     warmup: Fraction = 0.2
     seed: Seed | None = None
 

@@ -1,0 +1,16 @@
+"""The arithmetic of parameters: exact, and without a tensor in sight."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLASSIFIER = {"fc1": (784, 256), "fc2": (256, 128), "fc3": (128, 10)}
+"""The talk's classifier: names of its linear layers, with their numbers of inputs and outputs."""
+
+
+def parameter_count(shapes: Iterable[tuple[int, int]] = CLASSIFIER.values()) -> int:
+    """Σ (n·m + m) over linear layers of n inputs and m outputs with biases."""
+    return sum(n * m + m for n, m in shapes)

@@ -1,0 +1,89 @@
+"""bench: bytes are counted right, times are there, and the talk's claim on speed is answered from them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from lorabench import bench, report
+from lorabench.errors import InputError, UsageError
+from lorabench.runs import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    chosen = bench.cases(["full", "lora", "adapter", "bitfit"], [4])
+    found = bench.record(chosen, batch_size=64, rounds=2, steps=3, device=torch.device("cpu"))
+    return json.loads(json.dumps(found))
+
+
+def costs(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {cost["label"]: cost for cost in record["costs"]}
+
+
+def test_bytes_are_counted_exactly(record: dict[str, Any]) -> None:
+    found = costs(record)
+    # Weights, gradients and two averages of 4 bytes each, and a step counter of 4 bytes per trained tensor.
+    assert found["full"]["state_bytes"] == 4 * 4 * 235_146 + 4 * 6
+    assert found["lora k=4"]["state_bytes"] == 4 * 241_394 + 3 * 4 * 6_248 + 4 * 6
+    # What the forward of 64 images keeps: shared/methods.md gives the same figures, from another program.
+    assert found["full"]["saved_bytes"] == 302_084
+    assert found["lora k=4"]["saved_bytes"] == 305_156
+    assert found["adapter"]["saved_bytes"] == 105_476
+    assert found["bitfit"]["saved_bytes"] == 101_380
+    assert found["lora k=4"]["checkpoint_bytes"] == 24_992
+    assert found["full"]["checkpoint_bytes"] == 940_584
+
+
+def test_times_are_there_and_in_order(record: dict[str, Any]) -> None:
+    for cost in record["costs"]:
+        step = cost["step_ms"]
+        assert 0 < step["p10"] <= step["median"] <= step["p90"]
+        assert cost["images_per_s"] == pytest.approx(64_000 / step["median"])
+        assert 0 < cost["peak_share"] < 2
+        assert set(cost["latency_us"]) == {"1", "64", "1024"}
+    found = costs(record)
+    assert found["full"]["speedup"] == 1
+    assert set(found["lora k=4"]["merged_us"]) == {"1", "64", "1024"}
+    assert found["adapter"]["merged_us"] == {}
+
+
+def test_the_table_fits_80_columns(record: dict[str, Any]) -> None:
+    page = io.StringIO()
+    Console(file=page, width=80).print(report.costs_table(record))
+    lines = page.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("lora k=4") and "305.2" in line for line in lines)
+
+
+def test_the_ledger_answers_the_talks_speed(record: dict[str, Any]) -> None:
+    rows = {row.key: row for row in report.ledger([], record)}
+    gain = 100 * (costs(record)["lora k=4"]["speedup"] - 1)
+    assert rows["cost.speed"].value == pytest.approx(gain)
+    assert rows["cost.speed"].verdict == ("better" if gain > 25 else "lower")
+    assert {row.key: row for row in report.ledger([])}["cost.speed"].verdict == "open"
+
+
+def test_cases() -> None:
+    assert [case.label for case in bench.cases(["lora"], [1, 2])] == ["full", "lora k=1", "lora k=2"]
+    assert len(bench.cases([], [4])) == len(bench.methods.METHODS)
+    with pytest.raises(UsageError, match="no method is called 'nonsense'"):
+        bench.cases(["nonsense"], [4])
+
+
+def test_the_record_is_kept(tmp_path: Path, record: dict[str, Any]) -> None:
+    store = Store(tmp_path / "runs")
+    assert store.newest_bench() is None
+    store.remember_bench(record)
+    assert store.newest_bench() == record
+    (tmp_path / "runs" / ".bench.json").write_text("[1")
+    with pytest.raises(InputError, match="no valid record of a bench"):
+        store.newest_bench()
