@@ -188,7 +188,7 @@ def whole_study(
         console = stdout()
         console.print(report.study_report(done, costs))
         console.print(
-            f"\n{shared.runs_dir}{'/'} holds the {len(done)} runs; next: lorabench report {done[-1].id}",
+            f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
             soft_wrap=True,
         )
     if unmet:
@@ -293,7 +293,7 @@ def _make(
     how: dict[str, Any] = {
         "cached": there,
         "folder": shared.store.path(run.id),
-        "next_command": following.format(id=run.id),
+        "next_command": following.format(id=run.id) + shared.elsewhere,
     }
     if shared.json:
         emit({"command": kind, **report.summary_data(run, **how), "written": [str(path) for path in written]})

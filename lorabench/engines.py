@@ -22,6 +22,7 @@ from lorabench.errors import RunFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from multiprocessing.process import BaseProcess
     from multiprocessing.queues import SimpleQueue
     from types import FrameType
 
@@ -103,11 +104,19 @@ _busy = False
 def _enter(store: Store, data_dir: Path | None, settings: Config, news: SimpleQueue[Event | None]) -> None:
     """Prepare a worker. The driver alone hears Ctrl-C; it stops its workers by SIGTERM."""
     global _lab
+    threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     from lorabench import work
 
     _lab = work.open_lab(store, data_dir, settings, news.put)
+
+
+def _leave_with(driver: BaseProcess | None) -> None:
+    """End this worker when its driver is gone, killed perhaps, so that no orphan goes on."""
+    if driver:
+        driver.join()
+        os._exit(1)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

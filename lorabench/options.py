@@ -13,6 +13,7 @@ import functools
 import inspect
 import io
 import json
+import os
 import signal
 import sys
 import traceback
@@ -80,6 +81,12 @@ class Shared:
         return Store(self.runs_dir)
 
     @property
+    def elsewhere(self) -> str:
+        """What a further command needs to find the same runs: ` --runs-dir DIR`, or nothing if it finds them anyway."""
+        usual = Path(os.environ.get("LORABENCH_RUNS", "runs"))
+        return "" if self.runs_dir == usual else f" --runs-dir {self.runs_dir}"
+
+    @property
     def flags(self) -> dict[str, Any]:
         """The settings that these options set, by config key."""
         given = {"seed": self.seed, "device": self.device, "threads": self.threads}
@@ -88,8 +95,8 @@ class Shared:
 
 def stdout() -> Console:
     """Where results go. Piped output is as wide as COLUMNS says, or 100."""
-    console = Console(highlight=False)
-    return console if console.is_terminal or "COLUMNS" in console._environ else Console(highlight=False, width=100)  # pyright: ignore[reportPrivateUsage]
+    fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
+    return Console(highlight=False, width=fixed)
 
 
 def stderr() -> Console:

@@ -5,15 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lorabench import events
 
@@ -32,9 +24,23 @@ def show(console: Console, *, quiet: bool) -> Generator[Tell]:
         yield lambda event: None
     elif console.is_terminal and console.is_interactive:
         with _Live(console) as live:
-            yield live
+            yield _once(live)
     else:
-        yield _Lines(console)
+        yield _once(_Lines(console))
+
+
+def _once(show: Tell) -> Tell:
+    """`show`, without the messages that a second worker repeats."""
+    said: set[str] = set()
+
+    def tell(event: Event) -> None:
+        if isinstance(event, events.Message) and event.run_id is None:
+            if event.text in said:
+                return
+            said.add(event.text)
+        show(event)
+
+    return tell
 
 
 class _Lines:
@@ -69,56 +75,44 @@ class _Lines:
 
 
 class _Live:
-    """A bar for every stage in progress, and one for a download."""
+    """A bar for every stage in progress, and one for every download."""
 
     def __init__(self, console: Console) -> None:
-        epochs = MofNCompleteColumn()
-        self._stages = Progress(
+        self._console = console
+        self._bars = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            epochs,
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             console=console,
-            transient=False,
         )
-        self._download = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            console=console,
-            transient=True,
-        )
-        self._console = console
         self._tasks: dict[str, TaskID] = {}
-        self._ways: dict[str, TaskID] = {}
 
     def __enter__(self) -> _Live:
-        self._stages.start()
+        self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._download.stop()
-        self._stages.stop()
+        self._bars.stop()
+
+    def _set(self, name: str, total: float | None, done: float, note: str = "") -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total, note="")
+        self._bars.update(self._tasks[name], total=total, completed=done, note=note)
 
     def __call__(self, event: Event) -> None:
         match event:
             case events.Message(text, run_id):
                 self._console.print(f"{run_id}: {text}" if run_id else text, markup=False, highlight=False)
             case events.Download(way, done, total):
-                if way not in self._ways:
-                    self._ways[way] = self._stages.add_task(f"fetching MNIST: {way}", total=total, note="")
-                self._stages.update(self._ways[way], completed=done, total=total)
+                self._set(f"fetching MNIST by {way}", total, done, f"{done / 1e6:.1f} MB")
             case events.Started(run_id, epochs):
-                self._tasks[run_id] = self._stages.add_task(run_id, total=max(1, epochs), note="")
-            case events.EpochDone():
-                note = f"loss {event.loss:.3f}  {100 * event.accuracy:.1f}%"
-                self._stages.update(self._tasks[event.run_id], completed=event.epoch, note=note)
+                self._set(run_id, max(1, epochs), 0)
+            case events.EpochDone(run_id, epoch, epochs):
+                note = f"epoch {epoch}/{epochs}  loss {event.loss:.3f}  {100 * event.accuracy:.1f}%"
+                self._set(run_id, epochs, epoch, note)
             case events.Finished(run_id, cached):
                 if run_id in self._tasks:
-                    task = self._tasks[run_id]
-                    total = next(t.total for t in self._stages.tasks if t.id == task)
-                    self._stages.update(task, completed=total)
-                    self._stages.stop_task(task)
-                elif not cached:
-                    self._console.print(run_id, markup=False)
+                    self._bars.update(self._tasks[run_id], total=1, completed=1)
+                elif cached:
+                    self._console.print(f"{run_id}: there already", markup=False, highlight=False)

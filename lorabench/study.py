@@ -34,6 +34,8 @@ def run(
 ) -> dict[str, Run]:
     """Make the runs of all stages, as far as they are not there, and return them by id.
 
+    A stage waits for its base alone: which images F-MNIST mirrors follows from the settings.
+
     Args:
         todo: the stages, each after its parents.
         config: says the device and the threads.
@@ -62,7 +64,10 @@ def run(
     ):
         running: dict[Future[tuple[Run, bool]], Stage] = {}
         while running or (missing and not failure):
-            for stage in [] if failure else [stage for stage in missing if _ready(stage, missing, running.values())]:
+            ready = [
+                stage for stage in missing if not failure and stage.parents.base not in _ids(missing, running.values())
+            ]
+            for stage in ready:
                 missing.remove(stage)
                 future = executor.submit(perform, stage, force=stage.id in force, wait=patient)
                 running[future] = stage
@@ -77,7 +82,5 @@ def run(
     return {stage.id: done[stage.id] for stage in todo}
 
 
-def _ready(stage: Stage, missing: Collection[Stage], running: Collection[Stage]) -> bool:
-    """Whether no parent of the stage is still to be made."""
-    parents = {stage.parents.base, stage.parents.data}
-    return not any(other.id in parents for other in (*missing, *running))
+def _ids(*stages: Collection[Stage]) -> set[str | None]:
+    return {stage.id for some in stages for stage in some}

