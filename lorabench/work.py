@@ -229,7 +229,7 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: L
         lab.tell(events.EpochDone(stage.id, epoch.epoch, recipe.epochs, epoch.loss, epoch.accuracy, epoch.seconds))
 
     try:
-        history = train.fit(model, x, y, recipe, seed=stage.seed, on_epoch=on_epoch)
+        history = train.fit(model, x, y, recipe, seed=stage.seed, reuse=stage.config.reuse, on_epoch=on_epoch)
     finally:
         folder.write("history.jsonl", "".join(lines).encode())
     seconds = sum(epoch.seconds for epoch in history)

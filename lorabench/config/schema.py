@@ -131,7 +131,8 @@ class Expectation(Section):
 class Config(Section):
     """One resolved configuration.
 
-    `seed` is what `pretrain.seed` and `finetune.seed` follow where they are null. With `holdout` images held out of the
+    `seed` is what `pretrain.seed` and `finetune.seed` follow where they are null. `reuse` computes what a method leaves
+    frozen below its first trainable layer once, not in every step. With `holdout` images held out of the
     training set, everything is trained on the others and measured on these, and the test set is never looked at: for
     choosing settings.
     """
@@ -139,6 +140,7 @@ class Config(Section):
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    reuse: bool = True
     holdout: Annotated[int, Field(ge=0, le=50_000)] = 0
     pretrain: Pretrain = Pretrain()
     fmnist: Fmnist = Fmnist()
