@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING
 
 from lorabench import engines, events
-from lorabench.errors import LorabenchError
+from lorabench.errors import LorabenchError, RunFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,9 +30,10 @@ def run(
     workers: int = 1,
     force: Collection[str] = (),
     patient: bool = True,
+    keep_going: bool = False,
     tell: Tell,
 ) -> dict[str, Run]:
-    """Make the runs of all stages, as far as they are not there, and return them by id.
+    """Make the runs of all stages, as far as they are not there, and return those that are done by id.
 
     Args:
         todo: the stages, each after its parents.
@@ -42,10 +43,11 @@ def run(
         workers: how many stages run side by side, each in a process of its own; 1 runs them in this process.
         force: ids of stages to run again even if they are there.
         patient: wait for a run that another live process makes, or else give up (LockedError).
+        keep_going: a run that fails (RunFailedError) is told of and left out, with all that it is a parent of.
         tell: hears of everything that happens.
 
     Raises:
-        LorabenchError: the first failure of a stage; the others that had begun are finished.
+        LorabenchError: the first other failure of a stage; those that had begun are finished.
     """
     done: dict[str, Run] = {}
     for stage in todo:
@@ -70,14 +72,23 @@ def run(
                 stage = running.pop(future)
                 try:
                     done[stage.id] = future.result()[0]
+                except RunFailedError as error:
+                    if not keep_going:
+                        failure = failure or error
+                        continue
+                    tell(events.Message(str(error), stage.id))
+                    missing = [other for other in missing if stage.id not in _parents(other)]
                 except LorabenchError as error:
                     failure = failure or error
     if failure:
         raise failure
-    return {stage.id: done[stage.id] for stage in todo}
+    return {stage.id: done[stage.id] for stage in todo if stage.id in done}
 
 
 def _ready(stage: Stage, missing: Collection[Stage], running: Collection[Stage]) -> bool:
     """Whether no parent of the stage is still to be made."""
-    parents = {stage.parents.base, stage.parents.data}
-    return not any(other.id in parents for other in (*missing, *running))
+    return not any(other.id in _parents(stage) for other in (*missing, *running))
+
+
+def _parents(stage: Stage) -> set[str | None]:
+    return {stage.parents.base, stage.parents.data}
