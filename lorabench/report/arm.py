@@ -69,7 +69,7 @@ def _distinctive(mine: Mapping[str, Any], all_: Sequence[Mapping[str, Any]]) -> 
     telling = [key for key in differing if key != "lr"]
     if sum(all(other.get(key) == mine[key] for key in telling) for other in all_) > 1:
         telling = differing
-    return [value if isinstance(value := mine[key], str) else f"{key}={value}" for key in telling]
+    return [value if isinstance(value := mine[key], str) and value.isalpha() else f"{key}={value}" for key in telling]
 
 
 def main_arm(found: Sequence[Arm]) -> Arm | None:

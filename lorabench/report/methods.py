@@ -106,7 +106,7 @@ def methods_tables(rows: Sequence[MethodRow], reference: str) -> RenderableType:
     """
     trained = next(row.trained for row in rows if row.label == reference)
     matched = [row for row in rows if row.matched]
-    title = f"{trained:,} parameters, or near" if trained else ""
+    title = f"about {trained:,} parameters" if trained else ""
     seeds = max((row.fmnist.n for row in rows if row.fmnist), default=0)
     if seeds > 1:
         how = f"mean over {number.seeds(seeds)} +- half of the 95% t interval; differences are paired by seed\n"
@@ -114,9 +114,9 @@ def methods_tables(rows: Sequence[MethodRow], reference: str) -> RenderableType:
     else:
         how = "1 seed: no interval; run more seeds to compare"
     cost = (
-        "forgotten: on MNIST, base - tuned, points; stored: bytes of the checkpoint; ms: a training step,\n"
-        "as measured in this study; folds: into plain linear layers; rank: how many singular\n"
-        "directions hold 90% of the squared change of fc1's weights"
+        "forgotten: on MNIST, base - tuned, points; stored: bytes of the checkpoint;\n"
+        "ms: a training step, as it was in this study; folds: into plain linear layers;\n"
+        "rank: how many singular directions hold 90% of the squared change of fc1's weight"
     )
     return stack(
         [
