@@ -176,7 +176,7 @@ def whole_study(
     if shared.dry_run:
         _dry_run(todo, loaded, shared)
         return
-    workers = settings.study.workers or min(engines.cores(), len(settings.study.seeds))
+    workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
     done = _run(todo, settings, shared, workers=workers, force=todo)
     shared.store.remember_study(settings.study.name, [stage.id for stage in todo])
     costs = shared.store.newest_bench()
@@ -193,6 +193,35 @@ def whole_study(
         )
     if unmet:
         raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
+
+
+@command(app)
+def tune(
+    shared: Shared,
+    seeds: Annotated[str, typer.Option(metavar="0-4", help="One fine-tune at each point for each of these.")] = "0",
+) -> None:
+    """Choose each method's learning rate on held-out images; the test set is not looked at."""
+    from lorabench import engines, report
+    from lorabench import tune as room
+
+    loaded = _load(shared, {"study.seeds": seeds})
+    curves = room.curves(loaded.config)
+    todo = room.todo(curves)
+    if shared.dry_run:
+        _dry_run(todo, loaded, shared)
+        return
+    workers = loaded.config.study.workers or engines.cores()
+
+    def perform(stages: Sequence[Stage]) -> dict[str, Run]:
+        runs = _run(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True)
+        return {run.id: run for run in runs}
+
+    found, done = room.tune(curves, perform, lambda text: _say(shared, text))
+    rows, held_out = room.rows(found, done), found[0].config.holdout
+    if shared.json:
+        emit({"command": "tune", "holdout": held_out, "curves": report.curves_data(rows)})
+    else:
+        stdout().print(report.curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
 
 
 @command(app)
@@ -306,7 +335,15 @@ def _make(
     console.print(report.summary(run, **how))
 
 
-def _run(todo: Sequence[Stage], settings: Config, shared: Shared, *, workers: int, force: Sequence[Stage]) -> list[Run]:
+def _run(
+    todo: Sequence[Stage],
+    settings: Config,
+    shared: Shared,
+    *,
+    workers: int,
+    force: Sequence[Stage],
+    keep_going: bool = False,
+) -> list[Run]:
     from lorabench import progress, study
 
     with progress.show(stderr(), quiet=shared.quiet) as tell:
@@ -318,6 +355,7 @@ def _run(todo: Sequence[Stage], settings: Config, shared: Shared, *, workers: in
             workers=workers,
             force={stage.id for stage in force} if shared.force else (),
             patient=not shared.no_wait,
+            keep_going=keep_going,
             tell=tell,
         )
     return list(done.values())

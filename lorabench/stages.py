@@ -100,8 +100,25 @@ def chain(config: Config, last: Literal["pretrain", "fmnist", "finetune"]) -> li
     return stages if last == "pretrain" else [*stages, finetune(config)]
 
 
+def entries(config: Config) -> list[Config]:
+    """`config` once for each entry of `study.methods`, with that entry as its finetune section; or else `config`.
+
+    An entry's epochs, batch size, warm-up and seed are those of `config.finetune`.
+    """
+    single = config.study.model_copy(update={"methods": ()})
+    return [
+        config.model_copy(update={"finetune": config.finetune.model_copy(update=dict(entry)), "study": single})
+        for entry in config.study.methods
+    ] or [config]
+
+
 def study(config: Config) -> list[Stage]:
     """Every stage of a study, parents first, each once: shared ones stand where they are first needed."""
-    stages = {stage.id: stage for seed in config.study.seeds for stage in chain(config.for_seed(seed), "finetune")}
+    stages = {
+        stage.id: stage
+        for seed in config.study.seeds
+        for entry in entries(config.for_seed(seed))
+        for stage in chain(entry, "finetune")
+    }
     order = ("fmnist", "pretrain", "finetune")
     return sorted(stages.values(), key=lambda stage: order.index(stage.kind))

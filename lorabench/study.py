@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import TYPE_CHECKING
 
 from lorabench import engines, events
-from lorabench.errors import LorabenchError
+from lorabench.errors import LorabenchError, RunFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,9 +30,10 @@ def run(
     workers: int = 1,
     force: Collection[str] = (),
     patient: bool = True,
+    keep_going: bool = False,
     tell: Tell,
 ) -> dict[str, Run]:
-    """Make the runs of all stages, as far as they are not there, and return them by id.
+    """Make the runs of all stages, as far as they are not there, and return those that are done by id.
 
     A stage waits for its base alone: which images F-MNIST mirrors follows from the settings.
 
@@ -44,10 +45,11 @@ def run(
         workers: how many stages run side by side, each in a process of its own; 1 runs them in this process.
         force: ids of stages to run again even if they are there.
         patient: wait for a run that another live process makes, or else give up (LockedError).
+        keep_going: a run that fails (RunFailedError) is told of and left out, with all that it is a parent of.
         tell: hears of everything that happens.
 
     Raises:
-        LorabenchError: the first failure of a stage; the others that had begun are finished.
+        LorabenchError: the first other failure of a stage; those that had begun are finished.
     """
     done: dict[str, Run] = {}
     for stage in todo:
@@ -64,10 +66,8 @@ def run(
     ):
         running: dict[Future[tuple[Run, bool]], Stage] = {}
         while running or (missing and not failure):
-            ready = [
-                stage for stage in missing if not failure and stage.parents.base not in _ids(missing, running.values())
-            ]
-            for stage in ready:
+            unfinished = {stage.id for stage in (*missing, *running.values())}
+            for stage in [s for s in missing if not failure and s.parents.base not in unfinished]:
                 missing.remove(stage)
                 future = executor.submit(perform, stage, force=stage.id in force, wait=patient)
                 running[future] = stage
@@ -75,12 +75,14 @@ def run(
                 stage = running.pop(future)
                 try:
                     done[stage.id] = future.result()[0]
+                except RunFailedError as error:
+                    if not keep_going:
+                        failure = failure or error
+                        continue
+                    tell(events.Message(str(error), stage.id))
+                    missing = [other for other in missing if other.parents.base != stage.id]
                 except LorabenchError as error:
                     failure = failure or error
     if failure:
         raise failure
-    return {stage.id: done[stage.id] for stage in todo}
-
-
-def _ids(*stages: Collection[Stage]) -> set[str | None]:
-    return {stage.id for some in stages for stage in some}
+    return {stage.id: done[stage.id] for stage in todo if stage.id in done}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorabench import checkpoint, config, data, environment, evaluate, events, methods, train
+from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, train
 from lorabench.errors import InputError, RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runs import Cost, Metrics, Params, Run
@@ -186,6 +186,7 @@ def _make_finetune(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
         lab.tell(events.Message(warning, stage.id))
 
     expected = methods.formula(method, shapes, options)
+    weights = spectrum.copy(base)
     model = _apply(base, stage.settings)
     counted = methods.count(model)
     if counted.trainable != expected:
@@ -210,9 +211,18 @@ def _make_finetune(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
             "max_logit_change_at_birth": birth,
             "frozen_unchanged": True,
             "base_sha256": origin["base_sha256"],
+            **_change(model, weights, method, options),
         },
         "cost": cost,
     }
+
+
+def _change(model: nn.Module, weights: dict[str, Tensor], method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The spectra of ΔW by layer, or why there are none."""
+    if exempt := methods.exemption(method, "merge", options):
+        return {"delta_w_skipped": exempt.reason}
+    found = spectrum.delta_w(weights, methods.merge(model))
+    return {"delta_w": {name: layer._asdict() for name, layer in found.items()}}
 
 
 _MAKERS = {"fmnist": _make_fmnist, "pretrain": _make_pretrain, "finetune": _make_finetune}

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from lorabench.config.schema import (
     Config,
+    Entry,
     Expectation,
     Finetune,
     Fmnist,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
+    "Entry",
     "Expectation",
     "Finetune",
     "Fmnist",
@@ -86,11 +88,12 @@ def load(
         merged.places.update(source.places)
         merged.problems += source.problems
     problems = list(merged.problems)
-    _hoist_options(merged, methods, problems)
+    known: dict[KeyPath, Sequence[str]] = {}
+    for path, section, model in _method_sections(merged.values):
+        known[path] = _hoist_options(section, path, model, merged, methods, problems)
     try:
         config = Config.model_validate(merged.values)
     except ValidationError as error:
-        known = {"finetune": _known_finetune(merged, methods)}
         problems += [_explain(cast("dict[str, Any]", e), merged, known) for e in error.errors()]
         raise ConfigError(problems) from error
     if problems:
@@ -130,44 +133,57 @@ def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
             into[key] = value
 
 
-def _hoist_options(merged: Source, methods: Mapping[str, type[BaseModel]], problems: list[str]) -> None:
-    """Check the method's own keys in `finetune` and move them into its `options`, defaults filled in."""
-    section = cast("dict[str, Any]", merged.values.setdefault("finetune", {}))
-    if not isinstance(section, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
-        return
+def _method_sections(values: dict[str, Any]) -> list[tuple[KeyPath, dict[str, Any], type[Section]]]:
+    """Every mapping that names a method, with its key path and its model: `finetune`, and the entries of a study."""
+    found: list[tuple[KeyPath, Any, type[Section]]] = [(("finetune",), values.setdefault("finetune", {}), Finetune)]
+    study = values.get("study")
+    entries = cast("dict[str, Any]", study).get("methods") if isinstance(study, dict) else None
+    if isinstance(entries, list):
+        found += [(("study", "methods", i), entry, Entry) for i, entry in enumerate(cast("list[Any]", entries))]
+    return [(path, section, model) for path, section, model in found if isinstance(section, dict)]
+
+
+def _hoist_options(
+    section: dict[str, Any],
+    path: KeyPath,
+    model: type[Section],
+    merged: Source,
+    methods: Mapping[str, type[BaseModel]],
+    problems: list[str],
+) -> list[str]:
+    """Check the method's own keys in `section` and move them into its `options`, defaults filled in.
+
+    Returns:
+        Every key that `section` may have.
+    """
+    common = [key for key in model.model_fields if key != "options"]
     method = section.get("method", Finetune.model_fields["method"].default)
     if method not in methods:
-        place, near = _place(("finetune", "method"), merged), _nearest(str(method), methods)
+        key = (*path, "method")
+        place, near = _place(key, merged), _nearest(str(method), methods)
         problems.append(
-            f"{place}finetune.method  no method is called {json.dumps(method)}{near}; known: {', '.join(methods)}"
+            f"{place}{dotted(key)}  no method is called {json.dumps(method)}{near}; known: {', '.join(methods)}"
         )
-        for key in [key for key in section if key not in Finetune.model_fields]:
+        for key in [key for key in section if key not in model.model_fields]:
             del section[key]
-        return
-    model = methods[method]
-    own = {key: section.pop(key) for key in list(section) if key in model.model_fields}
+        return common
+    schema = methods[method]
+    own = {key: section.pop(key) for key in list(section) if key in schema.model_fields}
     try:
-        section["options"] = model.model_validate(own).model_dump()
+        section["options"] = schema.model_validate(own).model_dump()
     except ValidationError as error:
         for e in error.errors():
-            e["loc"] = ("finetune", *e["loc"])
+            e["loc"] = (*path, *e["loc"])
             problems.append(_explain(cast("dict[str, Any]", e), merged, {}))
+    return common + list(schema.model_fields)
 
 
-def _known_finetune(merged: Source, methods: Mapping[str, type[BaseModel]]) -> list[str]:
-    section = merged.values.get("finetune")
-    method = cast("dict[str, Any]", section).get("method", "lora") if isinstance(section, dict) else "lora"
-    own = methods[method].model_fields if method in methods else {}
-    return [key for key in Finetune.model_fields if key != "options"] + list(own)
-
-
-def _explain(error: dict[str, Any], merged: Source, known: Mapping[str, Sequence[str]]) -> str:
+def _explain(error: dict[str, Any], merged: Source, known: Mapping[KeyPath, Sequence[str]]) -> str:
     loc = cast("KeyPath", error["loc"])
     place = _place(loc, merged)
     key = dotted(loc)
     if error["type"] == "extra_forbidden":
-        names = known.get(str(loc[0])) if len(loc) == 2 else None
-        return f"{place}{key}  unknown key{_nearest(str(loc[-1]), names or _fields(loc[:-1]))}"
+        return f"{place}{key}  unknown key{_nearest(str(loc[-1]), known.get(loc[:-1]) or _fields(loc[:-1]))}"
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = json.dumps(error["input"], default=str)
@@ -200,10 +216,10 @@ def _nearest(word: str, names: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """The settings as users write them: sections nested, a method's options among the keys of `finetune`."""
+    """The settings as users write them: sections nested, a method's options among the keys beside it."""
     values = config.model_dump(mode="json")
-    finetune = values["finetune"]
-    finetune.update(finetune.pop("options"))
+    for section in (values["finetune"], *values["study"]["methods"]):
+        section.update(section.pop("options"))
     return values
 
 

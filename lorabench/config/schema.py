@@ -62,6 +62,9 @@ def _words(value: Any) -> Any:
     return tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else _as_tuple(value)
 
 
+Targets = Annotated[tuple[Layer, ...], BeforeValidator(_words), AfterValidator(_unique), Field(min_length=1)] | None
+
+
 class Section(BaseModel):
     """A frozen group of settings; unknown keys are errors, and a value of the wrong type is never converted."""
 
@@ -96,9 +99,7 @@ class Finetune(Section):
     """How a method repairs the base. `lr: null` is the method's own; `options` holds what only this method knows."""
 
     method: str = "lora"
-    targets: (
-        Annotated[tuple[Layer, ...], BeforeValidator(_words), AfterValidator(_unique), Field(min_length=1)] | None
-    ) = None
+    targets: Targets = None
     epochs: Count = 4
     batch_size: Annotated[int, Field(ge=1, le=60_000)] = 256
     lr: Positive | None = None
@@ -107,8 +108,24 @@ class Finetune(Section):
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
+class Entry(Section):
+    """One fine-tuning method of a study; `targets`, `lr` and `options` as in `Finetune`.
+
+    Epochs, batch size, warm-up and seed are those of the finetune section for all of them: a comparison is fair only
+    over equal steps in an equal order.
+    """
+
+    method: str
+    targets: Targets = None
+    lr: Positive | None = None
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
 class Study(Section):
-    """What `lorabench study` runs: the whole story once for each seed, `workers` (null: one per core) side by side."""
+    """What `lorabench study` runs: the whole story once for each seed, `workers` (null: one per core) side by side.
+
+    With `methods`, every base is fine-tuned by each of them in turn, instead of once as the finetune section says.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "study"
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seed_list), AfterValidator(_unique), Field(min_length=1)] = (
@@ -119,6 +136,7 @@ class Study(Section):
         4,
     )
     workers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    methods: Annotated[tuple[Entry, ...], BeforeValidator(_as_tuple)] = ()
 
 
 class Expectation(Section):

@@ -5,7 +5,8 @@
     compare    runs side by side                   confusion      matrices, alone, paired, subtracted
     listing    the table of `ls`                   paired         two classifiers on the same images
     summary    how a command ends                  digits         images as block characters
-    evaluation runs measured again
+    evaluation runs measured again                 methods        a study's methods side by side
+    curves     learning rates on held-out images   spectrum       rank and size of the weights' change
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -13,6 +14,7 @@ sets the width. Nothing here imports torch.
 
 from lorabench.report.compare import compare_data, compare_report
 from lorabench.report.costs import costs_table
+from lorabench.report.curves import CurveRow, curves_data, curves_table
 from lorabench.report.digits import preview
 from lorabench.report.evaluation import evaluation, evaluation_data
 from lorabench.report.expect import check, check_keys
@@ -24,12 +26,15 @@ from lorabench.report.summary import summary, summary_data
 from lorabench.report.talk import Row
 
 __all__ = [
+    "CurveRow",
     "Row",
     "check",
     "check_keys",
     "compare_data",
     "compare_report",
     "costs_table",
+    "curves_data",
+    "curves_table",
     "evaluation",
     "evaluation_data",
     "ledger",

@@ -26,7 +26,7 @@ NO_DIFFERENCE = "no detectable difference"
 
 @dataclass(frozen=True)
 class Difference:
-    """Tuned − base in points, paired by seed.
+    """Tuned − base, or one method − another, in points, paired by seed.
 
     `detectable`: whether the interval excludes 0; None with one seed. `p` is of the exact sign-flip test
     and cannot be below `smallest_p`; None with one seed, and with more seeds than that test takes.
@@ -64,9 +64,9 @@ def accuracy_rows(runs: Sequence[Run], arms: Sequence[Arm]) -> list[AccuracyRow]
     rows = [AccuracyRow("base", _means(list(known.values())), {})] if known else []
     for arm in arms:
         pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
-        found = {name: _difference([(_value(old, name), _value(new, name)) for old, new in pairs]) for name in SETS}
-        difference = {name: value for name, value in found.items() if value}
-        rows.append(AccuracyRow(arm.label, _means([new for _, new in pairs]), difference))
+        found = {name: difference([(value(old, name), value(new, name)) for old, new in pairs]) for name in SETS}
+        gains = {name: value for name, value in found.items() if value}
+        rows.append(AccuracyRow(arm.label, _means([new for _, new in pairs]), gains))
     return rows
 
 
@@ -75,24 +75,25 @@ def slice_rows(runs: Sequence[Run], arm: Arm) -> list[SliceRow]:
     known = bases(runs)
     rows: list[SliceRow] = []
     for name in SLICES:
-        pairs = [(_part(base_metrics(run, known), name), _part(run.metrics, name)) for run in arm.runs]
+        pairs = [(part(base_metrics(run, known), name), part(run.metrics, name)) for run in arm.runs]
         both = [(before, after) for before, after in pairs if before is not None and after is not None]
-        difference = _difference(both)
-        if difference:
-            n = next(run.metrics["fmnist"].slices[name].n for run in arm.runs if _part(run.metrics, name) is not None)
+        if gain := difference(both):
+            n = next(run.metrics["fmnist"].slices[name].n for run in arm.runs if part(run.metrics, name) is not None)
             base = stats.t_interval([before for before, _ in both])
             tuned = stats.t_interval([after for _, after in both])
-            rows.append(SliceRow(name, n, base, tuned, difference))
+            rows.append(SliceRow(name, n, base, tuned, gain))
     return rows
 
 
-def _value(metrics: Mapping[str, Metrics], name: str) -> float | None:
+def value(metrics: Mapping[str, Metrics], name: str) -> float | None:
+    """Accuracy in percent on the test set `name`; None if it was not measured."""
     return accuracy(metrics[name]) if name in metrics else None
 
 
-def _part(metrics: Mapping[str, Metrics], name: str) -> float | None:
-    part = metrics["fmnist"].slices.get(name) if "fmnist" in metrics else None
-    return 100 * part.correct / part.n if part and part.n else None
+def part(metrics: Mapping[str, Metrics], name: str) -> float | None:
+    """Accuracy in percent on the part `name` of F-MNIST; None if it was not measured or has no images."""
+    found = metrics["fmnist"].slices.get(name) if "fmnist" in metrics else None
+    return 100 * found.correct / found.n if found and found.n else None
 
 
 def _means(found: Sequence[Mapping[str, Metrics]]) -> dict[str, Estimate]:
@@ -100,7 +101,8 @@ def _means(found: Sequence[Mapping[str, Metrics]]) -> dict[str, Estimate]:
     return {name: stats.t_interval(numbers) for name, numbers in values.items() if numbers}
 
 
-def _difference(pairs: Sequence[tuple[float | None, float | None]]) -> Difference | None:
+def difference(pairs: Sequence[tuple[float | None, float | None]]) -> Difference | None:
+    """Second - first of each pair, in the unit of the numbers; None if no pair is complete."""
     differences = [after - before for before, after in pairs if before is not None and after is not None]
     if not differences:
         return None

@@ -61,13 +61,24 @@ def arms(runs: Iterable[Run]) -> list[Arm]:
 
 
 def _distinctive(mine: Mapping[str, Any], all_: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings in which arms of one label differ, as words: `lr=0.01`."""
-    return [f"{key}={value}" for key, value in mine.items() if any(other.get(key) != value for other in all_)]
+    """The settings in which arms of one label differ, as words: `kaiming`, `alpha=2.0`.
+
+    Where something else tells them apart too, the learning rate is left out: each has its own.
+    """
+    differing = [key for key in mine if any(other.get(key) != mine[key] for other in all_)]
+    telling = [key for key in differing if key != "lr"]
+    if sum(all(other.get(key) == mine[key] for key in telling) for other in all_) > 1:
+        telling = differing
+    return [value if isinstance(value := mine[key], str) and value.isalpha() else f"{key}={value}" for key in telling]
 
 
 def main_arm(found: Sequence[Arm]) -> Arm | None:
     """The arm that the report shows in full: the talk's LoRA with k = 4, or another LoRA, or the first."""
-    return min(found, key=lambda arm: (arm.method != "lora", arm.k != 4), default=None)
+    return min(
+        found,
+        key=lambda arm: (arm.method != "lora", arm.k != 4, arm.runs[0].settings.get("init", "talk") != "talk"),
+        default=None,
+    )
 
 
 def bases(runs: Iterable[Run]) -> dict[str, dict[str, Metrics]]:

@@ -21,6 +21,7 @@ from lorabench.report.accuracy import (
 from lorabench.report.arm import arms, base_metrics, bases, main_arm
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.ledger import ledger, ledger_note, ledger_table
+from lorabench.report.methods import MethodRow, method_rows, methods_tables
 from lorabench.report.parameters import SizeRow, size_rows, size_table
 from lorabench.report.plain import plain
 
@@ -56,7 +57,10 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything that the report of a study shows. `main` is the arm whose parts and confusions it shows."""
+    """Everything that the report of a study shows. `main` is the arm whose parts and confusions it shows.
+
+    `methods` has a row for each arm if there are several; the tables then show the main arm alone elsewhere.
+    """
 
     study: str | None
     seeds: list[int]
@@ -65,6 +69,7 @@ class Overview:
     slices: list[SliceRow]
     parameters: list[SizeRow]
     confusion: Repair | None
+    methods: list[MethodRow]
     ledger: list[Row]
     unfinished: list[Unfinished]
 
@@ -82,6 +87,7 @@ def overview(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) 
         slices=slice_rows(study_runs, main) if main else [],
         parameters=size_rows(study_runs, found),
         confusion=_repair(main, bases(study_runs)) if main else None,
+        methods=method_rows(study_runs, found),
         ledger=ledger(study_runs, bench),
         unfinished=unfinished(study_runs),
     )
@@ -117,14 +123,17 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
     title = heading(found.study or "study", f"{number.seeds(len(found.seeds))}: {number.ranges(found.seeds)}")
     if not found.accuracy:
         return stack([title, note("no run of this study is finished"), unfinished_table(found.unfinished)])
+    shown = {"base", found.main} if found.methods else {row.label for row in found.accuracy}
+    accuracies = [row for row in found.accuracy if row.label in shown]
     return stack(
         [
             title,
             unfinished_table(found.unfinished),
-            Group(accuracy_table(found.accuracy), accuracy_note(found.accuracy)),
+            Group(accuracy_table(accuracies), accuracy_note(accuracies)),
             slice_table(found.slices, found.main or "") if found.slices else None,
-            size_table(found.parameters) if found.parameters else None,
+            size_table([row for row in found.parameters if row.label in shown]) if found.parameters else None,
             *(_confusions(found.confusion) if found.confusion else []),
+            methods_tables(found.methods, found.main or "") if found.methods else None,
             Group(ledger_table(found.ledger), ledger_note()),
         ]
     )

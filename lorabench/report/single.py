@@ -17,6 +17,7 @@ from lorabench.report.overview import unfinished, unfinished_table
 from lorabench.report.paired import pair, paired_table
 from lorabench.report.plain import plain
 from lorabench.report.setting import flatten, shown
+from lorabench.report.spectrum import spectrum_rows, spectrum_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,6 +96,7 @@ def run_data(run: Run, predictions: Mapping[str, Digits] | None = None, labels: 
         "recalls": {name: confusion.recalls(matrix) for name, matrix in matrices.items()},
         "worst_cells": {name: plain(confusion.worst_cells(matrix)) for name, matrix in matrices.items()},
         "census": plain(census_rows(run)) if run.stage == "fmnist" else [],
+        "delta_w": plain(spectrum_rows(run)),
         "unfinished": plain(unfinished([run])),
     }
 
@@ -115,6 +117,7 @@ def run_report(
             paired_table(paired, ("base", "tuned")) if paired else None,
             census_table(census_rows(run)) if run.stage == "fmnist" and run.checks else None,
             *(_confusion(name, run.metrics[name]) for name in SETS if name in run.metrics),
+            spectrum_table(spectrum_rows(run)) if spectrum_rows(run) else None,
             facts({key: shown(value) for key, value in flatten(run.settings).items()}, "settings"),
             facts({key: value for key, value in run.parents.model_dump().items() if value}, "made from"),
             facts(_cost(run), "cost"),
@@ -161,8 +164,8 @@ def _cost(run: Run) -> dict[str, str]:
 
 
 def _checks(run: Run) -> dict[str, str]:
-    """What the run verified. A hash is named by its first digits; an F-MNIST run's checks are its census."""
+    """What the run verified. A hash is named by its first digits; the rest has tables of its own."""
     if run.stage == "fmnist":
         return {}
-    texts = {key: shown(value) for key, value in run.checks.items()}
+    texts = {key: shown(value) for key, value in run.checks.items() if key != "delta_w"}
     return {key.replace("_", " "): text[:12] if key.endswith("sha256") else text for key, text in texts.items()}

@@ -1,0 +1,72 @@
+"""The learning-rate curves of `tune`: a row for each method, the best marked, and the lines to paste."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from lorabench.report import number
+from lorabench.report.layout import grid, note, stack
+from lorabench.report.plain import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class CurveRow:
+    """One method: accuracy in percent on held-out F-MNIST at each of `lrs`, None where training failed.
+
+    `entry` is the method as an entry of `study.methods`, without its learning rate.
+    """
+
+    label: str
+    entry: dict[str, object]
+    lrs: list[float]
+    accuracy: list[float | None]
+    best: float | None
+
+    @property
+    def edge(self) -> bool:
+        """Whether the best is the first or the last that was tried, so that a better one may lie beyond."""
+        return self.best in (self.lrs[0], self.lrs[-1])
+
+
+def curves_table(rows: Sequence[CurveRow], *, images: int, seeds: Sequence[int]) -> RenderableType:
+    """The curves, readable at 80 columns, and YAML with each method's best."""
+    lrs = sorted({lr for row in rows for lr in row.lrs})
+    table = grid("learning rate", *(f"{lr:g}".replace("e-0", "e-") for lr in lrs), align="<" + ">" * len(lrs))
+    table.padding = (0, 1, 0, 0)
+    for row in rows:
+        found = dict(zip(row.lrs, row.accuracy, strict=True))
+        table.add_row(row.label, *(_cell(found[lr], best=lr == row.best) if lr in found else "" for lr in lrs))
+    what = f"F-MNIST, % of {images:,} held-out images, {number.seeds(len(seeds))}: {number.ranges(seeds)}"
+    edges = [row.label for row in rows if row.edge]
+    notes = [f"{what}; *: the best, x: training failed"]
+    notes += [f"still the best at the edge of what was tried: {', '.join(edges)}"] if edges else []
+    return stack([Group(table, note("\n".join(notes))), Text(yaml_lines(rows), overflow="fold")])
+
+
+def curves_data(rows: Sequence[CurveRow]) -> list[dict[str, object]]:
+    """The curves as plain data."""
+    return [{**plain(row), "edge": row.edge} for row in rows]
+
+
+def yaml_lines(rows: Sequence[CurveRow]) -> str:
+    """Each method with its best learning rate, as `study.methods` takes it."""
+    lines = ["study:", "  methods:"]
+    for row in rows:
+        given = {**row.entry, "lr": f"{row.best:g}"} if row.best is not None else row.entry
+        lines.append(f"    - {{{', '.join(f'{key}: {value}' for key, value in given.items())}}}")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, *, best: bool) -> Text:
+    if value is None:
+        return Text("x", "dim")
+    return Text(f"{value:.1f}*" if best else f"{value:.1f} ", "bold" if best else "")

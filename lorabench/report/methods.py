@@ -1,0 +1,165 @@
+"""A study's ways to fine-tune side by side: what each gives, what it forgets, what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from lorabench import stats
+from lorabench.report import number
+from lorabench.report.accuracy import NO_DIFFERENCE, difference, part, value
+from lorabench.report.arm import base_metrics, bases, main_arm
+from lorabench.report.layout import grid, note, stack
+from lorabench.report.spectrum import merges, spectrum_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from lorabench.report.accuracy import Difference
+    from lorabench.report.arm import Arm
+    from lorabench.runs import Metrics, Run
+    from lorabench.stats import Estimate
+
+MATCHED = 0.1
+"""How far, as a share, a number of trained parameters may be from the reference's to count as the same size."""
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One arm over its seeds; accuracies in percent, differences in points.
+
+    Attributes:
+        trained: parameters.
+        matched: whether that is the reference's number within `MATCHED`; None if either is unknown.
+        stored_bytes: of its checkpoint.
+        forgotten: on MNIST, base − tuned.
+        versus: on F-MNIST, this − the reference, paired by seed; None for the reference itself, or unmeasured.
+        step_ms: milliseconds of a training step, in the study.
+        merges: whether it folds into plain linear layers; None if its runs do not say.
+        rank90: layer -> mean number of singular directions that hold 90% of ‖ΔW‖_F².
+    """
+
+    label: str
+    lr: float | None
+    trained: int | None
+    matched: bool | None
+    stored_bytes: int | None
+    fmnist: Estimate | None
+    flipped: Estimate | None
+    mnist: Estimate | None
+    forgotten: Estimate | None
+    versus: Difference | None
+    step_ms: Estimate | None
+    merges: bool | None
+    rank90: dict[str, float]
+
+
+def method_rows(runs: Sequence[Run], found: Sequence[Arm]) -> list[MethodRow]:
+    """A row for each arm, if there are several; the reference is the talk's LoRA, or what `main_arm` takes for it."""
+    reference = main_arm(found)
+    if reference is None or len(found) < 2:
+        return []
+    known = bases(runs)
+    return [_row(arm, reference, [base_metrics(run, known).get("mnist") for run in arm.runs]) for arm in found]
+
+
+def _row(arm: Arm, reference: Arm, before: Sequence[Metrics | None]) -> MethodRow:
+    first, other = arm.runs[0], reference.runs[0]
+    theirs = {run.seed: value(run.metrics, "fmnist") for run in reference.runs}
+    pairs = [(theirs.get(run.seed), value(run.metrics, "fmnist")) for run in arm.runs]
+    mnist = [value(run.metrics, "mnist") for run in arm.runs]
+    lost = [100 * old.correct / old.n - new for old, new in zip(before, mnist, strict=True) if old and new is not None]
+    spectra = [row for run in arm.runs for row in spectrum_rows(run)]
+    ranks = {row.layer: [float(other.rank90) for other in spectra if other.layer == row.layer] for row in spectra}
+    sizes = (first.params.trainable, other.params.trainable) if first.params and other.params else None
+    return MethodRow(
+        label=arm.label,
+        lr=first.settings.get("lr"),
+        trained=sizes[0] if sizes else None,
+        matched=abs(sizes[0] / sizes[1] - 1) <= MATCHED if sizes else None,
+        stored_bytes=first.checkpoint_bytes,
+        fmnist=_mean(value(run.metrics, "fmnist") for run in arm.runs),
+        flipped=_mean(part(run.metrics, "flipped") for run in arm.runs),
+        mnist=_mean(mnist),
+        forgotten=_mean(lost),
+        versus=None if arm is reference else difference(pairs),
+        step_ms=_mean(run.cost.step_ms if run.cost else None for run in arm.runs),
+        merges=merges(first),
+        rank90={layer: sum(values) / len(values) for layer, values in ranks.items()},
+    )
+
+
+def _mean(values: Iterable[float | None]) -> Estimate | None:
+    there = [v for v in values if v is not None]
+    return stats.t_interval(there) if there else None
+
+
+def methods_tables(rows: Sequence[MethodRow], reference: str) -> RenderableType:
+    """Three tables: what all methods give, those of the reference's size among them, and what all forget and cost.
+
+    `reference` is the label of the row that the others are compared with.
+    """
+    trained = next(row.trained for row in rows if row.label == reference)
+    matched = [row for row in rows if row.matched]
+    title = f"about {trained:,} parameters" if trained else ""
+    seeds = max((row.fmnist.n for row in rows if row.fmnist), default=0)
+    if seeds > 1:
+        how = f"mean over {number.seeds(seeds)} +- half of the 95% t interval; differences are paired by seed\n"
+        how += "and each interval is at 95% alone, whatever the number of methods"
+    else:
+        how = "1 seed: no interval; run more seeds to compare"
+    cost = (
+        "forgotten: on MNIST, base - tuned, points; stored: bytes of the checkpoint;\n"
+        "ms: a training step, as it was in this study; folds: into plain linear layers;\n"
+        "rank: how many singular directions hold 90% of the squared change of fc1's weight"
+    )
+    return stack(
+        [
+            Group(_results("every method", rows, reference), note(how)),
+            _results(title, matched, reference) if 1 < len(matched) < len(rows) else None,
+            Group(_costs(rows), note(cost)),
+        ]
+    )
+
+
+def _results(title: str, rows: Sequence[MethodRow], reference: str) -> RenderableType:
+    table = grid(title, "F-MNIST, %", "flipped, %", f"F-MNIST - {reference}", align="<<<<")
+    for row in rows:
+        table.add_row(row.label, _plus_minus(row.fmnist), _plus_minus(row.flipped), _versus(row.versus))
+    return table
+
+
+def _costs(rows: Sequence[MethodRow]) -> RenderableType:
+    table = grid("cost", "MNIST", "forgotten", "trained", "stored", "ms", "folds", "rank", align="<><>>>>>")
+    for row in rows:
+        table.add_row(
+            row.label,
+            number.decimal(row.mnist.mean) if row.mnist else "",
+            _plus_minus(row.forgotten, signed=True),
+            f"{row.trained:,}" if row.trained is not None else "",
+            f"{row.stored_bytes:,}" if row.stored_bytes is not None else "",
+            number.decimal(row.step_ms.mean) if row.step_ms else "",
+            {True: "yes", False: "no", None: ""}[row.merges],
+            f"{row.rank90['fc1']:.0f}" if "fc1" in row.rank90 else "",
+        )
+    return table
+
+
+def _plus_minus(found: Estimate | None, *, signed: bool = False) -> str:
+    """`97.92 +- 0.28`: the mean and half of its interval, or the mean alone where one seed gives none."""
+    if found is None:
+        return ""
+    mean = number.signed(found.mean) if signed else number.decimal(found.mean)
+    return mean if found.high is None else f"{mean} +- {number.decimal(found.high - found.mean)}"
+
+
+def _versus(found: Difference | None) -> Text:
+    if found is None:
+        return Text("")
+    text = Text(_plus_minus(found.estimate, signed=True))
+    return text.append(f"\n{NO_DIFFERENCE}", "dim") if found.detectable is False else text

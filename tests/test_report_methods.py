@@ -1,0 +1,131 @@
+"""The comparison of methods in the report: its rows worked out by hand, its tables in 80 columns."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, study, widest
+
+from lorabench import report, stats
+from lorabench.report.accuracy import NO_DIFFERENCE
+from lorabench.report.arm import arms, main_arm
+from lorabench.report.methods import method_rows
+from lorabench.runs import Params
+
+if TYPE_CHECKING:
+    from lorabench.report.methods import MethodRow
+    from lorabench.runs import Run
+
+SPECTRUM = {"fc1": {"frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}}
+
+
+def tuned(seed: int, label: str, errors: int, trained: int = 394, **settings: Any) -> Run:
+    run = finetune(seed, fmnist_errors=errors)
+    return run.model_copy(
+        update={
+            "id": f"{label}-s{seed}-0000000{seed}",
+            "method": label.split("-k", maxsplit=1)[0],
+            "k": 4 if "-k4" in label else None,
+            "params": Params(total=235_146, trainable=trained, frozen=235_146),
+            "settings": {**run.settings, "method": label.split("-k", maxsplit=1)[0], "lr": 0.01, **settings},
+            "checks": {"delta_w": SPECTRUM} if label != "adapter" else {"delta_w_skipped": "a ReLU"},
+        }
+    )
+
+
+def comparison(seeds: int = 5) -> list[Run]:
+    """The LoRA of `study` errs on 226 + 5·seed images; others by fixed numbers less or more than it."""
+    runs = study(range(seeds))
+    for seed in range(seeds):
+        errors = 226 + 5 * seed
+        runs += [
+            tuned(seed, "lora-k4", errors - 30 + seed, 6_248, init="kaiming"),
+            tuned(seed, "adapter", errors + 3 * (-1) ** seed, 6_544),
+            tuned(seed, "prompt", errors + 400, 384, variant="border"),
+            tuned(seed, "prompt", errors + 410, 784, variant="reprogram"),
+        ]
+    return runs
+
+
+def by_label(runs: list[Run]) -> dict[str, MethodRow]:
+    return {row.label: row for row in method_rows(runs, arms(runs))}
+
+
+def test_rows_by_hand() -> None:
+    found = by_label(comparison())
+    assert list(found) == ["lora-k4 talk", "lora-k4 kaiming", "adapter", "prompt border", "prompt reprogram"]
+    lora, kaiming, adapter, border, _ = found.values()
+    assert lora.versus is None
+    assert kaiming.versus is not None
+    assert adapter.versus is not None
+    assert kaiming.versus.estimate == pytest.approx(stats.t_interval([(30 - seed) / 100 for seed in range(5)]))
+    assert (kaiming.versus.detectable, adapter.versus.detectable) == (True, False)
+    assert (lora.matched, kaiming.matched, adapter.matched, border.matched) == (True, True, True, False)
+    assert (lora.merges, kaiming.merges, adapter.merges) == (None, True, False)
+    assert (kaiming.rank90, adapter.rank90) == ({"fc1": 3}, {})
+    assert lora.forgotten is not None
+    assert lora.forgotten.mean == pytest.approx(sum((-1) ** seed for seed in range(5)) / 50)
+    assert lora.flipped is not None
+    assert lora.flipped.mean == pytest.approx(100 * (580 + 4) / 613)
+    assert lora.step_ms is not None
+    assert lora.step_ms.mean == pytest.approx(4100 / 940)
+
+
+def test_the_tables_stand_above_the_ledger_in_80_columns() -> None:
+    text = render(report.study_report(comparison()))
+    assert widest(text) <= 80
+    assert text.isascii()
+    every, matched = text.index("every method"), text.index("about 6,248 parameters")
+    assert every < matched < text.index("forgotten") < text.index("what the talk says")
+    assert "prompt border" in text[every:matched]
+    assert "prompt border" not in text[matched : text.index("cost  ")]
+    assert "kaiming" not in text[:every]
+    assert NO_DIFFERENCE in text[every:]
+    assert "+0.28 +- 0.02" in text
+    row = next(line for line in text[matched:].splitlines() if line.startswith("adapter") and "6,544" in line)
+    assert squeezed(row).endswith("6,544 25,616 4.36 no")
+
+
+def test_one_seed_shows_no_spread() -> None:
+    text = render(report.study_report(comparison(1)))
+    assert "+-" not in text
+    assert "1 seed: no interval; run more seeds to compare" in text
+
+
+def test_one_arm_has_no_comparison() -> None:
+    assert report.study_data(study())["methods"] == []
+    assert "every method" not in render(report.study_report(study()))
+
+
+def test_records_without_measurements_leave_gaps() -> None:
+    bare = tuned(0, "bitfit", 230).model_copy(
+        update={"metrics": {}, "before": {}, "params": None, "cost": None, "checks": {}, "checkpoint_bytes": None}
+    )
+    row = by_label([fmnist(), pretrain(0), finetune(0), bare, failed()])["bitfit"]
+    assert (row.fmnist, row.versus, row.matched, row.step_ms, row.merges) == (None, None, None, None, None)
+    assert widest(render(report.study_report([fmnist(), pretrain(0), finetune(0), bare]))) <= 80
+
+
+def test_the_data_are_the_tables_rows() -> None:
+    found = json.loads(json.dumps(report.study_data(comparison())["methods"]))
+    assert [row["trained"] for row in found] == [6_248, 6_248, 6_544, 384, 784]
+    assert found[1]["versus"]["detectable"] is True
+
+
+def test_the_talks_initialisation_is_the_reference_whatever_comes_first() -> None:
+    runs = comparison()
+    first = [run for run in runs if run.settings.get("init") == "kaiming"]
+    main = main_arm(arms(first + runs))
+    assert main is not None
+    assert main.runs[0].settings["init"] == "talk"
+
+
+def test_a_single_run_shows_its_spectrum() -> None:
+    run = tuned(0, "full", 200, 235_146)
+    text = render(report.run_report(run))
+    assert "fc1 2.500 1.75 3" in squeezed(text)
+    assert "delta" not in text
+    assert report.run_data(run)["delta_w"] == [{"layer": "fc1", "frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}]
+    assert "delta w skipped a ReLU" in squeezed(render(report.run_report(tuned(0, "adapter", 200))))
