@@ -156,7 +156,7 @@ def _speed(study: Study) -> Row:
     label = f"lora k={study.lora.k if study.lora else 4}"
     ours = next((cost for cost in costs if cost["label"] == label and cost["speedup"]), None)
     if study.bench is None or ours is None:
-        return replace(row, note="not measured yet: lorabench bench")
+        return replace(row, note="run lorabench bench")
     gain = 100 * (ours["speedup"] - 1)
     note = f"a step of {study.bench['batch_size']} images, {study.bench['threads']} thread(s)"
     verdict: Verdict = "better" if gain > 25 else "lower"
