@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,10 @@ from lorabench import data
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so the commands that they start; some of
+# the tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench import methods
+from lorabench.data.vision import import_datasets
 from lorabench.methods.adapter import Adapter
 from lorabench.methods.lora import LoRALayer
 from lorabench.model import seeded
@@ -364,6 +365,7 @@ TWINS = [
 
 @pytest.fixture(scope="session")
 def peft() -> Any:
+    import_datasets()  # PEFT imports torchvision, which needs our help where its compiled library cannot load
     return import_module("peft")
 
 
