@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+    from filelock import FileLock
 
 SCHEMA = 1
 ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8}")
@@ -393,6 +393,8 @@ class Store:
             LockedError: another live process holds it and `wait` is false.
             RunFailedError: the runs folder cannot be written.
         """
+        from filelock import Timeout
+
         lock = self._lock(run_id)
         with _writable(self.root):
             lock_path = Path(lock.lock_file)
@@ -439,10 +441,14 @@ class Store:
                 raise
 
     def _lock(self, run_id: str) -> FileLock:
+        from filelock import FileLock  # imported late: with it comes asyncio, which `ls` need not wait for
+
         return FileLock(self.root / ".locks" / f"{self.path(run_id).name}.lock")
 
     def _alive(self, run_id: str) -> bool:
         """Whether a live process works on the run."""
+        from filelock import Timeout
+
         lock = self._lock(run_id)
         if not Path(lock.lock_file).is_file():
             return False
