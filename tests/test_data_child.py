@@ -17,35 +17,70 @@ if TYPE_CHECKING:
     Module = Callable[..., str]
 
 
+# The child waits until its bytes were counted, so that no test depends on how fast this machine is.
+WAIT = """
+def wait(count):
+    while not (root / f'{count}.seen').exists():
+        time.sleep(0.02)
+"""
+
+
 def nothing(done: int) -> None:
     """For a caller who does not count."""
 
 
+class Counter(list[int]):
+    """Counts, and tells the child in `folder` what it has counted."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __call__(self, done: int) -> None:
+        self.append(done)
+        (self.folder / f"{done}.seen").touch()
+
+
 def test_child_counts_bytes_and_says_nothing(module: Module, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    name = module("""
+    name = module(f"""{WAIT}
 print('out'); print('err', file=sys.stderr)
 (root / 'a.gz').write_bytes(bytes(70))
 (root / 'a').write_bytes(bytes(700))
-time.sleep(1)
+wait(70)
 """)
-    seen: list[int] = []
-    assert child.run(name, tmp_path, ".gz", seen.append) is None
+    seen = Counter(tmp_path)
+    assert child.run(name, tmp_path, ".gz", seen) is None
     assert seen == [70]
     assert capfd.readouterr() == ("", "")
 
 
 def test_child_sees_temporary_files_too(module: Module, tmp_path: Path) -> None:
-    name = module("""
+    name = module(f"""{WAIT}
 import tempfile
 file = tempfile.NamedTemporaryFile()
 file.write(bytes(70))
 file.flush()
-time.sleep(1)
+wait(70)
 """)
-    seen: list[int] = []
-    (tmp_path / "scratch").mkdir()
-    assert child.run(name, tmp_path / "scratch", "", seen.append) is None
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    seen = Counter(folder)
+    assert child.run(name, folder, "", seen) is None
     assert seen[-1] == 70
+
+
+def test_child_whose_file_shrinks_is_not_counted_backwards(module: Module, tmp_path: Path) -> None:
+    name = module(f"""{WAIT}
+for size in (70, 30, 80):
+    (root / 'new').write_bytes(bytes(size))
+    (root / 'new').rename(root / 'a.gz')
+    time.sleep(0.5)
+wait(80)
+""")
+    seen = Counter(tmp_path)
+    assert child.run(name, tmp_path, ".gz", seen) is None
+    assert seen == sorted(seen)
+    assert seen[-1] == 80
 
 
 @pytest.mark.parametrize(
@@ -63,22 +98,24 @@ def test_child_reason_is_the_last_line(lines: str, reason: str, module: Module, 
 def test_child_that_falls_silent_is_ended_with_all_it_started(
     module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "QUIET_S", 1.5)
+    monkeypatch.setattr(child, "QUIET_S", 4.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         grandchild = f"import socket, time; s = socket.create_connection({address}); time.sleep(60)"
         # It works for longer than QUIET_S, but is not silent for so long before its end.
-        name = module(f"""
+        name = module(f"""{WAIT}
 process = subprocess.Popen([sys.executable, '-c', {grandchild!r}])
 with child.online(root):
     for n in range(1, 6):
-        time.sleep(0.5)
-        (root / 'part').write_bytes(bytes(10 * n))
+        time.sleep(1)
+        (root / 'new').write_bytes(bytes(10 * n))
+        (root / 'new').rename(root / 'part')
+        wait(10 * n)
     process.wait()
 """)
         began = time.monotonic()
-        seen: list[int] = []
-        assert child.run(name, tmp_path / "modules", "part", seen.append) == "no byte came for 1.5 s"
+        seen = Counter(tmp_path / "modules")
+        assert child.run(name, tmp_path / "modules", "part", seen) == "no byte came for 4 s"
         assert seen == [10, 20, 30, 40, 50]
         assert time.monotonic() - began < 20
         connection, _ = server.accept()

@@ -50,7 +50,7 @@ def run(module: str, folder: Path, suffix: str, on_bytes: Callable[[int], None])
         module: full name of a module of lorabench.
         folder: what the child fills; its temporary files go there too.
         suffix: the files to count have names with this ending.
-        on_bytes: told how many bytes these files hold, whenever that changes.
+        on_bytes: told how many bytes these files hold, whenever that is more than before.
 
     Returns:
         None if the child succeeded, else the reason in a line: the last of its stderr, or that it was silent.
@@ -76,13 +76,14 @@ def run(module: str, folder: Path, suffix: str, on_bytes: Callable[[int], None])
 
 def _watch(process: subprocess.Popen[bytes], folder: Path, suffix: str, on_bytes: Callable[[int], None]) -> bool:
     """Wait for the child's end, or give up; returns whether it was silent for too long."""
-    seen, since = 0, time.monotonic()
+    most, seen, since = 0, 0, time.monotonic()
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_POLL_S)
             return False
         found = _count_bytes(folder, suffix)
-        if found != seen:
+        if found > most:
+            most = found
             on_bytes(found)
         if found != seen or not (folder / _ONLINE).exists():
             seen, since = found, time.monotonic()
