@@ -404,3 +404,33 @@ def test_held_out_images_take_the_test_sets_place(lab: Lab) -> None:
     assert record["metrics"]["mnist"]["n"] == 5000
     assert record["cost"]["steps"] == 55_000 // 256
     assert found["id"] != lab.json("pretrain", *SHORT, "--dry-run")["stages"]
+
+
+def test_a_method_that_somebody_adds_is_in_every_command(small_study: Lab, lab: Lab) -> None:
+    shutil.copytree(small_study.runs, lab.runs)
+    script = lab.runs.parent / "with_toy.py"
+    script.write_text(f"""
+import sys
+from lorabench import methods
+methods.__path__.append({str(Path(__file__).parent)!r})
+from lorabench.methods import toy
+methods.METHODS["toy"] = toy.ENTRY
+from lorabench.cli import main
+main()
+""")
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, str(script), *arguments], env=lab.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "toy  3 parameters" in run("finetune", "--help")
+    made = json.loads(run("finetune", "toy", *SHORT, "--json"))
+    assert made["params"]["trainable"] == 3
+    assert made["id"] in run("ls", "-q")
+    assert json.loads(run("report", made["id"], "--json"))["run"]["method"] == "toy"
+    beside = run("report", "lora-k4-s0", made["id"])
+    assert "toy" in beside
+    assert json.loads(run("evaluate", made["id"], "--json"))["runs"][0]["id"] == made["id"]

@@ -6,11 +6,11 @@ import copy
 import pickle
 import subprocess
 import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+import toy
 from contract import (
     CASES,
     CLASSIFIER,
@@ -31,16 +31,15 @@ from contract import (
     stir,
 )
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from lorabench import methods, train
 from lorabench.errors import UsageError
-from lorabench.methods import METHODS, Method
+from lorabench.methods import METHODS
 from lorabench.methods.adalora import AdaLoRALayer, Allocator
 from lorabench.model import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -88,40 +87,12 @@ def test_an_exemption_gives_its_reason(name: str) -> None:
         assert (exemption.clause == "birth") == bool(exemption.absolute or exemption.relative)
 
 
-class Gain(nn.Module):
-    """`c · inner(x)` with one number c for the whole layer."""
-
-    def __init__(self, inner: nn.Linear) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
-        self.c = nn.Parameter(torch.ones(1).to(inner.weight))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c * self.inner(x)
-
-    def merged(self) -> nn.Linear:
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data *= self.c.detach()
-        layer.bias.data *= self.c.detach()
-        return layer
-
-
-def apply_gain(model: nn.Module, targets: Iterable[str]) -> None:
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, Gain(inner))
-
-
 @every_subject
 def test_a_toy_method_is_one_file_and_one_entry(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    file = ModuleType("lorabench.methods.toy")
-    vars(file)["apply"] = apply_gain
-    monkeypatch.setitem(sys.modules, file.__name__, file)
-    entry = Method(title="toy", paper="this test", options={}, formula=lambda shapes, o: len(shapes), lr=0.01)
-    monkeypatch.setitem(METHODS, "toy", entry)
+    monkeypatch.setitem(sys.modules, "lorabench.methods.toy", toy)
+    monkeypatch.setitem(METHODS, "toy", toy.ENTRY)
     case = Case("toy", 3)
     check_birth(case, subject)
     check_count(case, subject)
