@@ -3,9 +3,10 @@
 errors       what can go wrong on purpose, and the exit code of each
 config/      YAML and flags -> one frozen Config
 data/        MNIST fetched and verified; F-MNIST, in which some images are mirrored
-scale        the arithmetic of parameters
+scale/       the arithmetic of parameters, bytes and multiply-adds, up to GPT-3 175B
 model        SimpleMnistClassifier
 methods/     one file per way to fine-tune, and their registry
+estimate     a registered method on a model that is not here
 frozen       what need be computed only once
 train        fit(): the one training loop
 evaluate     logits -> accuracy, confusion matrix, slices
@@ -16,6 +17,7 @@ work         what each stage does
 engines      where stages run: in this process, or side by side in others
 study        the stages in their order
 bench        what each method costs on this machine
+tensorboard  runs as event files
 stats        intervals and paired tests
 report/      run records -> tables
 options      what every command has; events, progress: what it tells while it runs

@@ -254,6 +254,40 @@ def bench(
 
 
 @command(app)
+def scale(
+    shared: Shared,
+    arch: Annotated[
+        str | None, typer.Argument(metavar="[ARCH]", help="mlp, gpt3-175b (the default), llama-3-8b or llama-3-70b.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(metavar="METHOD", help="Any method of `finetune --help`.")] = None,
+    k: K = None,
+    targets: Annotated[
+        str | None, typer.Option(metavar="MATRIX,...", help="Which matrices; default: q,v, or the method's own.")
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="fp32|fp16|bf16|mixed", help="Of weights and Adam.")] = "fp16",
+    gpu_gb: Annotated[int, typer.Option(min=1, max=1_000_000, help="Memory of a GPU, in 10^9 bytes.")] = 32,
+    sizes: Annotated[str | None, typer.Option(metavar="NxM,...", help="Linear layers of these sizes.")] = None,
+) -> None:
+    """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
+    from lorabench import estimate, report
+
+    if arch and sizes:
+        raise UsageError("give an architecture or --sizes, not both")
+    if method:
+        estimate.check_method(method)
+    chosen = _load(shared, {"finetune.method": method, "finetune.k": k}).config.finetune
+    model = estimate.given(sizes) if sizes else estimate.architecture(arch or "gpt3-175b")
+    named = [name.strip() for name in targets.split(",")] if targets else None
+    found = estimate.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
+    for warning in estimate.warnings(model, chosen.method, chosen.options, found.targets):
+        _say(shared, warning)
+    if shared.json:
+        emit({"command": "scale", **report.scaling_data(found)})
+    else:
+        stdout().print(report.scaling(found))
+
+
+@command(app)
 def ls(shared: Shared) -> None:
     """List the runs."""
     from datetime import UTC, datetime

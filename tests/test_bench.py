@@ -69,6 +69,7 @@ def test_the_ledger_answers_the_talks_speed(record: dict[str, Any]) -> None:
     gain = 100 * (costs(record)["lora k=4"]["speedup"] - 1)
     assert rows["cost.speed"].value == pytest.approx(gain)
     assert rows["cost.speed"].verdict == ("better" if gain > 25 else "lower")
+    assert rows["cost.memory"].note == "1,040,576 of 3,762,360 B"  # with a step counter of 4 B in each of 6 tensors
     assert {row.key: row for row in report.ledger([])}["cost.speed"].verdict == "open"
 
 

@@ -20,12 +20,14 @@ LADDER: dict[str, set[str]] = {
     "config": {"errors"},
     "stats": {"errors"},
     "runs": {"errors"},
-    "report": {"errors", "config", "stats", "runs"},
+    "report": {"errors", "config", "estimate", "scale", "stats", "runs"},
     "data": {"errors"},
     "scale": {"errors"},
     "model": {"errors", "scale"},
     "frozen": {"errors", "model"},
     "methods": {"errors", "model"},
+    "estimate": {"errors", "methods", "scale"},
+    "tensorboard": {"errors", "runs"},
     "train": {"errors", "frozen", "model"},
     "evaluate": {"errors", "model"},
     "spectrum": {"errors"},
@@ -36,6 +38,8 @@ LADDER: dict[str, set[str]] = {
 """What a room may import. Rooms not listed (work, bench, engines, study, tune, options, cli) see all of them."""
 
 TORCH_FREE = {"errors", "events", "environment", "config", "stats", "runs", "report", "progress", "stages", "scale"} | {
+    "estimate",
+    "tensorboard",
     "engines",
     "study",
     "tune",
@@ -114,7 +118,8 @@ def test_torch_is_imported_late_where_commands_must_be_quick(path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["--version"], ["ls"], ["study", "--dry-run"], ["--show-completion", "bash"]]
+    "command",
+    [["--help"], ["--version"], ["ls"], ["study", "--dry-run"], ["scale", "mlp"], ["--show-completion", "bash"]],
 )
 def test_quick_commands_import_no_torch(command: list[str], tmp_path: Path) -> None:
     script = (

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_check
 from pydantic import BaseModel, ConfigDict, create_model
 
 from lorabench.errors import UsageError
-from lorabench.methods.registry import METHODS, Exemption, Method
+from lorabench.methods.registry import METHODS, Exemption, Method, every
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -47,6 +47,7 @@ __all__ = [
     "apply",
     "count",
     "disabled",
+    "every",
     "exemption",
     "formula",
     "linear_layers",

@@ -43,6 +43,12 @@ def every(layers: Sequence[str], options: Options) -> Sequence[str]:
     return layers
 
 
+def nothing(shapes: Shapes, options: Options) -> int:
+    """No parameters."""
+    del shapes, options
+    return 0
+
+
 @dataclass(frozen=True)
 class Method:
     """One entry of the registry.
@@ -55,6 +61,10 @@ class Method:
         lr: the learning rate chosen for the default recipe on held-out training images (runs/README.md).
         where: which of the model's linear layers are targeted when none are named, of their names in order.
         low_rank: a rank k above the smaller side of a layer adds nothing to what it can reach.
+        in_place: it trains parameters that the layers have anyway, their biases among them, and adds none.
+        frozen: the number of parameters that it adds and does not train.
+        products: multiply-adds of its own matrix products for one example, forward and backward, beside the n·m that a
+            frozen layer makes each way; None if it makes a weight anew in each step, which a batch shares.
         exemptions: where it rightly breaks the contract.
     """
 
@@ -65,12 +75,32 @@ class Method:
     lr: float
     where: Callable[[Sequence[str], Options], Sequence[str]] = every
     low_rank: bool = False
+    in_place: bool = False
+    frozen: Callable[[Shapes, Options], int] = nothing
+    products: Callable[[Shapes, Options], tuple[int, int]] | None = None
     exemptions: tuple[Exemption, ...] = ()
 
 
 def _sides(shapes: Shapes, o: Options) -> int:
     """A (n, k) and B (k, m) in every layer."""
     return sum(o["k"] * (n + m) for n, m in shapes)
+
+
+def _side_products(shapes: Shapes, o: Options) -> tuple[int, int]:
+    """x A B forward; backward as much again for the gradients of A and B, and once more for what is passed on."""
+    return _sides(shapes, o), 2 * _sides(shapes, o)
+
+
+def _weight_products(shapes: Shapes, o: Options) -> tuple[int, int]:
+    """The gradient of W."""
+    del o
+    return 0, sum(n * m for n, m in shapes)
+
+
+def _no_products(shapes: Shapes, o: Options) -> tuple[int, int]:
+    """Additions and products of single numbers alone."""
+    del shapes, o
+    return 0, 0
 
 
 def _prompt(shapes: Shapes, o: Options) -> int:
@@ -100,6 +130,7 @@ METHODS: dict[str, Method] = {
             "alpha": (Positive | None, None),
         },
         formula=_sides,
+        products=_side_products,
         lr=0.03,
         low_rank=True,
     ),
@@ -108,6 +139,8 @@ METHODS: dict[str, Method] = {
         paper="the usual way, no paper",
         options={},
         formula=lambda shapes, o: sum(n * m + m for n, m in shapes),
+        in_place=True,
+        products=_weight_products,
         lr=3e-4,
     ),
     "adapter": Method(
@@ -115,6 +148,10 @@ METHODS: dict[str, Method] = {
         paper="Houlsby et al. 2019, arXiv:1902.00751",
         options={"bottleneck": (Rank, 8), "init": (Literal["houlsby", "zero"], "houlsby")},
         formula=lambda shapes, o: sum(2 * n * o["bottleneck"] + o["bottleneck"] + n for n, _ in shapes),
+        products=lambda shapes, o: (
+            sum(2 * n * o["bottleneck"] for n, _ in shapes),
+            sum(4 * n * o["bottleneck"] for n, _ in shapes),
+        ),
         lr=1e-3,
         where=lambda layers, o: layers[1:],
         exemptions=(
@@ -133,6 +170,7 @@ METHODS: dict[str, Method] = {
         "deep: after Li & Liang 2021, arXiv:2101.00190",
         options={"variant": (Literal["additive", "border", "reprogram", "deep"], "additive")},
         formula=_prompt,
+        products=_no_products,
         lr=1e-2,
         where=lambda layers, o: layers if o["variant"] == "deep" else layers[:1],
         exemptions=(
@@ -148,6 +186,8 @@ METHODS: dict[str, Method] = {
         paper="Ben Zaken et al. 2021, arXiv:2106.10199",
         options={},
         formula=lambda shapes, o: sum(m for _, m in shapes),
+        in_place=True,
+        products=_no_products,
         lr=3e-2,
     ),
     "head": Method(
@@ -155,6 +195,8 @@ METHODS: dict[str, Method] = {
         paper="Alain & Bengio 2016, arXiv:1610.01644",
         options={},
         formula=lambda shapes, o: sum(n * m + m for n, m in shapes),
+        in_place=True,
+        products=_weight_products,
         lr=1e-2,
         where=lambda layers, o: layers[-1:],
     ),
@@ -163,6 +205,7 @@ METHODS: dict[str, Method] = {
         paper="Kalajdzievski 2023, arXiv:2312.03732",
         options={"k": (Rank, 4), "alpha": (Positive, 2.0)},
         formula=_sides,
+        products=_side_products,
         lr=3e-3,
         low_rank=True,
     ),
@@ -171,6 +214,7 @@ METHODS: dict[str, Method] = {
         paper="Hayou et al. 2024, arXiv:2402.12354",
         options={"k": (Rank, 4), "ratio": (Positive, 16.0)},
         formula=_sides,
+        products=_side_products,
         lr=1e-3,
         low_rank=True,
     ),
@@ -179,6 +223,8 @@ METHODS: dict[str, Method] = {
         paper="Zhang et al. 2023, arXiv:2308.03303",
         options={"k": (Rank, 4)},
         formula=lambda shapes, o: sum(o["k"] * m for _, m in shapes),
+        frozen=lambda shapes, o: sum(o["k"] * n for n, _ in shapes),
+        products=lambda shapes, o: (_sides(shapes, o), sum(o["k"] * (n + 2 * m) for n, m in shapes)),
         lr=3e-2,
         low_rank=True,
     ),
@@ -195,6 +241,7 @@ METHODS: dict[str, Method] = {
         paper="Meng et al. 2024, arXiv:2404.02948",
         options={"k": (Rank, 4)},
         formula=_sides,
+        products=_side_products,
         lr=1e-3,
         low_rank=True,
         exemptions=(Exemption("birth", "W0 is W_res + (AB)ᵀ only up to rounding", relative=1e-6),),
@@ -204,6 +251,7 @@ METHODS: dict[str, Method] = {
         paper="Büyükakyüz 2024, arXiv:2406.01775",
         options={"k": (Rank, 4)},
         formula=_sides,
+        products=_side_products,
         lr=1e-3,
         low_rank=True,
         exemptions=(Exemption("birth", "W0 is W_res + (AB)ᵀ only up to rounding", relative=1e-6),),
@@ -213,6 +261,8 @@ METHODS: dict[str, Method] = {
         paper="Kopiczko et al. 2023, arXiv:2310.11454",
         options={"k": (Rank, 256)},
         formula=lambda shapes, o: sum(m + o["k"] for _, m in shapes),
+        frozen=lambda shapes, o: o["k"] * (max(n for n, _ in shapes) + max(m for _, m in shapes)),
+        products=lambda shapes, o: (_sides(shapes, o), _sides(shapes, o)),
         lr=3e-2,
     ),
     "ia3": Method(
@@ -220,6 +270,7 @@ METHODS: dict[str, Method] = {
         paper="Liu et al. 2022, arXiv:2205.05638",
         options={"place": (Literal["out", "in"], "out")},
         formula=lambda shapes, o: sum(m if o["place"] == "out" else n for n, m in shapes),
+        products=_no_products,
         lr=3e-2,
     ),
     "adalora": Method(
@@ -231,6 +282,7 @@ METHODS: dict[str, Method] = {
             "gamma": (Annotated[float, Field(ge=0, allow_inf_nan=False)], 0.1),
         },
         formula=lambda shapes, o: sum(o["k"] * (n + m + 1) for n, m in shapes),
+        products=_side_products,
         lr=1e-2,
         low_rank=True,
     ),
@@ -267,6 +319,10 @@ METHODS: dict[str, Method] = {
         paper="Kang & Yin 2024, arXiv:2409.15371",
         options={"k": (Rank, 4)},
         formula=lambda shapes, o: sum(o["k"] * m for _, m in shapes),
+        products=lambda shapes, o: (
+            sum(o["k"] * m for _, m in shapes),
+            sum(2 * o["k"] * m for _, m in shapes),
+        ),
         lr=1e-3,
         low_rank=True,
     ),

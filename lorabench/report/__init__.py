@@ -7,6 +7,7 @@
     summary    how a command ends                  digits         images as block characters
     evaluation runs measured again                 methods        a study's methods side by side
     curves     learning rates on held-out images   spectrum       rank and size of the weights' change
+    scaling    a method on a model that is not here
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -21,6 +22,7 @@ from lorabench.report.expect import check, check_keys
 from lorabench.report.ledger import ledger
 from lorabench.report.listing import listing, listing_data
 from lorabench.report.overview import study_data, study_report
+from lorabench.report.scaling import scaling, scaling_data
 from lorabench.report.single import run_data, run_report
 from lorabench.report.summary import summary, summary_data
 from lorabench.report.talk import Row
@@ -43,6 +45,8 @@ __all__ = [
     "preview",
     "run_data",
     "run_report",
+    "scaling",
+    "scaling_data",
     "study_data",
     "study_report",
     "summary",

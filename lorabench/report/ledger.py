@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from lorabench.report.talk import Row
     from lorabench.runs import Run
 
-_STYLES = {"exact": "green", "reproduced": "green", "better": "green", "runs": "green", "open": "dim"}
+_STYLES = {"exact": "green", "reproduced": "green", "better": "green", "runs": "green", "open": "dim"} | {
+    "holds": "green",
+    "possible": "green",
+}
 
 
 def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
@@ -51,5 +54,5 @@ def ledger_note() -> RenderableType:
     """What the verdicts mean."""
     return note(
         f"exact: counted; reproduced: within {TOLERANCE} points; better, lower: further off\n"
-        "GPT-3 has 175 billion parameters; beside its figures stand this classifier's"
+        "GPT-3: by arithmetic, see lorabench scale; this classifier's: measured"
     )

@@ -6,10 +6,11 @@ The talk's figures are typed here, as data; ours are computed from the run recor
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorabench import stats
+from lorabench import estimate, scale, stats
 from lorabench.report import number
 from lorabench.report.arm import accuracy, bases
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     from lorabench.report.arm import Arm
     from lorabench.runs import Params, Run
+    from lorabench.scale import Claim, Projection
 
-Verdict = Literal["exact", "differs", "reproduced", "better", "lower", "runs", "open"]
+Verdict = Literal["exact", "differs", "reproduced", "better", "lower", "runs", "open", "holds", "possible", "no"]
 
 TOLERANCE = 0.5
 """Points within which a measured accuracy counts as the talk's own."""
@@ -139,8 +141,44 @@ def _birth(study: Study) -> Row:
     )
 
 
+@functools.cache
+def _gpt3() -> Projection:
+    """The paper's case: LoRA with k = 4 on the query and value matrices, in 2 bytes."""
+    return estimate.project("gpt3-175b", "lora", {"k": 4})
+
+
+def _gpt3_checkpoint(_: Study) -> Row:
+    found, claim = _gpt3(), _claim("checkpoint")
+    note = f"{scale.size(found.tuned.checkpoint_bytes)} of {scale.size(found.full.checkpoint_bytes)}"
+    return _imagined("GPT-3: size of a checkpoint", "-99.99%", claim, -100 * (claim.value or 0), "{:+.2f}%", note)
+
+
+def _gpt3_speed(_: Study) -> Row:
+    claim = _claim("speed")
+    before, after = scale.PAPER_SPEED
+    note = f"measured by the paper: {after / before - 1:+.0%}"
+    gain = 100 / (1 - (claim.value or 0)) - 100
+    return _imagined("GPT-3: speed of training", "+25%", claim, gain, "up to {:+.0f}%", note)
+
+
+def _gpt3_gpus(_: Study) -> Row:
+    found, claim = _gpt3(), _claim("gpus")
+    note = f"{found.tuned.gpus} of {found.full.gpus} of {found.gpu_gb} GB, at {found.precision}"
+    return _imagined("GPT-3: GPUs to train on", "a third", claim, 100 * (claim.value or 0), "{:.2f}%", note)
+
+
+def _claim(key: str) -> Claim:
+    return next(claim for claim in scale.claims(_gpt3()) if claim.key == key)
+
+
+def _imagined(label: str, talk: str, claim: Claim, value: float, form: str, note: str) -> Row:
+    """A claim by arithmetic alone, so of no run: `lorabench scale` shows all of it."""
+    verdict: Verdict = "open" if claim.verdict == "unknown" else claim.verdict
+    return Row(f"gpt3.{claim.key}", label, talk, form.format(value), value, verdict=verdict, note=note)
+
+
 def _checkpoint(study: Study) -> Row:
-    row = Row("cost.checkpoint", "GPT-3: size of a checkpoint", "-99.99%")
+    row = Row("cost.checkpoint", "  this classifier's", "-99.99%")
     ours = study.lora and study.lora.runs[0].checkpoint_bytes
     if not ours or study.base is None or not study.base.checkpoint_bytes:
         return row
@@ -151,10 +189,8 @@ def _checkpoint(study: Study) -> Row:
 
 
 def _speed(study: Study) -> Row:
-    row = Row("cost.speed", "GPT-3: speed of training", "+25%")
-    costs: list[dict[str, Any]] = study.bench["costs"] if study.bench else []
-    label = f"lora k={study.lora.k if study.lora else 4}"
-    ours = next((cost for cost in costs if cost["label"] == label and cost["speedup"]), None)
+    row = Row("cost.speed", "  this classifier's", "+25%")
+    ours, _ = _benched(study)
     if study.bench is None or ours is None:
         return replace(row, note="run lorabench bench")
     gain = 100 * (ours["speedup"] - 1)
@@ -164,19 +200,31 @@ def _speed(study: Study) -> Row:
 
 
 def _memory(study: Study) -> Row:
-    row = Row("cost.memory", "GPT-3: GPUs to train on", "a third")
-    if study.whole is None or study.trained is None:
+    """The bytes that `bench` counted, or failing that those that follow from the numbers of parameters."""
+    row = Row("cost.memory", "  this classifier's memory", "a third")
+    ours, whole = _benched(study)
+    if ours is not None and whole is not None:
+        sizes = ours["state_bytes"], whole["state_bytes"]
+    elif study.whole is not None and study.trained is not None:
+        fp32 = scale.PRECISIONS["fp32"]
+        sizes = (
+            scale.training_bytes(study.trained.total, study.trained.trainable, fp32),
+            scale.training_bytes(study.whole.total, study.whole.total, fp32),
+        )
+    else:
         return row
-    whole = training_bytes(study.whole.total, study.whole.total)
-    ours = training_bytes(study.trained.total, study.trained.trainable)
-    share = 100 * ours / whole
-    note = f"{ours:,} of {whole:,} B"
-    return replace(row, ours_text=f"{share:.2f}% of the memory", value=share, n=1, verdict="differs", note=note)
+    share = 100 * sizes[0] / sizes[1]
+    note = f"{sizes[0]:,} of {sizes[1]:,} B"
+    verdict: Verdict = "better" if share <= 100 * scale.GPU_SHARE else "lower"
+    return replace(row, ours_text=f"{share:.2f}%", value=share, n=1, verdict=verdict, note=note)
 
 
-def training_bytes(total: int, trainable: int) -> int:
-    """Bytes that Adam in float32 holds beside the activations: weights, and per trained one 3 floats more."""
-    return 4 * total + (4 + 8) * trainable
+def _benched(study: Study) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """What the last bench measured of the study's LoRA and of full fine-tuning; None for what it did not."""
+    costs: list[dict[str, Any]] = study.bench["costs"] if study.bench else []
+    label = f"lora k={study.lora.k if study.lora else 4}"
+    ours = next((cost for cost in costs if cost["label"] == label and cost["speedup"]), None)
+    return ours, next((cost for cost in costs if cost["label"] == "full"), None)
 
 
 def _other(method: str, label: str) -> Callable[[Study], Row]:
@@ -199,8 +247,11 @@ ROWS: Sequence[Callable[[Study], Row]] = (
     _share,
     _fmnist_tuned,
     _birth,
+    _gpt3_checkpoint,
     _checkpoint,
+    _gpt3_speed,
     _speed,
+    _gpt3_gpus,
     _memory,
     _other("full", "full fine-tuning"),
     _other("adapter", "adapter layers"),

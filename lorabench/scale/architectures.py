@@ -1,0 +1,136 @@
+"""Models as lists of weight matrices: this classifier, and those of which one imagines the same.
+
+ARCHITECTURES["gpt3-175b"].matrix("q")     # Matrix("q", 12288, 12288, layers=96, bias=True)
+given("784x256,256x10")                    # linear layers of these sizes, with biases: fc1, fc2
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lorabench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLASSIFIER = {"fc1": (784, 256), "fc2": (256, 128), "fc3": (128, 10)}
+"""The talk's classifier: names of its linear layers, with their numbers of inputs and outputs."""
+
+
+def parameter_count(shapes: Iterable[tuple[int, int]] = CLASSIFIER.values()) -> int:
+    """Σ (n·m + m) over linear layers of n inputs and m outputs with biases."""
+    return sum(n * m + m for n, m in shapes)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A weight of n inputs and m outputs, the same in each of `layers` layers; `bias`: with m biases beside it."""
+
+    name: str
+    n: int
+    m: int
+    layers: int = 1
+    bias: bool = False
+
+    @property
+    def break_even(self) -> float:
+        """The rank k = nm/(n+m) above which the k(n+m) parameters of a LoRA are more than the matrix has."""
+        return self.n * self.m / (self.n + self.m)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model.
+
+    Attributes:
+        matrices: every weight matrix that a token is multiplied by.
+        total: all parameters; embeddings, norms and biases too.
+        source: where the dimensions and the total are published.
+        usual: what LoRA adapts there when nobody says; empty for a plain stack of layers, where a method chooses.
+    """
+
+    name: str
+    title: str
+    matrices: tuple[Matrix, ...]
+    total: int
+    source: str
+    usual: tuple[str, ...] = ()
+
+    def matrix(self, name: str) -> Matrix:
+        """The matrices called `name`.
+
+        Raises:
+            StopIteration: there are none.
+        """
+        return next(matrix for matrix in self.matrices if matrix.name == name)
+
+
+def stack(name: str, title: str, shapes: dict[str, tuple[int, int]], source: str) -> Architecture:
+    """Linear layers with biases, one after the other."""
+    matrices = tuple(Matrix(layer, n, m, bias=True) for layer, (n, m) in shapes.items())
+    return Architecture(name, title, matrices, parameter_count(shapes.values()), source)
+
+
+def given(sizes: str) -> Architecture:
+    """Linear layers fc1, fc2, ... with biases, of sizes written as `784x256,256x128,128x10`: inputs x outputs.
+
+    Raises:
+        UsageError: they are written otherwise.
+    """
+    shapes: dict[str, tuple[int, int]] = {}
+    for number, part in enumerate(sizes.split(","), start=1):
+        if not (found := re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", part.strip())):
+            raise UsageError(
+                f"--sizes {sizes}: {part.strip()!r} is no size; write inputs x outputs, e.g. 784x256,256x10"
+            )
+        shapes[f"fc{number}"] = int(found[1]), int(found[2])
+    return stack("sizes", "the given layers", shapes, "--sizes")
+
+
+def _llama3(name: str, title: str, *, layers: int, d: int, hidden: int) -> Architecture:
+    """Llama 3: 128,256 tokens, 8 heads of 128 for keys and values, no biases, embedding and output not shared."""
+    vocabulary, kv = 128_256, 8 * 128
+    matrices = (
+        Matrix("q", d, d, layers),
+        Matrix("k", d, kv, layers),
+        Matrix("v", d, kv, layers),
+        Matrix("o", d, d, layers),
+        Matrix("gate", d, hidden, layers),
+        Matrix("up", d, hidden, layers),
+        Matrix("down", hidden, d, layers),
+        Matrix("head", d, vocabulary),
+    )
+    embedding, norms = vocabulary * d, (2 * layers + 1) * d
+    total = sum(matrix.n * matrix.m * matrix.layers for matrix in matrices) + embedding + norms
+    source = f"config.json of meta-llama/Meta-{title.replace(' ', '-')}; Dubey et al. 2024, arXiv:2407.21783, table 3"
+    return Architecture(name, title, matrices, total, source, usual=("q", "v"))
+
+
+def _gpt3() -> Architecture:
+    """GPT-3 175B. The head shares the embedding's weights.
+
+    The total is the one that the LoRA paper counts with; its dimensions alone give 174,604.3M, 0.4% less.
+    """
+    layers, d, vocabulary = 96, 12_288, 50_257
+    matrices = (
+        *(Matrix(name, d, d, layers, bias=True) for name in ("q", "k", "v", "o")),
+        Matrix("up", d, 4 * d, layers, bias=True),
+        Matrix("down", 4 * d, d, layers, bias=True),
+        Matrix("head", d, vocabulary),
+    )
+    source = "Brown et al. 2020, arXiv:2005.14165, table 2.1; total: Hu et al. 2021, arXiv:2106.09685, table 4"
+    return Architecture("gpt3-175b", "GPT-3 175B", matrices, 175_255_800_000, source, usual=("q", "v"))
+
+
+ARCHITECTURES = {
+    architecture.name: architecture
+    for architecture in (
+        stack("mlp", "the talk's classifier", CLASSIFIER, "lorabench"),
+        _gpt3(),
+        _llama3("llama-3-8b", "Llama 3 8B", layers=32, d=4096, hidden=14_336),
+        _llama3("llama-3-70b", "Llama 3 70B", layers=80, d=8192, hidden=28_672),
+    )
+}
+"""The models that have a name."""
