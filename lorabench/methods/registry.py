@@ -141,7 +141,7 @@ METHODS: dict[str, Method] = {
         formula=lambda shapes, o: sum(n * m + m for n, m in shapes),
         in_place=True,
         products=_weight_products,
-        lr=3e-4,
+        lr=0.01,
     ),
     "adapter": Method(
         title="adapter layers",
@@ -152,7 +152,7 @@ METHODS: dict[str, Method] = {
             sum(2 * n * o["bottleneck"] for n, _ in shapes),
             sum(4 * n * o["bottleneck"] for n, _ in shapes),
         ),
-        lr=1e-3,
+        lr=0.01,
         where=lambda layers, o: layers[1:],
         exemptions=(
             Exemption(
@@ -171,7 +171,7 @@ METHODS: dict[str, Method] = {
         options={"variant": (Literal["additive", "border", "reprogram", "deep"], "additive")},
         formula=_prompt,
         products=_no_products,
-        lr=1e-2,
+        lr=0.1,
         where=lambda layers, o: layers if o["variant"] == "deep" else layers[:1],
         exemptions=(
             Exemption(
@@ -188,7 +188,7 @@ METHODS: dict[str, Method] = {
         formula=lambda shapes, o: sum(m for _, m in shapes),
         in_place=True,
         products=_no_products,
-        lr=3e-2,
+        lr=0.1,
     ),
     "head": Method(
         title="linear probe",
@@ -197,7 +197,7 @@ METHODS: dict[str, Method] = {
         formula=lambda shapes, o: sum(n * m + m for n, m in shapes),
         in_place=True,
         products=_weight_products,
-        lr=1e-2,
+        lr=0.003,
         where=lambda layers, o: layers[-1:],
     ),
     "rslora": Method(
@@ -206,7 +206,7 @@ METHODS: dict[str, Method] = {
         options={"k": (Rank, 4), "alpha": (Positive, 2.0)},
         formula=_sides,
         products=_side_products,
-        lr=3e-3,
+        lr=0.01,
         low_rank=True,
     ),
     "lora-plus": Method(
@@ -215,7 +215,7 @@ METHODS: dict[str, Method] = {
         options={"k": (Rank, 4), "ratio": (Positive, 16.0)},
         formula=_sides,
         products=_side_products,
-        lr=1e-3,
+        lr=0.003,
         low_rank=True,
     ),
     "lora-fa": Method(
@@ -225,7 +225,7 @@ METHODS: dict[str, Method] = {
         formula=lambda shapes, o: sum(o["k"] * m for _, m in shapes),
         frozen=lambda shapes, o: sum(o["k"] * n for n, _ in shapes),
         products=lambda shapes, o: (_sides(shapes, o), sum(o["k"] * (n + 2 * m) for n, m in shapes)),
-        lr=3e-2,
+        lr=0.1,
         low_rank=True,
     ),
     "dora": Method(
@@ -233,7 +233,7 @@ METHODS: dict[str, Method] = {
         paper="Liu et al. 2024, arXiv:2402.09353",
         options={"k": (Rank, 4)},
         formula=lambda shapes, o: sum(o["k"] * (n + m) + m for n, m in shapes),
-        lr=3e-3,
+        lr=0.03,
         low_rank=True,
     ),
     "pissa": Method(
@@ -242,7 +242,7 @@ METHODS: dict[str, Method] = {
         options={"k": (Rank, 4)},
         formula=_sides,
         products=_side_products,
-        lr=1e-3,
+        lr=0.03,
         low_rank=True,
         exemptions=(Exemption("birth", "W0 is W_res + (AB)ᵀ only up to rounding", relative=1e-6),),
     ),
@@ -252,7 +252,7 @@ METHODS: dict[str, Method] = {
         options={"k": (Rank, 4)},
         formula=_sides,
         products=_side_products,
-        lr=1e-3,
+        lr=0.03,
         low_rank=True,
         exemptions=(Exemption("birth", "W0 is W_res + (AB)ᵀ only up to rounding", relative=1e-6),),
     ),
@@ -263,7 +263,7 @@ METHODS: dict[str, Method] = {
         formula=lambda shapes, o: sum(m + o["k"] for _, m in shapes),
         frozen=lambda shapes, o: o["k"] * (max(n for n, _ in shapes) + max(m for _, m in shapes)),
         products=lambda shapes, o: (_sides(shapes, o), _sides(shapes, o)),
-        lr=3e-2,
+        lr=0.03,
     ),
     "ia3": Method(
         title="(IA)³",
@@ -271,7 +271,7 @@ METHODS: dict[str, Method] = {
         options={"place": (Literal["out", "in"], "out")},
         formula=lambda shapes, o: sum(m if o["place"] == "out" else n for n, m in shapes),
         products=_no_products,
-        lr=3e-2,
+        lr=0.3,
     ),
     "adalora": Method(
         title="AdaLoRA",
@@ -283,7 +283,7 @@ METHODS: dict[str, Method] = {
         },
         formula=lambda shapes, o: sum(o["k"] * (n + m + 1) for n, m in shapes),
         products=_side_products,
-        lr=1e-2,
+        lr=0.03,
         low_rank=True,
     ),
     "loha": Method(
@@ -291,28 +291,28 @@ METHODS: dict[str, Method] = {
         paper="Hyeon-Woo et al. 2021, arXiv:2108.06098; Yeh et al. 2023, arXiv:2309.14859",
         options={"k": (Rank, 4)},
         formula=lambda shapes, o: 2 * _sides(shapes, o),
-        lr=3e-3,
+        lr=0.03,
     ),
     "lokr": Method(
         title="LoKr",
         paper="Yeh et al. 2023, arXiv:2309.14859",
         options={"k": (Rank, 4)},
         formula=_kronecker,
-        lr=3e-3,
+        lr=0.03,
     ),
     "hira": Method(
         title="HiRA",
         paper="Huang et al. 2025, ICLR",
         options={"k": (Rank, 4)},
         formula=_sides,
-        lr=3e-3,
+        lr=0.1,
     ),
     "oft": Method(
         title="OFT",
         paper="Qiu et al. 2023, arXiv:2306.07280",
         options={"block": (Annotated[int, Field(ge=2, le=256)], 4)},
         formula=lambda shapes, o: sum(n * (o["block"] - 1) // 2 for n, _ in shapes),
-        lr=3e-3,
+        lr=0.01,
     ),
     "miss": Method(
         title="MiSS",
@@ -323,7 +323,7 @@ METHODS: dict[str, Method] = {
             sum(o["k"] * m for _, m in shapes),
             sum(2 * o["k"] * m for _, m in shapes),
         ),
-        lr=1e-3,
+        lr=0.01,
         low_rank=True,
     ),
 }
