@@ -7,6 +7,7 @@
     summary    how a command ends                  digits         images as block characters
     evaluation runs measured again                 methods        a study's methods side by side
     curves     learning rates on held-out images   spectrum       rank and size of the weights' change
+    exported   how an export ends
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -18,6 +19,7 @@ from lorabench.report.curves import CurveRow, curves_data, curves_table
 from lorabench.report.digits import preview
 from lorabench.report.evaluation import evaluation, evaluation_data
 from lorabench.report.expect import check, check_keys
+from lorabench.report.exported import exported, exported_data
 from lorabench.report.ledger import ledger
 from lorabench.report.listing import listing, listing_data
 from lorabench.report.overview import study_data, study_report
@@ -37,6 +39,8 @@ __all__ = [
     "curves_table",
     "evaluation",
     "evaluation_data",
+    "exported",
+    "exported_data",
     "ledger",
     "listing",
     "listing_data",
