@@ -74,7 +74,7 @@ def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]
     if missing := sorted(set(expected) - set(tensors)):
         raise InputError(f"{path}: lacks the tensor {missing[0]}")
     if extra := sorted(set(tensors) - set(expected)):
-        raise InputError(f"{path}: holds a tensor that does not belong to this model: {extra[0]}")
+        raise InputError(f"{path}: holds a tensor that does not belong to this model: {extra[0][:80]!r}")
     for name, tensor in tensors.items():
         want = expected[name]
         if tensor.shape != want.shape or tensor.dtype != want.dtype:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lorabench import __version__
+from lorabench import export as exporting
 from lorabench.errors import GateError, InputError, UsageError
 from lorabench.options import Shared, command, draw, emit, report_failure, stderr, stdout
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.")]
 MaybeNames = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Id, unique prefix, glob, or @last.")]
 K = Annotated[int | None, typer.Option("--k", help="The rank (PEFT calls it r).")]
+Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, rsLoRA's by α/√k.")]
 Targets = Annotated[str | None, typer.Option(metavar="LAYER,...", help="Only these layers, e.g. fc1,fc3.")]
 
 
@@ -75,9 +77,15 @@ def make_fmnist(
 
 
 @command(app)
-def finetune_lora(shared: Shared, k: K = None, targets: Targets = None) -> None:
+def finetune_lora(
+    shared: Shared,
+    k: K = None,
+    init: Annotated[str | None, typer.Option(metavar="talk|kaiming|gaussian", help="How A is drawn.")] = None,
+    alpha: Alpha = None,
+    targets: Targets = None,
+) -> None:
     """Repair the classifier on F-MNIST by LoRA; the same as `finetune lora`."""
-    _finetune("lora", shared, k, targets)
+    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets)
 
 
 def _method_list() -> str:
@@ -105,10 +113,12 @@ def finetune(
     shared: Shared,
     method: Annotated[str, typer.Argument(metavar="METHOD", help="One of the methods below.")],
     k: K = None,
+    init: Annotated[str | None, typer.Option(metavar="NAME", help="How the method draws its weights.")] = None,
+    alpha: Alpha = None,
     targets: Targets = None,
 ) -> None:
     """Repair the classifier on F-MNIST by any method."""
-    _finetune(method, shared, k, targets)
+    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets)
 
 
 @command(app)
@@ -125,6 +135,80 @@ def evaluate(shared: Shared, runs: Names) -> None:
         emit({"command": "evaluate", "runs": [report.evaluation_data(run) for run in measured]})
     else:
         stdout().print(report.evaluation(measured))
+
+
+@command(app)
+def export(
+    shared: Shared,
+    runs: Names,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(exporting.TARGETS),
+            help="; ".join(f"{name}: {target.title}" for name, target in exporting.TARGETS.items()) + ".",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A new or empty folder; default: exports/RUN-TO."),
+    ] = None,
+) -> None:
+    """Take a run elsewhere; done only once the files, read again, give what the run gives."""
+    from lorabench import progress, report
+
+    settings, found = _load(shared, {}).config, _find(shared, runs)
+    usual = exporting.place(found, to, Path("exports"))
+    folder = out or usual
+    if shared.dry_run:
+        names = [run.id for run in found]
+        if shared.json:
+            emit({"command": "dry-run", "runs": names, "to": to, "folder": str(folder)})
+        else:
+            typer.echo(f"would write {' '.join(names)} to {to} into {folder}")
+        return
+    from lorabench import work
+
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
+        done = exporting.export(found, to, folder, lab, force=shared.force)
+    if shared.json:
+        emit({"command": "export", **report.exported_data(done, shared.elsewhere)})
+    else:
+        stdout().print(report.exported(done, shared.elsewhere), soft_wrap=True)
+
+
+@command(app)
+def import_peft(
+    shared: Shared,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="As PEFT's save_pretrained writes it.")],
+    base: Annotated[str, typer.Option(metavar="RUN", help="The pretrained run that the adapter was made for.")],
+) -> None:
+    """Bring a LoRA adapter back from PEFT as a finished run."""
+    from lorabench import progress, report
+
+    settings, found = _load(shared, {}).config, _find(shared, [base])
+    if len(found) > 1:
+        raise UsageError(f"--base {base} fits {len(found)} runs; name one")
+    if shared.dry_run:
+        if shared.json:
+            emit({"command": "dry-run", "folder": str(folder), "base": found[0].id})
+        else:
+            typer.echo(f"would import {folder} onto {found[0].id}")
+        return
+    from lorabench import adopt, work
+
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
+        run, cached = adopt.adopt(folder, found[0], lab, force=shared.force, wait=not shared.no_wait)
+    how: dict[str, Any] = {
+        "cached": cached,
+        "folder": shared.store.path(run.id),
+        "next_command": f"lorabench report {found[0].id} {run.id}{shared.elsewhere}",
+    }
+    if shared.json:
+        emit({"command": "import-peft", **report.summary_data(run, **how)})
+    else:
+        stdout().print(report.summary(run, **how))
 
 
 @command(app, name="report")
@@ -302,13 +386,9 @@ def ls(shared: Shared) -> None:
         console.print(report.listing(runs, broken, now=datetime.now(UTC), width=console.width))
 
 
-def _finetune(method: str, shared: Shared, k: int | None, targets: str | None) -> None:
-    _make(
-        "finetune",
-        shared,
-        {"finetune.method": method, "finetune.k": k, "finetune.targets": targets},
-        "lorabench report {id}",
-    )
+def _finetune(method: str, shared: Shared, **own: Any) -> None:
+    flags = {"finetune.method": method, **{f"finetune.{key}": value for key, value in own.items()}}
+    _make("finetune", shared, flags, "lorabench report {id}")
 
 
 def _load(shared: Shared, flags: dict[str, Any]) -> Loaded:

@@ -25,7 +25,7 @@ from lorabench.runs import Cost, Metrics, Params, Run
 from lorabench.scale import parameter_count
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -95,8 +95,24 @@ def _mnist(data_dir: Path | None, holdout: int, tell: Tell) -> Mnist:
     return data.hold_out(mnist, holdout) if holdout else mnist
 
 
-def perform(stage: Stage, *, lab: Lab, force: bool = False, wait: bool = True) -> tuple[Run, bool]:
+def perform(
+    stage: Stage,
+    *,
+    lab: Lab,
+    force: bool = False,
+    wait: bool = True,
+    tensors: Mapping[str, Tensor] | None = None,
+    command: str | None = None,
+) -> tuple[Run, bool]:
     """Make the run of `stage`, or take the finished one that is there. Its base must be there.
+
+    Args:
+        stage: what is to be made.
+        lab: where.
+        force: make it even if it is there.
+        wait: for another process that makes it.
+        tensors: of a fine-tune, what was trained elsewhere, by name; None to train here.
+        command: what a user types to make it; None for the stage's own.
 
     Returns:
         The run, and whether it was there already.
@@ -114,7 +130,7 @@ def perform(stage: Stage, *, lab: Lab, force: bool = False, wait: bool = True) -
         lab.tell(events.Started(stage.id, stage.epochs))
         began = time.perf_counter()
         settings = stage.config.model_copy(update={"device": lab.device.type, "threads": lab.threads})
-        header = f"{stage.id}\n{stage.command} -c {store.path(stage.id) / 'config.yaml'}"
+        header = f"{stage.id}\n{command or stage.command} -c {store.path(stage.id) / 'config.yaml'}"
         draft = Run(
             schema=1,
             id=stage.id,
@@ -128,7 +144,10 @@ def perform(stage: Stage, *, lab: Lab, force: bool = False, wait: bool = True) -
             env=environment.describe(lab.device.type, lab.threads, torch.__version__),
         )
         with store.start(draft, config.dump(settings, header)) as folder, _memory():
-            found = _MAKERS[stage.kind](stage, lab, folder)
+            if tensors is None:
+                found = _MAKERS[stage.kind](stage, lab, folder)
+            else:
+                found = _make_finetune(stage, lab, folder, tensors)
             if cost := cast("Cost | None", found.get("cost")):
                 found["cost"] = cost.model_copy(update={"wall_s": time.perf_counter() - began})
             folder.finish(draft.model_copy(update={"started": folder.run.started, **found}))
@@ -173,7 +192,9 @@ def _make_pretrain(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
     }
 
 
-def _make_finetune(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
+def _make_finetune(
+    stage: Stage, lab: Lab, folder: Folder, tensors: Mapping[str, Tensor] | None = None
+) -> dict[str, Any]:
     mnist = lab.mnist(stage.config)
     flips = choose_flips(stage.config, mnist)
     base = load_model(lab.store.load(str(stage.parents.base)), lab.store).to(lab.device)
@@ -187,15 +208,20 @@ def _make_finetune(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
 
     expected = methods.formula(method, shapes, options)
     weights = spectrum.copy(base)
-    model = _apply(base, stage.settings)
+    model = apply_settings(base, stage.settings)
     counted = methods.count(model)
     if counted.trainable != expected:
         raise AssertionError(f"{stage.method} trains {counted.trainable} parameters; its formula says {expected}")
-    birth = (evaluate.predict(model, probe) - logits).abs().max().item()
-    frozen = checkpoint.frozen_hash(model)
-    cost = _train(model, data.mirror(mnist.train_images, flips.train, flips.axis), stage, lab, folder)
-    if checkpoint.frozen_hash(model) != frozen:
-        raise AssertionError(f"{stage.method} changed weights that it calls frozen")
+    cost, checks = None, dict[str, Any]()
+    if tensors is None:
+        birth = (evaluate.predict(model, probe) - logits).abs().max().item()
+        frozen = checkpoint.frozen_hash(model)
+        cost = _train(model, data.mirror(mnist.train_images, flips.train, flips.axis), stage, lab, folder)
+        if checkpoint.frozen_hash(model) != frozen:
+            raise AssertionError(f"{stage.method} changed weights that it calls frozen")
+        checks = {"max_logit_change_at_birth": birth, "frozen_unchanged": True}
+    else:
+        checkpoint.restore(model, tensors)
 
     written = checkpoint.encode(checkpoint.trained(model), {"run": stage.id, **origin})
     folder.write("adapter.safetensors", written)
@@ -208,8 +234,7 @@ def _make_finetune(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
         "metrics": metrics,
         "before": before,
         "checks": {
-            "max_logit_change_at_birth": birth,
-            "frozen_unchanged": True,
+            **checks,
             "base_sha256": origin["base_sha256"],
             **_change(model, weights, method, options),
         },
@@ -289,10 +314,28 @@ def measure_again(run: Run, lab: Lab) -> Run:
         InputError: as `load_model`; or its config cannot be read.
     """
     model = load_model(run, lab.store).to(lab.device)
-    own = config.load([lab.store.intact(run, "config.yaml")], methods=methods.schemas()).config
+    own = own_config(run, lab.store)
     mnist = lab.mnist(own)
     metrics, _ = _measure(model, mnist, choose_flips(own, mnist), lab)
     return run.model_copy(update={"metrics": metrics})
+
+
+def own_config(run: Run, store: Store) -> config.Config:
+    """The configuration that the run was made with.
+
+    Raises:
+        InputError: its file is missing or damaged.
+    """
+    return config.load([store.intact(run, "config.yaml")], methods=methods.schemas()).config
+
+
+def load_base(run: Run, store: Store) -> nn.Module:
+    """The model that a fine-tuned run started from, on the CPU.
+
+    Raises:
+        InputError: as `load_model`.
+    """
+    return load_model(store.load(str(run.parents.base)), store)
 
 
 def load_model(run: Run, store: Store) -> nn.Module:
@@ -308,10 +351,9 @@ def load_model(run: Run, store: Store) -> nn.Module:
         tensors = checkpoint.decode(store.intact(run, "model.safetensors"), checkpoint.trained(model), {})
         checkpoint.restore(model, tensors)
         return model
-    base_id = str(run.parents.base)
-    base = load_model(store.load(base_id), store)
-    origin = _origin(run.settings, base_id, base)
-    model = _apply(base, run.settings)
+    base = load_base(run, store)
+    origin = _origin(run.settings, str(run.parents.base), base)
+    model = apply_settings(base, run.settings)
     path = store.intact(run, "adapter.safetensors")
     checkpoint.restore(model, checkpoint.decode(path, checkpoint.trained(model), origin))
     return model
@@ -335,7 +377,8 @@ def _shapes(model: nn.Module, settings: dict[str, Any]) -> list[tuple[int, int]]
     ]
 
 
-def _apply(model: nn.Module, settings: dict[str, Any]) -> nn.Module:
+def apply_settings(model: nn.Module, settings: dict[str, Any]) -> nn.Module:
+    """`model` with the method of `settings` put on it, in place, as it is at birth."""
     with seeded(settings["seed"]):
         methods.apply(model, settings["method"], targets=settings["targets"], **_options(settings))
     return model

@@ -88,7 +88,7 @@ def load(
         merged.places.update(source.places)
         merged.problems += source.problems
     problems = list(merged.problems)
-    known: dict[KeyPath, Sequence[str]] = {}
+    known: dict[KeyPath, tuple[str, Sequence[str]]] = {}
     for path, section, model in _method_sections(merged.values):
         known[path] = _hoist_options(section, path, model, merged, methods, problems)
     try:
@@ -150,11 +150,11 @@ def _hoist_options(
     merged: Source,
     methods: Mapping[str, type[BaseModel]],
     problems: list[str],
-) -> list[str]:
+) -> tuple[str, list[str]]:
     """Check the method's own keys in `section` and move them into its `options`, defaults filled in.
 
     Returns:
-        Every key that `section` may have.
+        Words that say whose keys they are, and every key that `section` may have.
     """
     common = [key for key in model.model_fields if key != "options"]
     method = section.get("method", Finetune.model_fields["method"].default)
@@ -166,7 +166,7 @@ def _hoist_options(
         )
         for key in [key for key in section if key not in model.model_fields]:
             del section[key]
-        return common
+        return "", common
     schema = methods[method]
     own = {key: section.pop(key) for key in list(section) if key in schema.model_fields}
     try:
@@ -175,15 +175,17 @@ def _hoist_options(
         for e in error.errors():
             e["loc"] = (*path, *e["loc"])
             problems.append(_explain(cast("dict[str, Any]", e), merged, {}))
-    return common + list(schema.model_fields)
+    return f" of the method {method}", common + list(schema.model_fields)
 
 
-def _explain(error: dict[str, Any], merged: Source, known: Mapping[KeyPath, Sequence[str]]) -> str:
+def _explain(error: dict[str, Any], merged: Source, known: Mapping[KeyPath, tuple[str, Sequence[str]]]) -> str:
     loc = cast("KeyPath", error["loc"])
     place = _place(loc, merged)
     key = dotted(loc)
     if error["type"] == "extra_forbidden":
-        return f"{place}{key}  unknown key{_nearest(str(loc[-1]), known.get(loc[:-1]) or _fields(loc[:-1]))}"
+        where, names = known.get(loc[:-1]) or ("", _fields(loc[:-1]))
+        near = _nearest(str(loc[-1]), names)
+        return f"{place}{key}  unknown key{near if 'did you mean' in near else where + near}"
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = json.dumps(error["input"], default=str)

@@ -15,7 +15,7 @@ Options = Mapping[str, Any]
 """A method's own settings, complete."""
 
 Rank = Annotated[int, Field(ge=1, le=4096)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,187 @@
+"""Take runs elsewhere: plain weights, PEFT folders, F-MNIST as IDX files.
+
+    export([run], "peft", Path("exports/lora-k4-s0-7f3c2a91-peft"), lab)
+
+A target is one file of this room with `write(runs, folder, lab)` and one entry in `TARGETS`. It writes into a folder
+beside the one that was asked for, reads its files again and compares them with the runs. Only then does the folder
+take its place. After a failure nothing is left.
+
+Importing this room imports no torch; a target's file is imported when used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lorabench.errors import InputError, RunFailedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from lorabench.runs import Run
+    from lorabench.work import Lab
+
+
+@dataclass(frozen=True)
+class Target:
+    """One entry of the registry.
+
+    Attributes:
+        title: what is written; part of a help text.
+        files: what the files below the folder are called, as glob patterns: all that `--force` may replace.
+        loads: how the folder is opened elsewhere; `{folder}` stands for it.
+        following: what to type next; `{folder}`, `{run}` and `{base}` stand for the folder and the first run's ids.
+        together: takes several runs into one folder; otherwise one run at a time.
+    """
+
+    title: str
+    files: tuple[str, ...]
+    loads: str
+    following: str
+    together: bool = False
+
+
+TARGETS: dict[str, Target] = {
+    "merged": Target(
+        title="plain weights W1 = W0 + ΔW",
+        files=("model.safetensors",),
+        loads='SimpleMnistClassifier().load_state_dict(safetensors.torch.load_file("{folder}/model.safetensors"))',
+        following="lorabench report {run}",
+    ),
+    "peft": Target(
+        title="a folder for PEFT",
+        files=("adapter_config.json", "adapter_model.safetensors"),
+        loads='peft.PeftModel.from_pretrained(base, "{folder}")',
+        following="lorabench import-peft {folder} --base {base}",
+    ),
+    "idx": Target(
+        title="the run's F-MNIST as IDX files",
+        files=("MNIST/raw/*-ubyte",),
+        loads='torchvision.datasets.MNIST("{folder}")',
+        following="lorabench report {run}",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that was written; `name` is its path below the folder."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Same:
+    """What was compared with the run: so many images, labels that flipped, and the largest change of a logit.
+
+    `logit_change` is None where bytes were compared, and they were equal.
+    """
+
+    name: str
+    images: int
+    flips: int
+    logit_change: float | None
+
+
+@dataclass(frozen=True)
+class Export:
+    """A finished export; `loads` and `following` as in `Target`, filled in."""
+
+    runs: tuple[str, ...]
+    to: str
+    folder: Path
+    files: tuple[File, ...]
+    compared: tuple[Same, ...]
+    loads: str
+    following: str
+
+
+def place(runs: Sequence[Run], to: str, root: Path) -> Path:
+    """The folder in `root` that `runs` go into if nobody names another.
+
+    Raises:
+        UsageError: there is no such target, or it takes one run and these are several.
+    """
+    if to not in TARGETS:
+        raise UsageError(f"--to {to}: there is no such target; known: {', '.join(TARGETS)}")
+    if TARGETS[to].together:
+        return root / to
+    if len(runs) > 1:
+        raise UsageError(f"--to {to} takes one run; these are {len(runs)}: {', '.join(run.id for run in runs[:5])}")
+    return root / f"{runs[0].id}-{to}"
+
+
+def export(runs: Sequence[Run], to: str, out: Path, lab: Lab, *, force: bool = False) -> Export:
+    """Write `runs` into the folder `out`, and read it again.
+
+    Args:
+        runs: finished; one, unless the target takes them together.
+        to: a key of `TARGETS`.
+        out: made, with its parents; must be empty or not there.
+        lab: where the runs are, and where to compare.
+        force: replace an earlier export of the same kind in `out`.
+
+    Raises:
+        UsageError: the method has no such form, or `out` holds something.
+        InputError: a run is not finished, or a file of it is missing or damaged.
+        RunFailedError: what was written is not what the run computes, or the disk refuses.
+    """
+    from lorabench.runs import sha256_file
+
+    target = TARGETS[to]
+    if unfinished := [run for run in runs if run.status != "done"]:
+        raise InputError(f"{unfinished[0].id} cannot be exported: its status is {unfinished[0].status}")
+    with _beside(out, target, force=force) as folder:
+        compared: list[Same] = import_module(f"lorabench.export.{to}").write(runs, folder, lab)
+        files = [
+            File(name, (folder / name).stat().st_size, sha256_file(folder / name)) for name in sorted(_files(folder))
+        ]
+    quoted = shlex.quote(str(out))
+    following = target.following.format(folder=quoted, run=runs[0].id, base=runs[0].parents.base)
+    loads = target.loads.format(folder=out)
+    return Export(tuple(run.id for run in runs), to, out, tuple(files), tuple(compared), loads, following)
+
+
+@contextlib.contextmanager
+def _beside(out: Path, target: Target, *, force: bool) -> Generator[Path]:
+    """A folder beside `out` that takes its place at the end, and is gone after a failure."""
+    if not out.name or out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UsageError(f"--out {out}: name a folder, new or empty")
+    part, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("part", "old"))
+    try:
+        there = _files(out)
+        if foreign := sorted(name for name in there if not any(fnmatch.fnmatch(name, p) for p in target.files)):
+            raise UsageError(f"{out} holds {foreign[0]}, which no such export writes; name another folder")
+        if there and not force:
+            raise UsageError(f"{out} is not empty; name another folder, or --force to replace the export that it holds")
+        made = not out.parent.exists()
+        part.mkdir(parents=True)
+        try:
+            yield part
+            if out.exists():
+                out.replace(old)
+            part.replace(out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            if old.exists() and not out.exists():
+                old.replace(out)
+            shutil.rmtree(old, ignore_errors=True)
+            if made and not out.exists():
+                with contextlib.suppress(OSError):
+                    out.parent.rmdir()
+    except OSError as error:
+        raise RunFailedError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}

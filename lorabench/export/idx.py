@@ -1,0 +1,44 @@
+"""F-MNIST as IDX files, as `torchvision.datasets.MNIST` reads them, and which images are mirrored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorabench import data, work
+from lorabench.errors import RunFailedError
+from lorabench.export import Same
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lorabench.runs import Run
+    from lorabench.work import Lab
+
+
+def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+    """Write the F-MNIST that the one run of `runs` is or was measured on, read it again, compare every byte.
+
+    Raises:
+        InputError: the run's config is missing or damaged.
+        RunFailedError: what was read is not what was written.
+    """
+    (run,) = runs
+    settings = work.own_config(run, lab.store)
+    mnist = lab.mnist(settings)
+    flips = work.choose_flips(settings, mnist)
+    data.write_fmnist(folder, mnist, flips)
+    compared: list[Same] = []
+    for split, images, labels, mask in (
+        ("train", mnist.train_images, mnist.train_labels, flips.train),
+        ("t10k", mnist.test_images, mnist.test_labels, flips.test),
+    ):
+        expected = {"images-idx3": data.mirror(images, mask, flips.axis), "labels-idx1": labels, "flips-idx1": mask}
+        for name, array in expected.items():
+            path = folder / "MNIST" / "raw" / f"{split}-{name}-ubyte"
+            if not np.array_equal(data.read_idx(path), array):
+                raise RunFailedError(f"{path.name}, read again, is not what was written; nothing was exported")
+        compared.append(Same(f"F-MNIST {split}", len(images), 0, None))
+    return compared

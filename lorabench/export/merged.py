@@ -1,0 +1,39 @@
+"""Plain weights: `model.safetensors`, 235,146 parameters of a `SimpleMnistClassifier` that computes what the run does.
+
+SimpleMnistClassifier().load_state_dict(safetensors.torch.load_file("model.safetensors"))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorabench import checkpoint, methods, work
+from lorabench.export.same import compare
+from lorabench.model import SimpleMnistClassifier
+from lorabench.runs import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lorabench.export import Same
+    from lorabench.runs import Run
+    from lorabench.work import Lab
+
+
+def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+    """Merge the one run of `runs`, write it, read it again, compare.
+
+    Raises:
+        UsageError: the method does not merge.
+        InputError: as `work.load_model`.
+        RunFailedError: as `compare`.
+    """
+    (run,) = runs
+    # In float64, so that each weight is rounded once.
+    plain = methods.merge(work.load_model(run, lab.store).double()).float()
+    path = folder / "model.safetensors"
+    write_atomic(path, checkpoint.encode(checkpoint.trained(plain), {}))
+    fresh = SimpleMnistClassifier()
+    fresh.load_state_dict(checkpoint.decode(path, checkpoint.trained(fresh), {}))
+    return compare(run, fresh, lab)

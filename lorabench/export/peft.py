@@ -1,0 +1,74 @@
+"""A LoRA folder for Hugging Face's PEFT, which loads it onto any module with layers of these names and shapes.
+
+peft.PeftModel.from_pretrained(base, "exports/lora-k4-s0-7f3c2a91-peft")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from lorabench import checkpoint, methods, peft_folder, work
+from lorabench.errors import UsageError
+from lorabench.export.same import compare
+from lorabench.runs import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lorabench.export import Same
+    from lorabench.runs import Run
+    from lorabench.work import Lab
+
+KINDS: dict[str, Literal["lora", "rslora", "dora"]] = {
+    "lora": "lora",
+    "rslora": "rslora",
+    "lora-plus": "lora",
+    "lora-fa": "lora",
+    "dora": "dora",
+    "pissa": "lora",
+    "olora": "lora",
+}
+"""The methods whose result is a LoRA adapter, and the kind that PEFT is told."""
+
+_FROM_WEIGHTS = {"pissa", "olora"}
+"""Their frozen part is not W0. On W0, ΔW = (AB)ᵀ - (A'B')ᵀ of the A' and B' of birth: a LoRA of twice the rank."""
+
+
+def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+    """Write the adapter of the one run of `runs`, read it again onto the base, compare.
+
+    Raises:
+        UsageError: what was trained is no LoRA.
+        InputError: as `work.load_model`.
+        RunFailedError: as `compare`.
+    """
+    (run,) = runs
+    if run.method not in KINDS:
+        what = f"the method {run.method}" if run.method else f"a run of the stage {run.stage}"
+        raise UsageError(f"{run.id}: {what} is no LoRA; to PEFT go {', '.join(KINDS)}")
+    for name, content in peft_folder.encode(_adapter(run, KINDS[run.method], lab)).items():
+        write_atomic(folder / name, content)
+    base = work.load_base(run, lab.store)
+    found = peft_folder.read(folder, methods.linear_layers(base))
+    methods.apply(base, found.method, targets=found.targets, **found.options)
+    checkpoint.restore(base, found.tensors)
+    return compare(run, base, lab)
+
+
+def _adapter(run: Run, kind: Literal["lora", "rslora", "dora"], lab: Lab) -> peft_folder.Adapter:
+    model, base = work.load_model(run, lab.store), work.load_base(run, lab.store)
+    targets = tuple(run.settings["targets"] or methods.linear_layers(base))
+    names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]
+    tensors = {name: model.get_parameter(name).detach() for name in names}
+    k, alpha = int(run.settings["k"]), run.settings.get("alpha")
+    if run.method in _FROM_WEIGHTS:
+        birth = work.apply_settings(base, run.settings)
+        for name in names:
+            born = birth.get_parameter(name).detach()
+            joined = (-born, 1) if name.endswith(".A") else (born, 0)
+            tensors[name] = torch.cat([tensors[name], joined[0]], joined[1])
+        k *= 2
+    return peft_folder.Adapter(kind, k, float(k if alpha is None else alpha), targets, tensors)

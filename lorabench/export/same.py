@@ -1,0 +1,43 @@
+"""Whether a model read back from an export computes what the run does, image by image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorabench import evaluate, work
+from lorabench.errors import RunFailedError
+from lorabench.export import Same
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lorabench.runs import Run
+    from lorabench.work import Lab
+
+LIMIT = 1e-4
+"""How far a logit may be off, of logits that reach some tens."""
+
+
+def compare(run: Run, model: nn.Module, lab: Lab) -> list[Same]:
+    """`model` against the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
+
+    Raises:
+        RunFailedError: another digit for any image, or a logit further off than `LIMIT`.
+    """
+    # A run that was measured on held-out images is compared on the test images all the same; no label is looked at.
+    settings = work.own_config(run, lab.store).model_copy(update={"holdout": 0})
+    mnist = lab.mnist(settings)
+    original = work.load_model(run, lab.store).to(lab.device)
+    model = model.to(lab.device)
+    compared: list[Same] = []
+    for name, images in work.test_sets(mnist, work.choose_flips(settings, mnist), lab).items():
+        old, new = evaluate.predict(original, images), evaluate.predict(model, images)
+        flips = int((old.argmax(1) != new.argmax(1)).sum())
+        change = (old - new).abs().max().item()
+        if flips or not change <= LIMIT:
+            raise RunFailedError(
+                f"the files of {run.id}, read again, predict {flips} images of {name} otherwise, "
+                f"with logits up to {change:.1e} off (allowed: {LIMIT:.0e}); nothing was exported"
+            )
+        compared.append(Same(name, len(images), flips, change))
+    return compared
