@@ -137,7 +137,8 @@ def _cell(cell: RenderableType, console: Console) -> Line:
 
 
 def _pieces(text: Text, console: Console) -> tuple[Piece, ...]:
-    return tuple(Piece(found.text, found.style or Style.null()) for found in text.render(console) if found.text)
+    found = Text.assemble(text).render(console)
+    return tuple(Piece(part.text, part.style or Style.null()) for part in found if part.text)
 
 
 def _printed(what: RenderableType, console: Console) -> str:
