@@ -1,7 +1,9 @@
 """Every format of the report, from the same renderable and the same runs.
 
-form = chosen(None, Path("report.html"))      # "html"
-text = write(study_report(runs), runs, form)
+    form = chosen(None, Path("report.html"))      # "html"
+    save(write(study_report(runs), runs, form), Path("report.html"))
+
+Whoever adds to the report adds to all formats; a format has a file of its own, of which `write` knows.
 """
 
 from __future__ import annotations
@@ -12,9 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from rich.console import Console
 
 from lorabench.errors import InputError, UsageError
-from lorabench.report import latex, markdown, page, sheet
 from lorabench.report.document import WIDTH, blocks
-from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,8 @@ def write(report: RenderableType, runs: Sequence[Run], form: Format, *, figures:
         form: any but `json`, which is the report's data and not made from what it shows.
         figures: titles and SVG documents, for the formats that hold pictures.
     """
+    from lorabench.report import latex, markdown, page, sheet
+
     match form:
         case "csv":
             return sheet.write(runs)
@@ -86,6 +88,8 @@ def save(text: str, path: Path) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    from lorabench.runs import write_atomic
+
     try:
         write_atomic(path, text.encode())
     except OSError as error:
