@@ -180,6 +180,9 @@ def test_a_row_of_latex_begins_with_no_option() -> None:
     table = grid("x", "y", align="<<")
     table.add_row("[1, 2]", "*\n[3]")
     assert "{[}1, 2] & \\begin{tabular}[t]{@{}l@{}}{*} \\\\ {[}3]\\end{tabular} \\\\" in latex.write(blocks(table))
+    assert latex.escape("_&%$#{}|<>^~") == (
+        r"\_\&\%\$\#\{\}\textbar{}\textless{}\textgreater{}\textasciicircum{}\textasciitilde{}"
+    )
     assert latex.escape("3-4, -5, (-6) a-7 -b --c") == "3-4, $-$5, ($-$6) a-7 -b -{}-c"
 
 
@@ -226,6 +229,13 @@ def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
     ].count("scroll")
 
 
+def test_verdicts_keep_their_colours() -> None:
+    text = report.write(report.study_report(many()), [], "html")
+    assert '<span class="red">failed</span>' in text
+    assert '<span class="green">reproduced</span>' in text
+    assert '<span class="dim">sign-flip p = 0.0625</span>' in text
+
+
 def test_a_study_is_the_pages_title() -> None:
     assert "<title>demo</title>" in report.write(report.study_report(study()), [], "html")
     assert "<title>lorabench report</title>" in report.write(report.compare_report(study()[1:3]), [], "html")
@@ -262,6 +272,12 @@ def test_csv_and_the_data_agree() -> None:
             assert sum(values) / 5 == pytest.approx(estimate["mean"])  # pyright: ignore[reportUnknownMemberType]
             gain = row["difference"][name]["estimate"]["mean"]
             assert sum(gains) / 5 == pytest.approx(gain, abs=1e-9)  # pyright: ignore[reportUnknownMemberType]
+
+
+def test_csv_labels_tell_settings_apart() -> None:
+    other = finetune(1, settings=finetune(1).settings | {"lr": 0.1})
+    found = csv.DictReader(io.StringIO(report.write("", [finetune(0), other], "csv")))
+    assert [line["label"] for line in found] == ["lora-k4 lr=0.003", "lora-k4 lr=0.1"]
 
 
 def test_csv_columns_stand_together_whichever_run_comes_first() -> None:
@@ -311,10 +327,13 @@ def test_every_format_can_be_written() -> None:
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    report.save("old", tmp_path / "a.md")
+    (tmp_path / "b.md").hardlink_to(tmp_path / "a.md")
     report.save("née", tmp_path / "a.md")
     assert (tmp_path / "a.md").read_bytes() == "née".encode()
+    assert (tmp_path / "b.md").read_text() == "old"
     (tmp_path / "folder.md").mkdir()
     for path in (tmp_path / "none" / "a.md", tmp_path / "folder.md"):
         with pytest.raises(InputError, match="cannot be written"):
             report.save("new", path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.md", "folder.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.md", "b.md", "folder.md"]
