@@ -11,7 +11,7 @@ import typer
 from lorabench import __version__
 from lorabench import export as exporting
 from lorabench.errors import GateError, InputError, UsageError
-from lorabench.options import Shared, command, draw, emit, report_failure, stderr, stdout
+from lorabench.options import Shared, as_json, command, emit, report_failure, stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,13 +215,18 @@ def import_peft(
 def show(
     shared: Shared,
     runs: MaybeNames = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Also draw the report into a file.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="rich|md|csv|json|tex|html|svg", help="csv: a line for each run, unrounded."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a file; its ending is its format (.txt: rich).")
+    ] = None,
 ) -> None:
     """Show the newest study, one run in full, or runs side by side (the first is the baseline)."""
     from lorabench import report
 
-    if out and out.suffix != ".svg":
-        raise UsageError(f"--out {out}: the name must end in .svg")
+    chosen = report.chosen(form, out, json=shared.json)
     found = _find(shared, runs) if runs else _newest_study(shared)
     predictions = {run.id: digits for run in found if runs and (digits := shared.store.predictions(run))}
     labels = next((digits["labels"] for digits in predictions.values() if "labels" in digits), None)
@@ -236,12 +241,19 @@ def show(
             report.compare_data(found, predictions, labels),
             report.compare_report(found, predictions, labels),
         )
+    envelope = {"command": "report", **document}
     if out:
-        draw(table, out)
-    if shared.json:
-        emit({"command": "report", **document})
-    else:
+        text = as_json(envelope) + "\n" if chosen == "json" else report.write(table, found, chosen)
+        report.save(text, out)
+        _say(shared, f"wrote {out}")
+        if shared.json:
+            emit(envelope)
+    elif chosen == "json":
+        emit(envelope)
+    elif chosen == "rich":
         stdout().print(table)
+    else:
+        typer.echo(report.write(table, found, chosen), nl=False)
 
 
 @command(app, name="study")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import io
 import json
 import os
 import signal
@@ -24,13 +23,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from lorabench.errors import ConfigError, InputError, LorabenchError
+from lorabench.errors import ConfigError, LorabenchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
-
-    from rich.console import RenderableType
 
     from lorabench.runs import Store
 
@@ -104,25 +101,14 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
 
 
-def draw(table: RenderableType, path: Path) -> None:
-    """Write what a terminal of 80 columns would show into an SVG file.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    console = Console(
-        file=io.StringIO(), record=True, width=80, force_terminal=True, color_system="truecolor", highlight=False
-    )
-    console.print(table)
-    try:
-        path.write_text(console.export_svg(title="lorabench report"), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+def as_json(document: dict[str, Any]) -> str:
+    """One JSON document with its schema."""
+    return json.dumps({"schema": SCHEMA, **document}, indent=1, default=str)
 
 
 def emit(document: dict[str, Any]) -> None:
     """Print one JSON document with its schema."""
-    print(json.dumps({"schema": SCHEMA, **document}, indent=1, default=str))  # noqa: T201
+    print(as_json(document))  # noqa: T201
 
 
 def command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -374,11 +375,22 @@ def test_bench_measures_and_the_report_reads_it(copied: Lab) -> None:
     assert "no method is called" in copied.fails(2, "bench", "nonsense")
 
 
-def test_the_report_is_drawn_into_a_file(small_study: Lab, tmp_path: Path) -> None:
-    small_study.run("report", "--out", str(tmp_path / "report.svg"))
+def test_the_report_is_written_in_every_format(small_study: Lab, tmp_path: Path) -> None:
+    drawn = small_study.run("report", "--out", str(tmp_path / "report.svg"))
     assert "<svg" in (tmp_path / "report.svg").read_text()
-    assert "must end in .svg" in small_study.fails(2, "report", "--out", "report.png")
-    assert "cannot be written" in small_study.fails(4, "report", "--out", str(tmp_path / "none" / "report.svg"))
+    assert (drawn.stdout, drawn.stderr) == ("", f"wrote {tmp_path / 'report.svg'}\n")
+    assert "| accuracy, % | MNIST | F-MNIST |" in small_study.run("report", "--format", "md").stdout
+    assert small_study.json("report", "--out", str(tmp_path / "report.json")) == json.loads(
+        (tmp_path / "report.json").read_text()
+    )
+    small_study.run("report", "--out", str(tmp_path / "runs.csv"))
+    lines = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
+    accuracy = {line["id"]: float(line["fmnist.accuracy"]) for line in lines if line["stage"] == "finetune"}
+    tuned = {key: run for key, run in small_study.records().items() if run["stage"] == "finetune"}
+    assert accuracy == {key: run["metrics"]["fmnist"]["accuracy"] for key, run in tuned.items()}
+    assert "must end in .txt, .md" in small_study.fails(2, "report", "--out", "report.png")
+    assert "stdout takes one of them" in small_study.fails(2, "report", "--format", "csv")
+    assert "cannot be written" in small_study.fails(4, "report", "--out", str(tmp_path / "none" / "report.html"))
 
 
 def test_any_registered_method_runs(copied: Lab) -> None:

@@ -9,6 +9,7 @@
     curves     learning rates on held-out images   spectrum       rank and size of the weights' change
     scaling    a method on a model that is not here
     exported   how an export ends
+    formats    the report in every format: document (its blocks) -> markdown, latex, page (HTML); sheet (CSV)
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -21,6 +22,7 @@ from lorabench.report.digits import preview
 from lorabench.report.evaluation import evaluation, evaluation_data
 from lorabench.report.expect import check, check_keys
 from lorabench.report.exported import exported, exported_data
+from lorabench.report.formats import chosen, save, write
 from lorabench.report.ledger import ledger
 from lorabench.report.listing import listing, listing_data
 from lorabench.report.overview import study_data, study_report
@@ -34,6 +36,7 @@ __all__ = [
     "Row",
     "check",
     "check_keys",
+    "chosen",
     "compare_data",
     "compare_report",
     "costs_table",
@@ -49,10 +52,12 @@ __all__ = [
     "preview",
     "run_data",
     "run_report",
+    "save",
     "scaling",
     "scaling_data",
     "study_data",
     "study_report",
     "summary",
     "summary_data",
+    "write",
 ]

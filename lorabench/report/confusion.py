@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from lorabench.report.document import Beside, Drawn, Table, styled
 from lorabench.report.layout import grid
 
 if TYPE_CHECKING:
@@ -72,38 +73,45 @@ def largest_changes(before: Matrix, after: Matrix, n: int = 8) -> list[Change]:
     return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.true, c.predicted))[:n]
 
 
-def confusion(matrix: Matrix, title: str) -> RenderableType:
+def confusion(matrix: Matrix, title: str) -> Drawn:
     """Counts, `.` for none, and at each row's end the recall of that digit in percent."""
     cells = [
         [(str(count) if count else ".", _ink(count, row, right=t == p)) for p, count in enumerate(row)]
         for t, row in enumerate(matrix)
     ]
-    return Text("\n").join([Text(title, "bold"), *_lines(cells, _recall_texts(matrix))])
+    return _drawn(cells, _recall_texts(matrix), title)
 
 
-def side_by_side(left: Matrix, right: Matrix, titles: tuple[str, str]) -> RenderableType:
+def side_by_side(left: Matrix, right: Matrix, titles: tuple[str, str]) -> Drawn:
     """Two matrices in percent of each true digit, so that both fit; `.` is less than half a percent."""
-    blocks = [_percents(left, titles[0], labels=True), _percents(right, titles[1], labels=False)]
+    cells = [_percents(left), _percents(right)]
+    ends = [_recall_texts(left), _recall_texts(right)]
+    blocks = [
+        [Text(f"   {_short(titles[0])}", "bold"), *_lines(cells[0], ends[0], width=3)],
+        [Text(f" {_short(titles[1])}", "bold"), *_lines(cells[1], ends[1], width=3, labels=False)],
+    ]
     wide = max(line.cell_len for line in blocks[0]) + 4
     rows: list[Text] = []
     for one, other in zip(*blocks, strict=True):
         one.pad_right(wide - one.cell_len)
         rows.append(one + other)
-    return Text("\n").join(rows)
+    return Drawn(Text("\n").join(rows), Beside(tuple(map(_table, cells, ends, titles))))
 
 
-def _percents(matrix: Matrix, title: str, *, labels: bool) -> list[Text]:
+def _percents(matrix: Matrix) -> list[list[Inked]]:
     cells: list[list[Inked]] = []
     for t, row in enumerate(matrix):
         shares = [round(100 * count / sum(row)) if count else 0 for count in row]
         inks = [_ink(count, row, right=t == p) for p, count in enumerate(row)]
         cells.append([(str(share) if share else ".", ink) for share, ink in zip(shares, inks, strict=True)])
-    short = title if len(title) <= WIDTH // 2 - 6 else title[: WIDTH // 2 - 9] + "..."
-    indent = "  " if labels else ""
-    return [Text(f"{indent} {short}", "bold"), *_lines(cells, _recall_texts(matrix), width=3, labels=labels)]
+    return cells
 
 
-def difference(before: Matrix, after: Matrix, title: str) -> RenderableType:
+def _short(title: str) -> str:
+    return title if len(title) <= WIDTH // 2 - 6 else title[: WIDTH // 2 - 9] + "..."
+
+
+def difference(before: Matrix, after: Matrix, title: str) -> Drawn:
     """After − before in images, with signs, and at each row's end the change of recall in points.
 
     Red where more goes wrong or less goes right, blue where less does.
@@ -114,7 +122,7 @@ def difference(before: Matrix, after: Matrix, title: str) -> RenderableType:
         cells.append([(f"{c:+d}" if c else ".", _change_ink(c, old, right=t == p)) for p, c in enumerate(changes)])
     pairs = zip(recalls(before), recalls(after), strict=True)
     ends = ["" if a is None or b is None else f"{b - a:+.2f}" for a, b in pairs]
-    return Text("\n").join([Text(title, "bold"), *_lines(cells, ends)])
+    return _drawn(cells, ends, title)
 
 
 def changes_table(changes: Sequence[Change]) -> RenderableType:
@@ -128,6 +136,19 @@ def changes_table(changes: Sequence[Change]) -> RenderableType:
 
 def _recall_texts(matrix: Matrix) -> list[str]:
     return ["" if recall is None else f"{recall:.2f}" for recall in recalls(matrix)]
+
+
+def _drawn(cells: Sequence[Sequence[Inked]], ends: Sequence[str], title: str) -> Drawn:
+    return Drawn(Text("\n").join([Text(title, "bold"), *_lines(cells, ends)]), _table(cells, ends, title))
+
+
+def _table(cells: Sequence[Sequence[Inked]], ends: Sequence[str], title: str) -> Table:
+    rows = [
+        (styled(str(digit), "dim"), *(styled(text, ink) for text, ink in row), styled(end))
+        for digit, (row, end) in enumerate(zip(cells, ends, strict=True))
+    ]
+    heads = ("", *(str(digit) for digit in range(len(cells))), "recall")
+    return Table(heads, "<" + ">" * (len(cells) + 1), tuple(rows), title, matrix=True)
 
 
 def _lines(
