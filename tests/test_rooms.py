@@ -19,8 +19,9 @@ LADDER: dict[str, set[str]] = {
     "environment": set(),
     "config": {"errors"},
     "stats": {"errors"},
+    "query": {"errors"},
     "runs": {"errors"},
-    "report": {"errors", "config", "estimate", "scale", "stats", "runs"},
+    "report": {"errors", "config", "estimate", "query", "scale", "stats", "runs"},
     "data": {"errors"},
     "scale": {"errors"},
     "model": {"errors", "scale"},
@@ -37,7 +38,18 @@ LADDER: dict[str, set[str]] = {
 }
 """What a room may import. Rooms not listed (work, bench, engines, study, tune, options, cli) see all of them."""
 
-TORCH_FREE = {"errors", "events", "environment", "config", "stats", "runs", "report", "progress", "stages", "scale"} | {
+TORCH_FREE = {
+    "errors",
+    "events",
+    "environment",
+    "config",
+    "query",
+    "stats",
+    "runs",
+    "report",
+    "progress",
+    "stages",
+    "scale",
     "estimate",
     "tensorboard",
     "engines",
