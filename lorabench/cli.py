@@ -288,18 +288,33 @@ def scale(
 
 
 @command(app)
-def ls(shared: Shared) -> None:
+def ls(
+    shared: Shared,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help="Only runs such as 'k >= 4 and fmnist.accuracy > 97%'.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="[-]FIELD,...", help="The order; - falls: -fmnist.accuracy.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; without --sort the newest.")] = None,
+    cols: Annotated[
+        str | None, typer.Option(metavar="FIELD,...", help="Show these; `help` lists the fields there are.")
+    ] = None,
+) -> None:
     """List the runs."""
     from datetime import UTC, datetime
 
     from lorabench import report
 
     runs, broken = shared.store.scan()
+    listed = report.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
     if shared.json:
-        emit({"command": "ls", **report.listing_data(runs, broken)})
-    else:
-        console = stdout()
-        console.print(report.listing(runs, broken, now=datetime.now(UTC), width=console.width))
+        emit({"command": "ls", **(report.listing_data(listed, broken) if listed else report.fields_data(runs))})
+        return
+    console = stdout()
+    when = datetime.now(UTC)
+    table = report.listing(listed, broken, now=when, width=console.width) if listed else report.fields_table(runs)
+    console.print(table, crop=False)
 
 
 def _finetune(method: str, shared: Shared, k: int | None, targets: str | None) -> None:

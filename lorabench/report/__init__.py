@@ -8,6 +8,7 @@
     evaluation runs measured again                 methods        a study's methods side by side
     curves     learning rates on held-out images   spectrum       rank and size of the weights' change
     scaling    a method on a model that is not here
+    fields     a run as flat, named values         selection      which runs and fields `ls` shows
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -19,10 +20,12 @@ from lorabench.report.curves import CurveRow, curves_data, curves_table
 from lorabench.report.digits import preview
 from lorabench.report.evaluation import evaluation, evaluation_data
 from lorabench.report.expect import check, check_keys
+from lorabench.report.fields import check_names, fields
 from lorabench.report.ledger import ledger
-from lorabench.report.listing import listing, listing_data
+from lorabench.report.listing import fields_data, fields_table, listing, listing_data
 from lorabench.report.overview import study_data, study_report
 from lorabench.report.scaling import scaling, scaling_data
+from lorabench.report.selection import Selection, select
 from lorabench.report.single import run_data, run_report
 from lorabench.report.summary import summary, summary_data
 from lorabench.report.talk import Row
@@ -30,8 +33,10 @@ from lorabench.report.talk import Row
 __all__ = [
     "CurveRow",
     "Row",
+    "Selection",
     "check",
     "check_keys",
+    "check_names",
     "compare_data",
     "compare_report",
     "costs_table",
@@ -39,6 +44,9 @@ __all__ = [
     "curves_table",
     "evaluation",
     "evaluation_data",
+    "fields",
+    "fields_data",
+    "fields_table",
     "ledger",
     "listing",
     "listing_data",
@@ -47,6 +55,7 @@ __all__ = [
     "run_report",
     "scaling",
     "scaling_data",
+    "select",
     "study_data",
     "study_report",
     "summary",
