@@ -112,7 +112,14 @@ def finetune(
 
 
 @command(app)
-def evaluate(shared: Shared, runs: Names) -> None:
+def evaluate(
+    shared: Shared,
+    runs: Names,
+    show_errors: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Draw N wrongly classified F-MNIST images; --json lists them all."),
+    ] = None,
+) -> None:
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
     from lorabench import progress, report, work
 
@@ -121,10 +128,15 @@ def evaluate(shared: Shared, runs: Names) -> None:
     with progress.show(stderr(), quiet=shared.quiet) as tell:
         lab = work.open_lab(shared.store, shared.data_dir, loaded.config, tell)
         measured = [work.measure_again(run, lab) for run in found]
+        wrong = {run.id: work.mistakes(run, lab) for run in found} if show_errors else {}
     if shared.json:
-        emit({"command": "evaluate", "runs": [report.evaluation_data(run) for run in measured]})
-    else:
-        stdout().print(report.evaluation(measured))
+        emit({"command": "evaluate", "runs": [report.evaluation_data(run, wrong.get(run.id)) for run in measured]})
+        return
+    console = stdout()
+    console.print(report.evaluation(measured))
+    if show_errors:
+        for run in measured:
+            console.print("", report.mistakes(run, wrong[run.id], show_errors), sep="\n")
 
 
 @command(app, name="report")

@@ -116,7 +116,7 @@ def test_limit_takes_the_first_of_an_order_or_the_newest() -> None:
         ({"where": "k == 'four'"}, "k is a number, 'four' is a text"),
     ],
 )
-def test_what_cannot_be_selected_is_refused(how: dict[str, str], problem: str) -> None:
+def test_what_cannot_be_selected_is_refused(how: dict[str, Any], problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         report.select(RUNS, **how)
     assert problem in str(caught.value)

@@ -7,7 +7,7 @@
     summary    how a command ends                  digits         images as block characters
     evaluation runs measured again                 methods        a study's methods side by side
     curves     learning rates on held-out images   spectrum       rank and size of the weights' change
-    scaling    a method on a model that is not here
+    scaling    a method on a model that is not here mistakes      wrongly classified images, drawn
     fields     a run as flat, named values         selection      which runs and fields `ls` shows
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
@@ -23,6 +23,7 @@ from lorabench.report.expect import check, check_keys
 from lorabench.report.fields import check_names, fields
 from lorabench.report.ledger import ledger
 from lorabench.report.listing import fields_data, fields_table, listing, listing_data
+from lorabench.report.mistakes import mistakes
 from lorabench.report.overview import study_data, study_report
 from lorabench.report.scaling import scaling, scaling_data
 from lorabench.report.selection import Selection, select
@@ -50,6 +51,7 @@ __all__ = [
     "ledger",
     "listing",
     "listing_data",
+    "mistakes",
     "preview",
     "run_data",
     "run_report",
