@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.config import Config, Loaded
+    from lorabench.report import Shown
     from lorabench.runs import Run
     from lorabench.stages import Stage
 
@@ -143,33 +144,31 @@ def evaluate(
 def show(
     shared: Shared,
     runs: MaybeNames = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN", help="What the others are compared with; default: the first.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Also draw the report into a file.")] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITION", help="Exit with 6 if a row is such as 'fmnist.delta.low < -0.3%'."),
+    ] = None,
 ) -> None:
-    """Show the newest study, one run in full, or runs side by side (the first is the baseline)."""
-    from lorabench import report
+    """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
+    from lorabench import query, report
 
     if out and out.suffix != ".svg":
         raise UsageError(f"--out {out}: the name must end in .svg")
-    found = _find(shared, runs) if runs else _newest_study(shared)
-    predictions = {run.id: digits for run in found if runs and (digits := shared.store.predictions(run))}
-    labels = next((digits["labels"] for digits in predictions.values() if "labels" in digits), None)
-    if not runs:
-        costs = shared.store.newest_bench()
-        document, table = report.study_data(found, costs), report.study_report(found, costs)
-    elif len(found) == 1:
-        own = predictions.get(found[0].id)
-        document, table = report.run_data(found[0], own, labels), report.run_report(found[0], own, labels)
-    else:
-        document, table = (
-            report.compare_data(found, predictions, labels),
-            report.compare_report(found, predictions, labels),
-        )
+    condition = query.parse(fail_on) if fail_on else None
+    shown = _shown(shared, runs, baseline)
+    unmet = report.failing(condition, shown.rows()) if condition else []
     if out:
-        draw(table, out)
+        draw(shown.table, out)
     if shared.json:
-        emit({"command": "report", **document})
+        emit({"command": "report", **shown.data, "unmet": unmet})
     else:
-        stdout().print(table)
+        stdout().print(shown.table)
+    if unmet:
+        raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
 
 
 @command(app, name="study")
@@ -444,9 +443,25 @@ def _dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Shared) -> None:
     typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
 
 
+def _shown(shared: Shared, names: Sequence[str] | None, baseline: str | None) -> Shown:
+    from lorabench import report
+
+    store = shared.store
+    if not names and not baseline:
+        return report.study_shown(_newest_study(shared), store.newest_bench())
+    found, broken = store.select(names) if names else (_newest_study(shared), [])
+    shown = report.runs_shown(store, found, baseline=store.find(baseline) if baseline else [], broken=broken)
+    for folder in broken if "broken" not in shown.data else []:
+        _say(shared, f"left out: {folder.reason}")
+    return shown
+
+
 def _find(shared: Shared, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
-    return list({run.id: run for name in names for run in shared.store.find(name)}.values())
+    found, broken = shared.store.select(names)
+    for folder in broken:
+        _say(shared, f"left out: {folder.reason}")
+    return found
 
 
 def _newest_study(shared: Shared) -> list[Run]:

@@ -182,7 +182,8 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _fail(text: str, error: BaseException, code: int, shared: Shared) -> NoReturn:
     if shared.debug:
         traceback.print_exception(error)
-    report_failure(text, error, code, as_json=shared.json)
+    told = isinstance(error, LorabenchError) and error.after_result
+    report_failure(text, error, code, as_json=shared.json and not told)
     raise typer.Exit(code)
 
 

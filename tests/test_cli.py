@@ -230,7 +230,10 @@ def test_report_of_a_study_a_run_and_two(small_study: Lab) -> None:
     two = small_study.run("report", base, tuned).stdout
     assert "McNemar" in two
     assert all(len(line) <= 80 for text in (study, one, two) for line in text.splitlines())
-    assert small_study.json("report", base, tuned)["paired"]
+    found = small_study.json("report", base, tuned)["accuracy"]
+    assert [row["name"] for row in found] == ["mnist", "fmnist", "fmnist.flipped", "fmnist.upright", "fmnist.rest"]
+    assert all(row["unpaired"] is None for row in found)
+    assert sum(row["gained"] for row in found[2:]) == found[1]["gained"]
 
 
 def test_evaluate_measures_what_the_run_recorded(small_study: Lab) -> None:

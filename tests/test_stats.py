@@ -250,7 +250,7 @@ def test_mcnemar_of_equal_classifiers_is_conservative(rate: float) -> None:
 def test_sign_flip_of_five_seeds_takes_each_of_its_levels_as_often_as_it_says() -> None:
     values = np.random.default_rng(8).normal(0, 0.15, (STUDIES, 5))
     p = np.array([stats.sign_flip(row).p for row in values.tolist()])
-    for level in np.arange(1, 16) / 16:
+    for level in (sixteenths / 16 for sixteenths in range(1, 16)):
         assert abs(np.mean(p <= level) - level) < 4 * math.sqrt(level * (1 - level) / STUDIES)
 
 

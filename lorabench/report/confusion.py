@@ -117,9 +117,9 @@ def difference(before: Matrix, after: Matrix, title: str) -> RenderableType:
     return Text("\n").join([Text(title, "bold"), *_lines(cells, ends)])
 
 
-def changes_table(changes: Sequence[Change]) -> RenderableType:
+def changes_table(changes: Sequence[Change], title: str = "largest changes") -> RenderableType:
     """`3->8  879 to 57`, the largest first, four to a line."""
-    table = grid("largest changes", "", "", "", align="<<<<")
+    table = grid(title, "", "", "", align="<<<<")
     texts = [f"{c.true}->{c.predicted}  {c.before:,} to {c.after:,}" for c in changes]
     for start in range(0, len(texts), 4):
         table.add_row(*texts[start : start + 4])
