@@ -99,6 +99,9 @@ def test_fine_tunes_of_bases_trained_in_other_ways_have_rows_of_their_own() -> N
     labels = [row.label for row in groups(runs, bases={pretrain(0).id: pretrain(0), slow.id: slow}).rows]
     assert labels == ["lora-k4 base.epochs=4", "lora-k4 base.epochs=9"]
     assert [row.label for row in groups(runs, bases={slow.id: slow}).rows] == ["lora-k4"]
+    beside = pretrain(1, parents=Parents(data="fmnist-s1-00000000"))
+    bases = {base.id: base for base in (pretrain(0), beside)}
+    assert [row.label for row in groups(runs, bases=bases).rows] == ["lora-k4"], "F-MNIST has no part in a base"
     assert [row.label for row in groups(runs, bases={r.id: r for r in (pretrain(0), pretrain(1))}).rows] == ["lora-k4"]
 
 
