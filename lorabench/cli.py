@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.config import Config, Loaded
+    from lorabench.report import Shown
     from lorabench.runs import Run
     from lorabench.stages import Stage
 
@@ -122,7 +123,14 @@ def finetune(
 
 
 @command(app)
-def evaluate(shared: Shared, runs: Names) -> None:
+def evaluate(
+    shared: Shared,
+    runs: Names,
+    show_errors: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Draw N wrongly classified F-MNIST images; --json lists them all."),
+    ] = None,
+) -> None:
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
     from lorabench import progress, report, work
 
@@ -131,10 +139,15 @@ def evaluate(shared: Shared, runs: Names) -> None:
     with progress.show(stderr(), quiet=shared.quiet) as tell:
         lab = work.open_lab(shared.store, shared.data_dir, loaded.config, tell)
         measured = [work.measure_again(run, lab) for run in found]
+        wrong = {run.id: work.mistakes(run, lab) for run in found} if show_errors else {}
     if shared.json:
-        emit({"command": "evaluate", "runs": [report.evaluation_data(run) for run in measured]})
-    else:
-        stdout().print(report.evaluation(measured))
+        emit({"command": "evaluate", "runs": [report.evaluation_data(run, wrong.get(run.id)) for run in measured]})
+        return
+    console = stdout()
+    console.print(report.evaluation(measured))
+    if show_errors:
+        for run in measured:
+            console.print("", report.mistakes(run, wrong[run.id], show_errors), sep="\n")
 
 
 @command(app)
@@ -215,6 +228,9 @@ def import_peft(
 def show(
     shared: Shared,
     runs: MaybeNames = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN", help="What the others are compared with; default: the first.")
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option("--format", metavar="rich|md|csv|json|tex|html|svg", help="csv: a line for each run, unrounded."),
@@ -222,38 +238,34 @@ def show(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a file; its ending is its format (.txt: rich).")
     ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITION", help="Exit with 6 if a row is such as 'fmnist.delta.low < -0.3%'."),
+    ] = None,
 ) -> None:
-    """Show the newest study, one run in full, or runs side by side (the first is the baseline)."""
-    from lorabench import report
+    """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
+    from lorabench import query, report
 
     chosen = report.chosen(form, out, json=shared.json)
-    found = _find(shared, runs) if runs else _newest_study(shared)
-    predictions = {run.id: digits for run in found if runs and (digits := shared.store.predictions(run))}
-    labels = next((digits["labels"] for digits in predictions.values() if "labels" in digits), None)
-    if not runs:
-        costs = shared.store.newest_bench()
-        document, table = report.study_data(found, costs), report.study_report(found, costs)
-    elif len(found) == 1:
-        own = predictions.get(found[0].id)
-        document, table = report.run_data(found[0], own, labels), report.run_report(found[0], own, labels)
-    else:
-        document, table = (
-            report.compare_data(found, predictions, labels),
-            report.compare_report(found, predictions, labels),
-        )
-    envelope = {"command": "report", **document}
+    condition = query.parse(fail_on) if fail_on else None
+    shown = _shown(shared, runs, baseline)
+    unmet = report.failing(condition, shown.rows()) if condition else []
+    envelope = {"command": "report", **shown.data, "unmet": unmet}
     if out:
-        text = as_json(envelope) + "\n" if chosen == "json" else report.write(table, found, chosen)
-        report.save(text, out)
+        report.save(
+            as_json(envelope) + "\n" if chosen == "json" else report.write(shown.table, shown.runs, chosen), out
+        )
         _say(shared, f"wrote {out}")
         if shared.json:
             emit(envelope)
     elif chosen == "json":
         emit(envelope)
     elif chosen == "rich":
-        stdout().print(table)
+        stdout().print(shown.table)
     else:
-        typer.echo(report.write(table, found, chosen), nl=False)
+        typer.echo(report.write(shown.table, shown.runs, chosen), nl=False)
+    if unmet:
+        raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
 
 
 @command(app, name="study")
@@ -384,18 +396,33 @@ def scale(
 
 
 @command(app)
-def ls(shared: Shared) -> None:
+def ls(
+    shared: Shared,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help="Only runs such as 'k >= 4 and fmnist.accuracy > 97%'.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="[-]FIELD,...", help="The order; - falls: -fmnist.accuracy.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; without --sort the newest.")] = None,
+    cols: Annotated[
+        str | None, typer.Option(metavar="FIELD,...", help="Show these; `help` lists the fields there are.")
+    ] = None,
+) -> None:
     """List the runs."""
     from datetime import UTC, datetime
 
     from lorabench import report
 
     runs, broken = shared.store.scan()
+    listed = report.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
     if shared.json:
-        emit({"command": "ls", **report.listing_data(runs, broken)})
-    else:
-        console = stdout()
-        console.print(report.listing(runs, broken, now=datetime.now(UTC), width=console.width))
+        emit({"command": "ls", **(report.listing_data(listed, broken) if listed else report.fields_data(runs))})
+        return
+    console = stdout()
+    when = datetime.now(UTC)
+    table = report.listing(listed, broken, now=when, width=console.width) if listed else report.fields_table(runs)
+    console.print(table, crop=False)
 
 
 def _finetune(method: str, shared: Shared, **own: Any) -> None:
@@ -509,9 +536,25 @@ def _dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Shared) -> None:
     typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
 
 
+def _shown(shared: Shared, names: Sequence[str] | None, baseline: str | None) -> Shown:
+    from lorabench import report
+
+    store = shared.store
+    if not names and not baseline:
+        return report.study_shown(_newest_study(shared), store.newest_bench())
+    found, broken = store.select(names) if names else (_newest_study(shared), [])
+    shown = report.runs_shown(store, found, baseline=store.find(baseline) if baseline else [], broken=broken)
+    for folder in broken if "broken" not in shown.data else []:
+        _say(shared, f"left out: {folder.reason}")
+    return shown
+
+
 def _find(shared: Shared, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
-    return list({run.id: run for name in names for run in shared.store.find(name)}.values())
+    found, broken = shared.store.select(names)
+    for folder in broken:
+        _say(shared, f"left out: {folder.reason}")
+    return found
 
 
 def _newest_study(shared: Shared) -> list[Run]:

@@ -15,6 +15,8 @@ class LorabenchError(Exception):
     """Base of all expected failures; `str(error)` is what the user reads."""
 
     exit_code = 1
+    after_result = False
+    """Whether the command has printed its result before: `--json` then prints no second document."""
 
 
 class UsageError(LorabenchError):
@@ -49,6 +51,7 @@ class GateError(LorabenchError):
     """The study ran, and a declared expectation does not hold."""
 
     exit_code = 6
+    after_result = True
 
 
 class LockedError(LorabenchError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +13,23 @@ from lorabench.model import pixels
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor, nn
 
 CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly classified test image (28, 28): its index, and the probability that the model gives its prediction."""
+
+    index: int
+    true: int
+    predicted: int
+    confidence: float
+    flipped: bool
+    image: npt.NDArray[np.uint8]
 
 
 @torch.inference_mode()
@@ -50,3 +65,17 @@ def measure(logits: Tensor, labels: Tensor, slices: Mapping[str, Tensor] | None 
 def _slice(right: Tensor) -> dict[str, Any]:
     n, correct = len(right), int(right.sum())
     return {"n": n, "correct": correct, "accuracy": correct / n if n else None}
+
+
+def mistakes(
+    logits: Tensor, labels: npt.NDArray[np.uint8], images: npt.NDArray[np.uint8], flipped: npt.NDArray[np.bool_]
+) -> list[Mistake]:
+    """The images (n, 28, 28) that `logits` (n, 10) get wrong, the most confident first, equal ones by index."""
+    chances, found = logits.softmax(1).max(1)
+    predicted, confidence = found.cpu().numpy(), chances.cpu().numpy()
+    wrong = (predicted != labels).nonzero()[0]
+    order = wrong[(-confidence[wrong]).argsort(kind="stable")]
+    return [
+        Mistake(int(i), int(labels[i]), int(predicted[i]), float(confidence[i]), bool(flipped[i]), images[i])
+        for i in order
+    ]

@@ -119,11 +119,7 @@ def command(
     def register(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
         own = [p for p in signature.parameters.values() if p.name != "shared"]
-        types = inspect.get_annotations(Shared, eval_str=True)
-        common = [
-            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=types[f.name])
-            for f in fields(Shared)
-        ]
+        common = _common()
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
@@ -135,6 +131,15 @@ def command(
         return app.command(name, epilog=epilog)(run)
 
     return register
+
+
+@functools.cache
+def _common() -> list[inspect.Parameter]:
+    types = inspect.get_annotations(Shared, eval_str=True)
+    return [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=types[f.name])
+        for f in fields(Shared)
+    ]
 
 
 def _guarded(function: Callable[[], None], shared: Shared) -> None:
@@ -163,7 +168,8 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _fail(text: str, error: BaseException, code: int, shared: Shared) -> NoReturn:
     if shared.debug:
         traceback.print_exception(error)
-    report_failure(text, error, code, as_json=shared.json)
+    told = isinstance(error, LorabenchError) and error.after_result
+    report_failure(text, error, code, as_json=shared.json and not told)
     raise typer.Exit(code)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fnmatch
+import gc
 import hashlib
 import json
 import os
@@ -30,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -268,14 +269,13 @@ class Store:
         """All runs, oldest first, and the folders that look like runs and cannot be read."""
         runs: list[Run] = []
         broken: list[Broken] = []
-        if self.root.is_dir():
-            for entry in sorted(path.name for path in self.root.iterdir()):
-                if not ID.fullmatch(entry):
-                    continue
+        names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
+        with _uncollected():
+            for name in sorted(filter(ID.fullmatch, names)):
                 try:
-                    runs.append(self.load(entry))
+                    runs.append(self.load(name))
                 except InputError as error:
-                    broken.append(Broken(entry, str(error)))
+                    broken.append(Broken(name, str(error)))
         return sorted(runs, key=lambda run: (run.started, run.id)), broken
 
     def find(self, pattern: str) -> list[Run]:
@@ -285,10 +285,30 @@ class Store:
             InputError: nothing fits (the nearest ids are named), or the one that fits is damaged.
             UsageError: a prefix fits several runs.
         """
-        if ID.fullmatch(pattern):
-            with contextlib.suppress(InputError):
-                return [self.load(pattern)]
-        runs, broken = self.scan()
+        return self.select([pattern])[0]
+
+    def select(self, patterns: Sequence[str]) -> tuple[list[Run], list[Broken]]:
+        """The runs that all `patterns` stand for, each once, and the folders that a glob takes in and nobody can read.
+
+        Raises:
+            InputError: as `find`.
+            UsageError: as `find`.
+        """
+        found: dict[str, Run] = {}
+        damaged: dict[str, Broken] = {}
+        scanned: tuple[list[Run], list[Broken]] | None = None
+        for pattern in patterns:
+            if ID.fullmatch(pattern):
+                with contextlib.suppress(InputError):
+                    found[pattern] = self.load(pattern)
+                    continue
+            runs, broken = scanned = scanned or self.scan()
+            if any(c in pattern for c in "*?["):
+                damaged |= {folder.id: folder for folder in broken if fnmatch.fnmatchcase(folder.id, pattern)}
+            found |= {run.id: run for run in self._fitting(pattern, runs, broken)}
+        return list(found.values()), list(damaged.values())
+
+    def _fitting(self, pattern: str, runs: Sequence[Run], broken: Sequence[Broken]) -> list[Run]:
         if pattern == "@last":
             if not runs:
                 raise InputError(f"there are no runs in {self.root}; `lorabench study` makes some")
@@ -296,20 +316,31 @@ class Store:
         if any(c in pattern for c in "*?["):
             found = [run for run in runs if fnmatch.fnmatchcase(run.id, pattern)]
             if not found:
-                raise InputError(f"no run in {self.root} fits {pattern}")
+                unreadable = sum(fnmatch.fnmatchcase(folder.id, pattern) for folder in broken)
+                more = f" that can be read; {unreadable} cannot: lorabench ls" if unreadable else ""
+                raise InputError(f"no run in {self.root} fits {pattern}{more}")
             return found
         found = [run for run in runs if run.id.startswith(pattern)]
         if len(found) > 1:
             names = ", ".join(run.id for run in found[:5])
             raise UsageError(f"{pattern} fits {len(found)} runs: {names}; name one, or write {pattern}* for all")
         if not found:
-            damaged = [b for b in broken if b.id.startswith(pattern)]
+            damaged = [folder for folder in broken if folder.id.startswith(pattern)]
             if damaged:
                 raise InputError(damaged[0].reason)
             near = difflib.get_close_matches(pattern, [run.id for run in runs], n=3, cutoff=0.3)
             hint = f"; the nearest are {', '.join(near)}" if near else "; `lorabench ls` lists what there is"
             raise InputError(f"no run {pattern} in {self.root}{hint}")
         return found
+
+    def bases(self, runs: Iterable[Run]) -> dict[str, Run]:
+        """The bases that `runs` were made from, by id, as far as they are there."""
+        known = {run.id: run for run in runs}
+        wanted = {run.parents.base for run in known.values() if run.parents.base}
+        for base in wanted - known.keys():
+            with contextlib.suppress(InputError, UsageError):
+                known[base] = self.load(base)
+        return {base: known[base] for base in wanted if base in known}
 
     def predictions(self, run: Run) -> dict[str, npt.NDArray[np.uint8]]:
         """The arrays of the run's `predictions.npz`, each of 10,000 digits; empty if it has none.
@@ -460,6 +491,22 @@ class Store:
             return False
         lock.release()
         return False
+
+
+@contextlib.contextmanager
+def _uncollected() -> Generator[None]:
+    """Keep the garbage collector from what is made inside, now and later.
+
+    Records hold no cycles, and to look for some among thousands of them takes longer than to read them.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -142,6 +142,23 @@ def paired_difference(b: int, c: int, n: int, level: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
+def independent_difference(first: tuple[int, int], second: tuple[int, int], level: float = 0.95) -> Interval:
+    """The hybrid score interval of the difference of two accuracies, as fractions, on different images.
+
+    Each argument is (correct, n); the difference is second − first.
+
+    Newcombe, "Interval estimation for the difference between independent proportions: comparison of eleven
+    methods", Statistics in Medicine 17:873-890, 1998, method 10.
+
+    Raises:
+        ValueError: as `wilson`.
+    """
+    (low, high), (lower, higher) = wilson(*first, level), wilson(*second, level)
+    one, other = first[0] / first[1], second[0] / second[1]
+    gap = other - one
+    return Interval(gap - math.hypot(other - lower, high - one), gap + math.hypot(higher - other, one - low))
+
+
 def sign_flip(differences: Sequence[float]) -> SignFlip:
     """Exact test that paired `differences`, say of seeds, are as likely one way as the other.
 

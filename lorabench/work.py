@@ -313,11 +313,28 @@ def measure_again(run: Run, lab: Lab) -> Run:
     Raises:
         InputError: as `load_model`; or its config cannot be read.
     """
+    metrics, _ = _measure(*_opened(run, lab), lab)
+    return run.model_copy(update={"metrics": metrics})
+
+
+def mistakes(run: Run, lab: Lab) -> list[evaluate.Mistake]:
+    """The F-MNIST test images that the run's model gets wrong, the most confident first.
+
+    Raises:
+        InputError: as `measure_again`.
+    """
+    model, mnist, flips = _opened(run, lab)
+    images = data.mirror(mnist.test_images, flips.test, flips.axis)
+    logits = evaluate.predict(model, lab.tensor(images))
+    return evaluate.mistakes(logits, mnist.test_labels, images, flips.test)
+
+
+def _opened(run: Run, lab: Lab) -> tuple[nn.Module, Mnist, Flips]:
+    """A run's model on the device, and the data that the run was made with."""
     model = load_model(run, lab.store).to(lab.device)
     own = own_config(run, lab.store)
     mnist = lab.mnist(own)
-    metrics, _ = _measure(model, mnist, choose_flips(own, mnist), lab)
-    return run.model_copy(update={"metrics": metrics})
+    return model, mnist, choose_flips(own, mnist)
 
 
 def own_config(run: Run, store: Store) -> config.Config:

@@ -155,8 +155,8 @@ def failed(seed: int = 7) -> Run:
     )
 
 
-def render(what: RenderableType, width: int = 80, *, color: bool = False) -> str:
-    """`what` as a console of this width prints it, with escape sequences if `color`."""
+def render(what: RenderableType, width: int = 80, *, color: bool = False, crop: bool = True) -> str:
+    """`what` as a console of this width prints it, with escape sequences if `color`, longer lines cut if `crop`."""
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -165,7 +165,7 @@ def render(what: RenderableType, width: int = 80, *, color: bool = False) -> str
         no_color=not color,
         highlight=False,
     )
-    console.print(what)
+    console.print(what, crop=crop)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -206,6 +206,22 @@ def test_ls_shows_everything(copied: Lab) -> None:
     assert len(listed["broken"]) == 1
 
 
+def test_evaluate_lists_and_draws_the_mistakes(small_study: Lab) -> None:
+    name = only(small_study, "lora-k4-s0")
+    found = small_study.json("evaluate", name, "--show-errors", "1")["runs"][0]
+    metrics, wrong = found["metrics"]["fmnist"], found["errors"]
+    assert len(wrong) == metrics["n"] - metrics["correct"]
+    flipped = metrics["slices"]["flipped"]
+    assert sum(m["flipped"] for m in wrong) == flipped["n"] - flipped["correct"]
+    kept = small_study.predictions(name)
+    assert all(kept["fmnist"][m["index"]] == m["predicted"] and kept["labels"][m["index"]] == m["true"] for m in wrong)
+    assert [m["confidence"] for m in wrong] == sorted((m["confidence"] for m in wrong), reverse=True)
+    text = small_study.run("evaluate", name, only(small_study, "pretrain-s0"), "--show-errors", "2").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"#{wrong[0]['index']}" in text
+    assert text.count("F-MNIST test images wrong") == 2
+
+
 def test_report_of_a_study_a_run_and_two(small_study: Lab) -> None:
     study = small_study.run("report").stdout
     assert "2 seeds: 0-1" in study
@@ -215,7 +231,10 @@ def test_report_of_a_study_a_run_and_two(small_study: Lab) -> None:
     two = small_study.run("report", base, tuned).stdout
     assert "McNemar" in two
     assert all(len(line) <= 80 for text in (study, one, two) for line in text.splitlines())
-    assert small_study.json("report", base, tuned)["paired"]
+    found = small_study.json("report", base, tuned)["accuracy"]
+    assert [row["name"] for row in found] == ["mnist", "fmnist", "fmnist.flipped", "fmnist.upright", "fmnist.rest"]
+    assert all(row["unpaired"] is None for row in found)
+    assert sum(row["gained"] for row in found[2:]) == found[1]["gained"]
 
 
 def test_evaluate_measures_what_the_run_recorded(small_study: Lab) -> None:

@@ -1,123 +1,252 @@
-"""Runs side by side: only what differs, every result with its difference, paired where the images are the same."""
+"""Two runs: only what differs, every result with its difference, image by image where the images are the same."""
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from report_factory import IMAGES, failed, finetune, fmnist, pretrain, render, squeezed, study, widest
+import pytest
+from report_factory import FMNIST, IMAGES, failed, finetune, fmnist, pretrain, render, squeezed, widest
 
 from lorabench import report, stats
 from lorabench.report.accuracy import NO_DIFFERENCE
-from lorabench.report.compare import compare
+from lorabench.report.compare import compare, compare_data, compare_report
+from lorabench.report.evidence import Evidence, evidence
 from lorabench.report.setting import flatten, shown
+from lorabench.runs import Metrics, Parents, Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lorabench.runs import Run
 
 LABELS = np.repeat(np.arange(10), IMAGES).astype(np.uint8)
+FIRST_TWO = int(sum(IMAGES[:2]))
+FLIPPED = np.isin(np.arange(10_000), range(FIRST_TWO, FIRST_TWO + 613))
+UPRIGHT = np.isin(LABELS, (2, 3)) & ~FLIPPED
+PARTS = {"flipped": FLIPPED, "upright": UPRIGHT, "rest": ~FLIPPED & ~UPRIGHT}
 
 
-def predictions(wrong: range) -> dict[str, np.ndarray[tuple[int], np.dtype[np.uint8]]]:
-    """Right but for the images in `wrong`, on both sets."""
-    digits = LABELS.copy()
-    digits[wrong.start : wrong.stop] = (digits[wrong.start : wrong.stop] + 1) % 10
-    return {"mnist": LABELS.copy(), "fmnist": digits}
+def digits(wrong: range) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    """Right but for the images in `wrong`."""
+    found = LABELS.copy()
+    found[wrong.start : wrong.stop] = (found[wrong.start : wrong.stop] + 1) % 10
+    return found
 
 
-def test_only_settings_that_differ_are_shown() -> None:
-    other = finetune(
-        0, settings=finetune(0).settings | {"lr": 0.1}, env={"torch": "2.14.0", "packages": {"numpy": "2.4.6"}}
-    )
-    found = report.compare_data([finetune(0), other])
-    assert found["settings"] == [
-        {"key": "lr", "values": [0.003, 0.1]},
-        {"key": "env.torch", "values": ["2.13.0", "2.14.0"]},
+def seen(fmnist_wrong: range, mnist_wrong: range = range(0), **changes: Any) -> Evidence:
+    found = Evidence(LABELS, {"mnist": digits(mnist_wrong), "fmnist": digits(fmnist_wrong)}, PARTS)
+    return replace(found, **changes)
+
+
+def test_only_what_differs_is_shown_under_its_kind() -> None:
+    env = {"torch": "2.14.0", "packages": {"numpy": "2.4.6"}, "git": {"commit": "a" * 40, "dirty": True}}
+    other = finetune(0, settings=finetune(0).settings | {"lr": 0.1}, env=env, parents=Parents(base="x", data=FMNIST))
+    found = compare_data(compare(finetune(0), other))
+    assert found["differing"] == [
+        {"kind": "config", "key": "lr", "values": [0.003, 0.1]},
+        {"kind": "base", "key": "run", "values": [pretrain().id, "x"]},
+        {"kind": "code", "key": "commit", "values": [None, "a" * 40]},
+        {"kind": "code", "key": "uncommitted", "values": [None, True]},
+        {"kind": "environment", "key": "torch", "values": ["2.13.0", "2.14.0"]},
     ]
-    text = render(report.compare_report([finetune(0), other]))
-    assert "lr" in text
+    text = render(compare_report(compare(finetune(0), other)))
+    assert "code commit - aaaaaaaaaaaa uncommitted - yes environment torch 2.13.0 2.14.0" in squeezed(text)
     assert "epochs" not in text
 
 
+def test_uncommitted_code_is_told_even_of_both() -> None:
+    env = {"git": {"commit": "a" * 40, "dirty": True}}
+    rows = compare(finetune(0, env=env), finetune(0, env=env)).differing
+    assert [(row.key, row.values) for row in rows] == [("uncommitted", [True, True])]
+    clean = {"git": {"commit": "a" * 40, "dirty": False}}
+    assert compare(finetune(0, env=clean), finetune(0, env=clean)).differing == []
+
+
+def test_other_data_differ_by_what_chose_them() -> None:
+    other = finetune(0, parents=Parents(base=pretrain().id, data="fmnist-s1-00000000"))
+    known = {
+        finetune(0).id: seen(range(0), mirroring={"axis": "horizontal", "seed": 0}),
+        "other": seen(range(0), mirroring={"axis": "vertical", "seed": 0}),
+    }
+    other = other.model_copy(update={"id": "other"})
+    assert [(row.kind, row.key, row.values) for row in compare(finetune(0), other, known).differing] == [
+        ("data", "F-MNIST", [FMNIST, "fmnist-s1-00000000"]),
+        ("data", "F-MNIST axis", ["horizontal", "vertical"]),
+    ]
+
+
 def test_a_setting_that_one_run_lacks_differs() -> None:
-    found = {row["key"]: row["values"] for row in report.compare_data([pretrain(), finetune()])["settings"]}
-    assert found["k"] == [None, 4]
-    assert found["base"] == [None, pretrain().id]
-    assert found["stage"] == ["pretrain", "finetune"]
+    found = {
+        (row["kind"], row["key"]): row["values"] for row in compare_data(compare(pretrain(), finetune()))["differing"]
+    }
+    assert found["config", "k"] == [None, 4]
+    assert found["base", "run"] == [None, pretrain().id]
+    assert found["config", "stage"] == ["pretrain", "finetune"]
 
 
 def test_equal_settings_are_said_to_be_equal() -> None:
-    assert "the settings are the same" in render(report.compare_report([finetune(0), finetune(0)]))
+    assert "the settings are the same" in render(compare_report(compare(finetune(0), finetune(0))))
 
 
-def test_every_metric_stands_with_its_difference_from_the_first() -> None:
-    runs = [pretrain(0), finetune(0)]
-    found = {row["label"].strip(): row for row in report.compare_data(runs)["metrics"]}
-    assert found["MNIST accuracy, %"]["values"] == [97.78, 97.78]
-    assert found["F-MNIST accuracy, %"]["values"] == [93.26, 97.74]
-    assert found["trained"]["differences"] == [0, -228_898]
-    text = squeezed(render(report.compare_report(runs)))
-    assert "MNIST accuracy, % 97.78 97.78 0.00" in text
-    assert "F-MNIST accuracy, % 93.26 97.74 +4.48" in text
-    assert "flipped 13.54 94.62 +81.08" in text
+def test_every_number_stands_with_its_difference() -> None:
+    found = {row["label"].strip(): row for row in compare_data(compare(pretrain(0), finetune(0)))["metrics"]}
+    assert found["trained"]["difference"] == -228_898
+    text = squeezed(render(compare_report(compare(pretrain(0), finetune(0)))))
     assert "trained 235,146 6,248 -228,898" in text
     assert "checkpoint, B 941,136 25,616 -915,520" in text
+    assert "F-MNIST loss, nats 0.0712 0.0712 0.0000" in text
+    assert "a step, ms 6.49 4.36 -2.13" in text
 
 
-def test_many_runs_take_several_tables_of_80_columns() -> None:
-    runs = [run for run in study(range(10)) if run.stage == "finetune"]
-    text = render(report.compare_report(runs))
+def test_a_run_without_a_result_leaves_the_others_numbers() -> None:
+    text = squeezed(render(compare_report(compare(finetune(0), failed()))))
+    assert "the loss is NaN" in text
+    assert "trained 6,248 - -" in text
+    assert "accuracy, %" not in text
+    halfway = compare_data(compare(finetune(0), finetune(1, status="interrupted")))
+    assert (halfway["accuracy"], halfway["confusion"], halfway["metrics"][0]["values"][1]) == ([], [], None)
+    assert "no run has a result" in render(compare_report(compare(failed(), fmnist())))
+
+
+# Image by image
+
+
+def test_the_same_images_are_paired_on_both_sets_and_every_part() -> None:
+    wrong = range(FIRST_TWO + 600, FIRST_TWO + 640)  # 13 flipped, 27 upright
+    known = {pretrain().id: seen(range(60)), finetune().id: seen(wrong, range(9_990, 10_000))}
+    found = compare(pretrain(), finetune(), known)
+    rows = {row.name: row for row in found.accuracy}
+    assert list(rows) == ["mnist", "fmnist", "fmnist.flipped", "fmnist.upright", "fmnist.rest"]
+    assert {name: (row.lost, row.gained) for name, row in rows.items()} == {
+        "mnist": (10, 0),
+        "fmnist": (40, 60),
+        "fmnist.flipped": (13, 0),
+        "fmnist.upright": (27, 0),
+        "fmnist.rest": (0, 60),
+    }
+    assert [row.first.n for row in rows.values()] == [10_000, 10_000, 613, 1_429, 7_958]
+    f = rows["fmnist"]
+    low, high = stats.paired_difference(40, 60, 10_000)
+    assert (f.difference, f.low, f.high, f.p) == (0.2, 100 * low, 100 * high, stats.mcnemar_exact(40, 60))
+    assert (f.first.accuracy, f.second.accuracy, f.unpaired) == (99.4, 99.6, None)
+    assert [row.detectable for row in rows.values()] == [True, True, True, True, True]
+
+
+def test_mirroring_is_paired_in_each_run_and_across_them() -> None:
+    known = {
+        pretrain().id: seen(range(FIRST_TWO, FIRST_TWO + 50), range(5)),
+        finetune().id: seen(range(3, 8), range(20, 40)),
+    }
+    rows = {row.name: (row.lost, row.gained) for row in compare(pretrain(), finetune(), known).mirroring}
+    assert rows == {"first": (50, 5), "second": (5, 20), "repair": (3, 3)}
+    text = squeezed(render(compare_report(compare(pretrain(), finetune(), known))))
+    assert "A to B 99.95 99.95 0.00" in text
+    assert "A to B: B on F-MNIST less A on MNIST" in text
+
+
+def test_no_detectable_difference_is_said_where_the_interval_holds_zero() -> None:
+    known = {pretrain().id: seen(range(60)), finetune().id: seen(range(5, 70))}
+    found = compare(pretrain(), finetune(), known).accuracy
+    assert [row.detectable for row in found] == [False] * 5
+    text = render(compare_report(compare(pretrain(), finetune(), known)))
+    p = stats.mcnemar_exact(5, 10)
+    assert f"F-MNIST 99.40 99.35 -0.05 [{found[1].low:+.2f}, {found[1].high:+.2f}] 10 5 {p:.4f}" in squeezed(text)
+    accuracy, mirroring = (text.index(title) for title in ("accuracy, %", "mirroring"))
+    assert text[accuracy:mirroring].count(NO_DIFFERENCE) == 5
+
+
+def unpaired(first: Run, second: Run, known: dict[str, Evidence]) -> dict[str, str | None]:
+    return {row.name: row.unpaired for row in compare(first, second, known).accuracy}
+
+
+def test_another_f_mnist_is_compared_unpaired_and_mnist_still_paired() -> None:
+    other = finetune(1, parents=Parents(base=pretrain(1).id, data="fmnist-s1-00000000"))
+    known = {run.id: seen(range(30)) for run in (finetune(0), other)}
+    reasons = unpaired(finetune(0), other, known)
+    assert reasons.pop("mnist") is None
+    assert set(reasons.values()) == {"another F-MNIST"}
+    f = compare(finetune(0), other, known).accuracy[1]
+    low, high = stats.independent_difference((9_774, 10_000), (9_774, 10_000))
+    assert (f.difference, f.low, f.high, f.p, f.lost, f.gained) == (0, 100 * low, 100 * high, None, None, None)
+    text = squeezed(render(compare_report(compare(finetune(0), other, known))))
+    reason = "compared unpaired (Newcombe's interval), because of another F-MNIST: F-MNIST, flipped, upright"
+    assert reason in text
+    assert f"F-MNIST 97.74 97.74 0.00 [{f.low:+.2f}, {f.high:+.2f}] - - - {NO_DIFFERENCE}" in text
+
+
+def test_held_out_images_are_compared_unpaired() -> None:
+    half = {
+        name: Metrics(n=5_000, correct=4_900, accuracy=0.98, loss=0.1, confusion=[[500] * 10] * 10)
+        for name in ("mnist", "fmnist")
+    }
+    other = finetune(1, metrics=half)
+    held = Evidence(LABELS[::2], dict.fromkeys(half, LABELS[::2]))
+    known = {finetune(0).id: seen(range(30)), other.id: held}
+    assert set(unpaired(finetune(0), other, known).values()) == {"other test images"}
+    assert compare(finetune(0), other, known).confusion == []
+    shuffled = {finetune(0).id: seen(range(30)), other.id: seen(range(30), labels=LABELS[::-1])}
+    assert set(unpaired(finetune(0), other, shuffled).values()) == {"other test images"}
+
+
+def test_without_evidence_everything_is_compared_by_its_counts() -> None:
+    assert set(unpaired(pretrain(), finetune(), {}).values()) == {"predictions that were not kept"}
+    assert compare(pretrain(), finetune()).accuracy[1].difference == pytest.approx(97.74 - 93.26)
+    lost = {run.id: seen(range(30), parts={}) for run in (pretrain(), finetune())}
+    reasons = unpaired(pretrain(), finetune(), lost)
+    assert [reasons["mnist"], reasons["fmnist"]] == [None, None]
+    assert reasons["fmnist.flipped"] == "a record of the flipped images that is not there any more"
+
+
+def test_parts_without_images_are_left_out() -> None:
+    metrics = finetune(0).metrics
+    empty = metrics["fmnist"].slices | {"flipped": metrics["fmnist"].slices["flipped"].model_copy(update={"n": 0})}
+    bare = metrics | {"fmnist": metrics["fmnist"].model_copy(update={"slices": empty})}
+    found = compare(finetune(0), finetune(0, metrics=bare)).accuracy
+    assert [row.name for row in found] == ["mnist", "fmnist", "fmnist.upright", "fmnist.rest"]
+
+
+# The rest of the report
+
+
+def test_confusions_come_with_the_largest_change_first() -> None:
+    found = compare(pretrain(), finetune())
+    assert [change.set for change in found.confusion] == ["mnist", "fmnist"]
+    changes = found.confusion[1].changes
+    assert [abs(c.after - c.before) for c in changes] == sorted(
+        (abs(c.after - c.before) for c in changes), reverse=True
+    )
+    text = squeezed(render(compare_report(compare(pretrain(), finetune()))))
+    assert "confusion on F-MNIST 4->9 222 to 0 9->4 0 to 217 3->8 173 to 9" in text
+    assert "confusion on MNIST: no cell differs" in squeezed(render(compare_report(compare(finetune(0), finetune(0)))))
+
+
+def test_the_report_fits_80_columns_at_the_widest_numbers() -> None:
+    a = pretrain(0, id="pretrain-s4294967295-1b2c3d40")
+    known = {a.id: seen(range(10_000)), finetune().id: seen(range(0), range(10_000))}
+    text = render(compare_report(compare(a, finetune(), known)))
     assert widest(text) <= 80
-    for letter, run in zip("ABCDEFGHIJ", runs, strict=True):
-        assert f"{letter}     {run.id}" in text
-    for letter in "BCDEFGHIJ":
-        assert f"{letter} - A" in text
+    assert "100.00" in text
+    assert text.isascii()
 
 
-def test_the_28th_run_has_a_letter_too() -> None:
-    runs = [finetune(0, id=f"lora-k4-s0-{i:08x}") for i in range(28)]
-    lines = render(report.compare_report(runs)).splitlines()
-    assert [line.split()[0] for line in lines[26:29]] == ["Z", "AA", "AB"]
-
-
-def test_a_failed_run_shows_its_error_and_no_results() -> None:
-    text = render(report.compare_report([finetune(0), failed()]))
-    assert failed().id in text
-    assert "the loss is NaN" in squeezed(text)
-    assert "94.62  -      -" in text
-    halfway = finetune(1, status="interrupted")
-    assert report.compare_data([finetune(0), halfway])["metrics"][0]["values"][1] is None
-
-
-def test_runs_without_results() -> None:
-    assert "no run has a result" in render(report.compare_report([failed(), fmnist()]))
-
-
-def test_two_runs_on_the_same_images_are_paired() -> None:
-    runs = [pretrain(0), finetune(0)]
-    given = {runs[0].id: predictions(range(500, 560)), runs[1].id: predictions(range(550, 580))}
-    mnist, f = compare(runs, given, LABELS).paired
-    assert (mnist.lost, mnist.gained, mnist.p, mnist.detectable) == (0, 0, 1.0, False)
-    assert (f.n, f.lost, f.gained) == (10_000, 20, 50)
-    low, high = stats.paired_difference(20, 50, 10_000)
-    assert (f.difference, f.low, f.high) == (0.3, 100 * low, 100 * high)
-    assert f.p == stats.mcnemar_exact(20, 50)
-    text = squeezed(render(report.compare_report(runs, given, LABELS)))
-    assert f"F-MNIST +0.30 [{100 * low:+.2f}, {100 * high:+.2f}] 20 50 p = {f.p:.4f}" in text
-    assert NO_DIFFERENCE in text
-    assert report.compare_data(runs, given, LABELS)["paired"][1]["lost"] == 20
-
-
-def test_nothing_is_paired_without_labels_or_predictions_or_with_three_runs() -> None:
-    runs = [pretrain(0), finetune(0)]
-    given = {run.id: predictions(range(10)) for run in runs}
-    assert compare(runs, given, None).paired == []
-    assert compare(runs, None, LABELS).paired == []
-    assert compare(runs, {runs[0].id: given[runs[0].id]}, LABELS).paired == []
-    assert compare([*runs, finetune(1)], given, LABELS).paired == []
+def test_unfair_comparisons_are_warned_of() -> None:
+    other = finetune(0, env={"torch": "2.14.0"}, checks={"base_sha256": "ab" * 32})
+    found = compare_data(compare(finetune(0), other))["unequal"]
+    assert found == [
+        {"what": "base weights of seed 0", "values": {"efefefef": ["A"], "abababab": ["B"]}},
+        {"what": "torch", "values": {"2.13.0": ["A"], "2.14.0": ["B"]}},
+    ]
+    assert "warning: not the same torch: 2.13.0 (A); 2.14.0 (B)" in render(compare_report(compare(finetune(0), other)))
 
 
 def test_a_fine_tuned_run_is_paired_with_its_own_base() -> None:
-    own = predictions(range(20)) | {f"before_{name}": p for name, p in predictions(range(10, 80)).items()}
+    own = {"mnist": LABELS, "fmnist": digits(range(20)), "before_mnist": LABELS, "before_fmnist": digits(range(10, 80))}
     found = report.run_data(finetune(0), own, LABELS)["paired"]
-    assert [(row["set"], row["lost"], row["gained"]) for row in found] == [("mnist", 0, 0), ("fmnist", 10, 60)]
+    assert [(row["name"], row["lost"], row["gained"]) for row in found] == [("mnist", 0, 0), ("fmnist", 10, 60)]
     text = render(report.run_report(finetune(0), own, LABELS))
     assert "tuned - base" in text
     assert widest(text) <= 80
@@ -125,12 +254,63 @@ def test_a_fine_tuned_run_is_paired_with_its_own_base() -> None:
 
 
 def test_the_data_are_plain_json() -> None:
-    runs = [pretrain(0), finetune(0), failed()]
-    found = report.compare_data(runs)
+    known = {pretrain().id: seen(range(60)), finetune().id: seen(range(5, 70))}
+    found = compare_data(compare(pretrain(0), finetune(0), known))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["runs"] == [run.id for run in runs]
+    assert found["runs"] == [pretrain().id, finetune().id]
 
 
 def test_settings_in_a_users_words() -> None:
     assert flatten({"a": {"b": {"c": 1}}, "d": [1]}) == {"a.b.c": 1, "d": [1]}
     assert [shown(value) for value in (None, True, False, [2, 3], "x", 0.01)] == ["-", "yes", "no", "2, 3", "x", "0.01"]
+
+
+# Evidence
+
+
+def npz(**arrays: np.ndarray[Any, np.dtype[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def stored(root: Path) -> Store:
+    """F-MNIST with its flips, and a fine-tune with predictions on F-MNIST, on disk."""
+    store = Store(root)
+    for run, name, data in (
+        (fmnist(), "flips.npz", npz(test=FLIPPED)),
+        (finetune(), "predictions.npz", npz(labels=LABELS, fmnist=digits(range(9)))),
+    ):
+        with store.start(run, "") as folder:
+            folder.write(name, data)
+            folder.finish(run)
+    return store
+
+
+def test_evidence_comes_from_the_run_and_from_its_f_mnist(tmp_path: Path) -> None:
+    store = stored(tmp_path)
+    run = store.load(finetune().id)
+    found = evidence(store, run)
+    assert found.labels is not None
+    assert (found.labels == LABELS).all()
+    assert list(found.predicted) == ["fmnist"]
+    assert {name: int(mask.sum()) for name, mask in found.parts.items()} == {
+        "flipped": 613,
+        "upright": 1429,
+        "rest": 7958,
+    }
+    assert found.mirroring["axis"] == "horizontal"
+    held_out = run.model_copy(update={"id": "lora-k4-s1-00000000"})
+    with store.start(held_out, "") as folder:
+        folder.write("predictions.npz", npz(labels=LABELS[:5_000], fmnist=LABELS[:5_000]))
+        folder.finish(held_out)
+    assert evidence(store, store.load(held_out.id)).parts == {}
+    (tmp_path / FMNIST / "flips.npz").write_bytes(b"damaged")
+    assert evidence(store, run).parts == {}
+
+
+def test_a_lost_f_mnist_leaves_the_predictions(tmp_path: Path) -> None:
+    store = stored(tmp_path)
+    (tmp_path / FMNIST / "run.json").unlink()
+    found = evidence(store, store.load(finetune().id))
+    assert (found.parts, found.mirroring, list(found.predicted)) == ({}, {}, ["fmnist"])

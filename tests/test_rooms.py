@@ -19,8 +19,9 @@ LADDER: dict[str, set[str]] = {
     "environment": set(),
     "config": {"errors"},
     "stats": {"errors"},
+    "query": {"errors"},
     "runs": {"errors"},
-    "report": {"errors", "config", "estimate", "scale", "stats", "runs"},
+    "report": {"errors", "config", "estimate", "query", "scale", "stats", "runs"},
     "data": {"errors"},
     "scale": {"errors"},
     "model": {"errors", "scale"},
@@ -53,7 +54,18 @@ EVERYTHING = {
 }
 """The rooms that may import every other."""
 
-TORCH_FREE = {"errors", "events", "environment", "config", "stats", "runs", "report", "progress", "stages", "scale"} | {
+TORCH_FREE = {
+    "errors",
+    "events",
+    "environment",
+    "config",
+    "query",
+    "stats",
+    "runs",
+    "report",
+    "progress",
+    "stages",
+    "scale",
     "estimate",
     "tensorboard",
     "engines",

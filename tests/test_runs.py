@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
-from lorabench.runs import Run, Store, make_id, write_atomic
+from lorabench.runs import Parents, Run, Store, make_id, write_atomic
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -139,6 +139,30 @@ def test_find(tmp_path: Path) -> None:
         store.find("lora-k4-s7")
     with pytest.raises(InputError, match="no run in"):
         store.find("dora*")
+
+
+def test_select_takes_each_run_once_and_names_what_a_glob_cannot_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    names = ["lora-k4-s0-00000000", "lora-k4-s1-00000001", "pretrain-s0-00000002"]
+    for name in names:
+        finished(store, name)
+    (tmp_path / names[1] / "run.json").write_text("{")
+    runs, broken = store.select(["pretrain", "*", names[0]])
+    assert [run.id for run in runs] == [names[2], names[0]]
+    assert [folder.id for folder in broken] == [names[1]]
+    assert store.select([names[0]]) == ([store.load(names[0])], [])
+    with pytest.raises(InputError, match="no valid run record"):
+        store.select(["*", names[1]])
+    with pytest.raises(InputError, match="that can be read; 1 cannot"):
+        store.find("lora-k4-s1*")
+
+
+def test_bases_are_found_as_far_as_they_are_there(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    base = finished(store, "pretrain-s0-00000002")
+    parents = [Parents(base=name) for name in (base.id, "pretrain-s1-00000003", "no id")]
+    tuned = [draft(f"lora-k4-s{i}-0000000{i}").model_copy(update={"parents": found}) for i, found in enumerate(parents)]
+    assert store.bases(tuned) == {base.id: base}
 
 
 @pytest.mark.parametrize(

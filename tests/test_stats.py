@@ -114,6 +114,27 @@ def test_paired_difference_of_equal_predictions_has_the_closed_form() -> None:
     assert close(stats.paired_difference(0, 0, 50), (-z2 / (50 + z2), z2 / (50 + z2)), 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("second", "first", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+        ((0, 10), (0, 10), -0.2775, 0.2775),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_independent_difference_gives_newcombes_examples(
+    second: tuple[int, int], first: tuple[int, int], low: float, high: float
+) -> None:
+    """Newcombe, Statistics in Medicine 17:873-890, 1998, table II, method 10."""
+    assert close(stats.independent_difference(first, second), (low, high), 5e-5)
+    assert close(stats.independent_difference(second, first), (-high, -low), 5e-5)
+
+
 def test_sign_flip_gives_fishers_example() -> None:
     """Fisher 1935, section 21: 863 of 2^15 patterns reach Darwin's total in one direction."""
     p, smallest = stats.sign_flip(DARWIN)
@@ -173,6 +194,8 @@ def test_holm_is_the_closed_test_of_bonferroni() -> None:
         lambda: stats.mcnemar_exact(-1, 2),
         lambda: stats.paired_difference(6, 6, 10),
         lambda: stats.paired_difference(0, 0, 0),
+        lambda: stats.independent_difference((0, 0), (1, 2)),
+        lambda: stats.independent_difference((1, 2), (3, 2)),
         lambda: stats.sign_flip([]),
         lambda: stats.sign_flip([1.0] * 21),
     ],
@@ -203,6 +226,46 @@ def test_paired_difference_covers_the_truth() -> None:
     draws = np.random.default_rng(3).multinomial(n, [lost, gained, 1 - lost - gained], STUDIES)
     intervals = [stats.paired_difference(int(b), int(c), n) for b, c, _ in draws]
     assert 0.93 <= np.mean([low <= gained - lost <= high for low, high in intervals]) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((0.9276, 10_000), (0.9792, 5_000)), ((0.135, 613), (0.946, 613)), ((0.97, 300), (0.96, 200))]
+)
+def test_independent_difference_covers_the_truth(first: tuple[float, int], second: tuple[float, int]) -> None:
+    generator = np.random.default_rng(6)
+    draws = [generator.binomial(n, truth, STUDIES).tolist() for truth, n in (first, second)]
+    found = [stats.independent_difference((a, first[1]), (b, second[1])) for a, b in zip(*draws, strict=True)]
+    assert 0.93 <= np.mean([low <= second[0] - first[0] <= high for low, high in found]) <= 0.97
+
+
+@pytest.mark.parametrize("rate", [0.0005, 0.004, 0.02])
+def test_mcnemar_of_equal_classifiers_is_conservative(rate: float) -> None:
+    """Both err alone on a share `rate` of 10,000 images, so the number of discordant images varies too."""
+    draws = np.random.default_rng(7).multinomial(10_000, [rate, rate, 1 - 2 * rate], STUDIES)
+    p = np.array([stats.mcnemar_exact(b, c) for b, c, _ in draws.tolist()])
+    for alpha in (0.01, 0.05, 0.2, 0.5):
+        assert np.mean(p <= alpha) <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / STUDIES)
+
+
+def test_sign_flip_of_five_seeds_takes_each_of_its_levels_as_often_as_it_says() -> None:
+    values = np.random.default_rng(8).normal(0, 0.15, (STUDIES, 5))
+    p = np.array([stats.sign_flip(row).p for row in values.tolist()])
+    for level in (sixteenths / 16 for sixteenths in range(1, 16)):
+        assert abs(np.mean(p <= level) - level) < 4 * math.sqrt(level * (1 - level) / STUDIES)
+
+
+def test_sign_flip_of_whole_images_is_conservative() -> None:
+    """Counts of images tie, and ties only raise p."""
+    values = np.random.default_rng(9).integers(-2, 3, (STUDIES, 6)) / 100
+    p = np.array([stats.sign_flip(row).p for row in values.tolist()])
+    for alpha in (1 / 32, 0.05, 0.2, 0.5):
+        assert np.mean(p <= alpha) <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / STUDIES)
+
+
+def test_holm_seldom_rejects_any_of_six_true_hypotheses() -> None:
+    p_values = np.random.default_rng(10).uniform(0, 1, (STUDIES, 6)).tolist()
+    rejected = np.mean([min(stats.holm(row)) <= 0.05 for row in p_values])
+    assert 0.03 <= rejected <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / STUDIES)
 
 
 def test_mcnemar_is_conservative_and_has_power() -> None:

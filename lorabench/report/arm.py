@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lorabench.runs import Metrics, Run
 
@@ -22,7 +22,7 @@ SLICES = {"flipped": "flipped", "upright": "same digits, upright", "rest": "othe
 
 @dataclass(frozen=True)
 class Arm:
-    """Finished fine-tunes that differ in nothing but their seed. `label` tells the arms of a study apart."""
+    """Finished runs that differ in nothing but their seed. `label` tells the arms of a study apart."""
 
     label: str
     method: str
@@ -37,24 +37,42 @@ def accuracy(metrics: Metrics) -> float:
 
 def arms(runs: Iterable[Run]) -> list[Arm]:
     """The arms among `runs`, in the order in which they first appear; of one seed the last run counts."""
-    groups: dict[str, dict[int, Run]] = {}
-    settings: dict[str, dict[str, Any]] = {}
+    tuned = [run for run in runs if run.stage == "finetune" and run.status == "done"]
+    return fold(tuned, recipe, lambda run: run.seed)
+
+
+def recipe(run: Run) -> dict[str, Any]:
+    """All that a run was asked for, except its seed."""
+    return {key: value for key, value in run.settings.items() if key != "seed"} | {"data": run.parents.data}
+
+
+def fold(
+    runs: Iterable[Run], recipe: Callable[[Run], Mapping[str, Any]], member: Callable[[Run], tuple[Any, ...] | int]
+) -> list[Arm]:
+    """Runs of one label and one recipe as one arm, in the order in which they first appear.
+
+    Args:
+        runs: finished.
+        recipe: what an arm's runs have in common.
+        member: what tells them apart; of those that it does not, the last counts. They are sorted by it.
+    """
+    groups: dict[str, dict[Any, Run]] = {}
+    recipes: dict[str, Mapping[str, Any]] = {}
     for run in runs:
-        if run.stage == "finetune" and run.status == "done":
-            what = {key: value for key, value in run.settings.items() if key != "seed"} | {"data": run.parents.data}
-            key = f"{run.label} {sorted(what.items())}"
-            settings[key] = what
-            groups.setdefault(key, {})[run.seed] = run
+        what = recipe(run)
+        key = f"{run.label} {sorted(what.items())}"
+        recipes[key] = what
+        groups.setdefault(key, {})[member(run)] = run
     found: list[Arm] = []
     for key, members in groups.items():
         first = next(iter(members.values()))
-        twins = [settings[other] for other in groups if other.split(" ", 1)[0] == first.label]
+        twins = [recipes[other] for other in groups if other.split(" ", 1)[0] == first.label]
         found.append(
             Arm(
-                label=" ".join([first.label, *_distinctive(settings[key], twins)]),
+                label=" ".join([first.label, *_distinctive(recipes[key], twins)]),
                 method=first.method or first.label,
                 k=first.k,
-                runs=tuple(run for _, run in sorted(members.items())),
+                runs=tuple(run for _, run in sorted(members.items(), key=lambda item: item[0])),
             )
         )
     return found

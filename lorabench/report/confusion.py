@@ -125,9 +125,9 @@ def difference(before: Matrix, after: Matrix, title: str) -> Drawn:
     return _drawn(cells, ends, title)
 
 
-def changes_table(changes: Sequence[Change]) -> RenderableType:
+def changes_table(changes: Sequence[Change], title: str = "largest changes") -> RenderableType:
     """`3->8  879 to 57`, the largest first, four to a line."""
-    table = grid("largest changes", "", "", "", align="<<<<")
+    table = grid(title, "", "", "", align="<<<<")
     texts = [f"{c.true}->{c.predicted}  {c.before:,} to {c.after:,}" for c in changes]
     for start in range(0, len(texts), 4):
         table.add_row(*texts[start : start + 4])

@@ -39,7 +39,7 @@ class Digits:
         fit = max(1, (options.max_width + GAP) // (SIZE + GAP))
         for caption, images in self.rows:
             yield Text(caption, "bold")
-            pictures = [_lines(image, ascii_only=options.ascii_only) for image in images[:fit]]
+            pictures = [draw(image, ascii_only=options.ascii_only) for image in images[:fit]]
             for parts in zip(*pictures, strict=True):
                 yield Segment((" " * GAP).join(parts).rstrip())
                 yield Segment.line()
@@ -50,7 +50,8 @@ def preview(originals: Images, mirrored: Images) -> Digits:
     return Digits((("original", originals), ("mirrored", mirrored)))
 
 
-def _lines(image: Images, *, ascii_only: bool) -> list[str]:
+def draw(image: Images, *, ascii_only: bool) -> list[str]:
+    """The lines of one image (28, 28), each of `SIZE` characters: half blocks, or characters by density."""
     import numpy as np
 
     weights = _shrink(len(image), SIZE)

@@ -9,6 +9,7 @@ from rich.text import Text
 from lorabench.report import confusion
 from lorabench.report.arm import SETS
 from lorabench.report.layout import heading, stack
+from lorabench.report.mistakes import mistakes_data
 from lorabench.report.plain import plain
 from lorabench.report.single import score_table, scores
 
@@ -17,16 +18,18 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from lorabench.evaluate import Mistake
     from lorabench.runs import Run
 
 
-def evaluation_data(run: Run) -> dict[str, Any]:
-    """Metrics of one run, with accuracies in percent, intervals, and recall by digit."""
+def evaluation_data(run: Run, wrong: Sequence[Mistake] | None = None) -> dict[str, Any]:
+    """Metrics of one run, with accuracies in percent, intervals, and recall by digit; and its mistakes, if given."""
     return {
         "id": run.id,
         "metrics": {name: metrics.model_dump(mode="json") for name, metrics in run.metrics.items()},
         "accuracy": plain(scores(run)),
         "recalls": {name: confusion.recalls(metrics.confusion) for name, metrics in run.metrics.items()},
+        **({} if wrong is None else {"errors": mistakes_data(wrong)}),
     }
 
 

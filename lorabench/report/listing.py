@@ -9,8 +9,10 @@ from rich.text import Text
 
 from lorabench.report import number
 from lorabench.report.arm import accuracy
-from lorabench.report.layout import grid, note, stack
+from lorabench.report.fields import fields
+from lorabench.report.layout import note, stack
 from lorabench.report.plain import plain
+from lorabench.report.rows import GAP, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from lorabench.query import Value
+    from lorabench.report.selection import Selection
     from lorabench.runs import Broken, Run
 
 _COLUMNS = {
@@ -73,37 +77,93 @@ def entries(runs: Sequence[Run]) -> list[Entry]:
     ]
 
 
-def listing_data(runs: Sequence[Run], broken: Sequence[Broken] = ()) -> dict[str, Any]:
-    """What `listing` shows, as plain data."""
-    return {"runs": plain(entries(runs)), "broken": plain(list(broken))}
+def listing_data(chosen: Selection, broken: Sequence[Broken] = ()) -> dict[str, Any]:
+    """What `listing` shows, as plain data; with columns, each run is those fields in the units of run.json."""
+    asked = [dict(zip(chosen.columns, row, strict=True)) for row in chosen.rows]
+    return {
+        "runs": asked if chosen.columns else plain(entries(chosen.runs)),
+        "fitting": chosen.fitting,
+        "total": chosen.total,
+        "broken": plain(list(broken)),
+    }
 
 
-def listing(runs: Sequence[Run], broken: Sequence[Broken] = (), *, now: datetime, width: int = 80) -> RenderableType:
-    """All runs, then why some have no result, then the folders that cannot be read.
+def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, width: int = 80) -> RenderableType:
+    """The runs, then why some have no result, then the folders that cannot be read.
 
     Args:
-        runs: in the order to show them.
+        chosen: what `select` gives.
         broken: what `Store.scan` gives besides.
         now: the time that ages are counted to, with its time zone.
-        width: in columns; what does not fit is dropped, except the id.
+        width: in columns; what does not fit is dropped, except the id. Columns that were asked for stay.
     """
-    rows = entries(runs)
-    cells = [_cells(row, now) for row in rows]
-    columns = list(_COLUMNS)
-    for name in _DROPPED:
-        widest = {key: max(len(key), *(len(row[key]) for row in cells)) for key in columns} if cells else {}
-        if sum(widest.values()) + 2 * len(columns) - 2 <= width:
-            break
-        columns.remove(name)
-    table = grid(*columns, align="".join(_COLUMNS[name] for name in columns))
-    for row, texts in zip(rows, cells, strict=True):
-        table.add_row(
-            *(Text(texts[name], _STYLES.get(row.status, "red") if name == "status" else "") for name in columns)
-        )
+    rows = entries(chosen.runs)
+    table = _asked(chosen) if chosen.columns else _usual(rows, now, width)
     failures = [f"{row.id}  {row.error}" for row in rows if row.error]
     unreadable = [f"{folder.id}  cannot be read: {folder.reason}" for folder in broken]
     lines = Text("\n".join([*failures, *unreadable]), "red", overflow="fold")
-    return stack([table if rows else note("no runs"), lines if lines else None])
+    return stack(
+        [
+            table if rows else note("no runs fit" if chosen.total else "no runs"),
+            note(f"{len(rows):,} of {chosen.total:,} runs") if 0 < len(rows) < chosen.total else None,
+            lines if lines else None,
+        ]
+    )
+
+
+def fields_table(runs: Sequence[Run]) -> RenderableType:
+    """The names that `--where`, `--sort` and `--cols` take: in how many of the runs each is, and its newest value."""
+    lines = [(row["name"], str(row["runs"]), _text(row["newest"])) for row in fields_data(runs)["fields"]]
+    return Rows(("field", "runs", "newest value"), "<><", lines, [("",) * 3] * len(lines))
+
+
+def fields_data(runs: Sequence[Run]) -> dict[str, Any]:
+    """What `fields_table` shows, as plain data. `runs` come oldest first."""
+    values: dict[str, list[Value]] = {}
+    for run in runs:
+        for name, value in fields(run).items():
+            values.setdefault(name, []).extend([] if value is None else [value])
+    return {
+        "fields": [
+            {"name": name, "runs": len(there), "newest": there[-1] if there else None}
+            for name, there in sorted(values.items())
+        ]
+    }
+
+
+def _usual(rows: Sequence[Entry], now: datetime, width: int) -> Rows:
+    cells = [_cells(row, now) for row in rows]
+    columns = list(_COLUMNS)
+    widest = {key: max(len(key), *(len(row[key]) for row in cells)) if cells else len(key) for key in columns}
+    for name in _DROPPED:
+        if sum(widest[key] + GAP for key in columns) - GAP <= width:
+            break
+        columns.remove(name)
+    styles = {"status": [_STYLES.get(row.status, "red") for row in rows]}
+    return Rows(
+        columns,
+        "".join(_COLUMNS[name] for name in columns),
+        [[row[name] for name in columns] for row in cells],
+        [[styles[name][index] if name in styles else "" for name in columns] for index in range(len(rows))],
+    )
+
+
+def _asked(chosen: Selection) -> Rows:
+    numeric = [
+        all(isinstance(value, int | float | None) for value in column) for column in zip(*chosen.rows, strict=True)
+    ]
+    sides = "".join(">" if number else "<" for number in numeric or [False] * len(chosen.columns))
+    lines = [[_text(value) for value in row] for row in chosen.rows]
+    return Rows(chosen.columns, sides, lines, [[""] * len(chosen.columns)] * len(lines))
+
+
+def _text(value: Value) -> str:
+    """A value in its own units; `-` where there is none, so that a line has a word for each column."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _cells(row: Entry, now: datetime) -> dict[str, str]:

@@ -140,7 +140,7 @@ def _costs(rows: Sequence[MethodRow]) -> RenderableType:
         table.add_row(
             row.label,
             number.decimal(row.mnist.mean) if row.mnist else "",
-            _plus_minus(row.forgotten, signed=True),
+            _plus_minus(row.forgotten, sign=True),
             f"{row.trained:,}" if row.trained is not None else "",
             f"{row.stored_bytes:,}" if row.stored_bytes is not None else "",
             number.decimal(row.step_ms.mean) if row.step_ms else "",
@@ -150,16 +150,12 @@ def _costs(rows: Sequence[MethodRow]) -> RenderableType:
     return table
 
 
-def _plus_minus(found: Estimate | None, *, signed: bool = False) -> str:
-    """`97.92 +- 0.28`: the mean and half of its interval, or the mean alone where one seed gives none."""
-    if found is None:
-        return ""
-    mean = number.signed(found.mean) if signed else number.decimal(found.mean)
-    return mean if found.high is None else f"{mean} +- {number.decimal(found.high - found.mean)}"
+def _plus_minus(found: Estimate | None, *, sign: bool = False) -> str:
+    return "" if found is None else number.plus_minus(found, sign=sign)
 
 
 def _versus(found: Difference | None) -> Text:
     if found is None:
         return Text("")
-    text = Text(_plus_minus(found.estimate, signed=True))
+    text = Text(_plus_minus(found.estimate, sign=True))
     return text.append(f"\n{NO_DIFFERENCE}", "dim") if found.detectable is False else text

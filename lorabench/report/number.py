@@ -45,6 +45,12 @@ def signed_estimate(value: Estimate) -> str:
     return f"{signed(value.mean)} {signed_interval(value.low, value.high)}"
 
 
+def plus_minus(value: Estimate, *, sign: bool = False) -> str:
+    """`97.92 +- 0.28`: the mean and half of its interval, or the mean alone where one seed gives none."""
+    mean = signed(value.mean) if sign else decimal(value.mean)
+    return mean if value.high is None else f"{mean} +- {decimal(value.high - value.mean)}"
+
+
 def p_value(p: float) -> str:
     """`p = 0.0625`, `p < 0.0001`."""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"

@@ -12,9 +12,9 @@ from lorabench import stats
 from lorabench.report import confusion, number
 from lorabench.report.arm import SETS, SLICES
 from lorabench.report.census import census_rows, census_table
+from lorabench.report.contrast import contrast_note, contrast_table, paired
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.overview import unfinished, unfinished_table
-from lorabench.report.paired import pair, paired_table
 from lorabench.report.plain import plain
 from lorabench.report.setting import flatten, shown
 from lorabench.report.spectrum import spectrum_rows, spectrum_table
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from lorabench.report.paired import Digits, Paired
+    from lorabench.report.contrast import Contrast
+    from lorabench.report.evidence import Digits
     from lorabench.runs import Metrics, Run, Slice
 
 
@@ -73,7 +74,7 @@ def score_table(rows: Sequence[Score]) -> RenderableType:
     return table
 
 
-def before_and_after(predictions: Mapping[str, Digits] | None, labels: Digits | None) -> list[Paired]:
+def before_and_after(predictions: Mapping[str, Digits] | None, labels: Digits | None) -> list[Contrast]:
     """A fine-tuned run against its base, image by image.
 
     Args:
@@ -82,8 +83,10 @@ def before_and_after(predictions: Mapping[str, Digits] | None, labels: Digits | 
     """
     if not predictions or labels is None:
         return []
-    before = {name: predictions[f"before_{name}"] for name in SETS if f"before_{name}" in predictions}
-    return pair(before, predictions, labels)
+    both = [name for name in SETS if name in predictions and f"before_{name}" in predictions]
+    return [
+        paired(name, SETS[name], predictions[f"before_{name}"] == labels, predictions[name] == labels) for name in both
+    ]
 
 
 def run_data(run: Run, predictions: Mapping[str, Digits] | None = None, labels: Digits | None = None) -> dict[str, Any]:
@@ -107,14 +110,16 @@ def run_report(
     """One run in full, readable at 80 columns; paired with its base where `before_and_after` can."""
     title = heading(run.id, run.status)
     rows = scores(run)
-    paired = before_and_after(predictions, labels)
+    change = before_and_after(predictions, labels)
     return stack(
         [
             title,
             unfinished_table(unfinished([run])),
             Text(parameters_line(run), overflow="fold") if run.params else None,
             score_table(rows) if rows else None,
-            paired_table(paired, ("base", "tuned")) if paired else None,
+            Group(contrast_table("same images, %", change, ("base", "tuned")), contrast_note(change))
+            if change
+            else None,
             census_table(census_rows(run)) if run.stage == "fmnist" and run.checks else None,
             *(_confusion(name, run.metrics[name]) for name in SETS if name in run.metrics),
             spectrum_table(spectrum_rows(run)) if spectrum_rows(run) else None,

@@ -1,0 +1,69 @@
+"""What a run left behind of each test image: its digit, what the run took it for, and whether it was mirrored.
+
+found = evidence(store, run)
+found.predicted["fmnist"][found.parts["flipped"]]     # what became of the mirrored images
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lorabench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from lorabench.runs import Run, Store
+
+    Digits = npt.NDArray[np.uint8]
+    Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One run, image by image; n is 10,000, or the number of images held out.
+
+    Attributes:
+        labels: true digits (n,); None if the run kept no predictions.
+        predicted: test set -> predicted digits (n,); under `before_<set>` those of a fine-tuned run's base.
+        parts: part of F-MNIST -> which images belong to it (n,); empty if that is not known any more.
+        mirroring: the settings that chose the mirrored images; empty as `parts`.
+    """
+
+    labels: Digits | None = None
+    predicted: Mapping[str, Digits] = field(default_factory=dict[str, "Digits"])
+    parts: Mapping[str, Mask] = field(default_factory=dict[str, "Mask"])
+    mirroring: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def evidence(store: Store, run: Run) -> Evidence:
+    """What the folders of `run` and of its F-MNIST hold. A missing or damaged F-MNIST leaves `parts` empty.
+
+    Raises:
+        InputError: the run's predictions are not those that it wrote.
+    """
+    predicted = store.predictions(run)
+    labels = predicted.pop("labels", None)
+    if labels is None or run.parents.data is None:
+        return Evidence(labels, predicted)
+    with contextlib.suppress(InputError):
+        made = store.load(run.parents.data)
+        return Evidence(labels, predicted, _parts(store, made, labels), made.settings)
+    return Evidence(labels, predicted)
+
+
+def _parts(store: Store, fmnist: Run, labels: Digits) -> dict[str, Mask]:
+    """`flipped`; `upright`, the same digits left as they are; `rest`, the other digits."""
+    import numpy as np
+
+    with np.load(store.intact(fmnist, "flips.npz"), allow_pickle=False) as file:
+        flipped: Mask = file["test"]
+    if len(flipped) != len(labels):
+        return {}
+    affected = np.isin(labels, fmnist.settings["classes"])
+    return {"flipped": flipped, "upright": affected & ~flipped, "rest": ~affected}

@@ -1,0 +1,75 @@
+"""What makes a comparison unfair: rows with other base weights, flipped images, budget, torch, device or threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lorabench.report.layout import note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from lorabench.runs import Run
+
+NAMED = 3
+"""How many rows a warning names for each value."""
+
+
+@dataclass(frozen=True)
+class Unequal:
+    """Something that should be the same and is not: value -> the labels of the rows that have it."""
+
+    what: str
+    values: dict[str, list[str]]
+
+
+def unequal(rows: Iterable[tuple[str, Sequence[Run]]]) -> list[Unequal]:
+    """What differs between, or within, the rows: each a label and its runs.
+
+    Base weights are compared seed by seed, and of several seeds the first one that differs is told; budgets (images
+    seen: steps times batch size) are compared among runs of one stage. What a run does not record is not held
+    against it.
+    """
+    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for label, runs in rows:
+        for run in runs:
+            for what, among, value in _facts(run):
+                labels = found.setdefault(what, {}).setdefault(among, {}).setdefault(value, [])
+                if label not in labels:
+                    labels.append(label)
+    return [
+        Unequal(f"{what}{among}", values)
+        for what, groups in found.items()
+        for among, values in [(among, values) for among, values in groups.items() if len(values) > 1][:1]
+    ]
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
+    """What, among which runs it should be the same, and its value."""
+    if base := run.checks.get("base_sha256"):
+        yield "base weights", f" of seed {run.seed}", str(base)[:8]
+    if run.parents.data:
+        yield "flipped images", "", run.parents.data
+    if run.cost and "batch_size" in run.settings:
+        yield "budget", f" of {run.stage}", f"{run.cost.steps * run.settings['batch_size']:,} images"
+    for key in ("torch", "device", "threads"):
+        if key in run.env:
+            yield key, "", str(run.env[key])
+
+
+def unequal_note(found: Sequence[Unequal]) -> RenderableType | None:
+    """A line for each; None if there are none."""
+    lines = [
+        f"warning: not the same {one.what}: "
+        + "; ".join(f"{value} ({_names(labels)})" for value, labels in one.values.items())
+        for one in found
+    ]
+    return note("\n".join(lines)) if lines else None
+
+
+def _names(labels: Sequence[str]) -> str:
+    more = len(labels) - NAMED
+    return ", ".join(labels[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,119 @@
+"""`groups` as tables of 80 columns: F-MNIST, MNIST, and what each row trains and costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from lorabench.report import number
+from lorabench.report.accuracy import NO_DIFFERENCE
+from lorabench.report.arm import SETS
+from lorabench.report.fairness import unequal_note
+from lorabench.report.layout import grid, heading, note, stack
+from lorabench.report.overview import unfinished_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from lorabench.report.groups import GroupRow, Groups
+    from lorabench.runs import Broken
+    from lorabench.stats import Estimate
+
+
+def groups_report(found: Groups) -> RenderableType:
+    """The rows, readable at 80 columns."""
+    runs = sum(len(row.runs) for row in found.rows)
+    settings = f"{len(found.rows)} setting{'' if len(found.rows) == 1 else 's'}, {runs} runs"
+    blocks: list[RenderableType | None] = [heading("comparison", settings), unequal_note(found.unequal)]
+    if found.rows:
+        for name in ("fmnist", "mnist"):
+            blocks.append(_accuracy(name, found.rows))
+        blocks += [note(_how(found)), Group(_costs(found.rows), note(_COSTS))]
+    else:
+        blocks.append(note("no run has a result"))
+    if found.without_model:
+        blocks.append(note(f"left out, they hold no model: {', '.join(found.without_model)}"))
+    return stack([*blocks, unfinished_table(found.unfinished), broken_table(found.broken)])
+
+
+_COLUMNS = ("mean", "n", "difference", "Holm p")
+_COSTS = (
+    "*: Pareto front: no row with fewer trained parameters is better on F-MNIST;\n"
+    "stored: bytes of the checkpoint; s: training, mean over the seeds"
+)
+
+
+def broken_table(broken: Sequence[Broken]) -> RenderableType | None:
+    """The folders that cannot be read; None if there are none."""
+    if not broken:
+        return None
+    table = grid("cannot be read", "", align="<<")
+    for folder in broken:
+        table.add_row(Text(folder.id, "red"), folder.reason)
+    return table
+
+
+def _accuracy(name: str, rows: Sequence[GroupRow]) -> RenderableType:
+    """Mean and n; the difference from the baseline if there is anything besides it."""
+    title, alone = f"{SETS[name]}, %", len(rows) == 1
+    table = grid(title, "mean", "n", align="<<>") if alone else grid(title, *_COLUMNS, align="<<><>")
+    for row in rows:
+        mean = row.accuracy.get(name)
+        n = "" if mean is None else number.seeds(1) if mean.n == 1 else str(mean.n)
+        table.add_row(row.label, _plus_minus(mean), n, *(() if alone else (_difference(name, row), _holm(name, row))))
+    return table
+
+
+def _difference(name: str, row: GroupRow) -> Text:
+    gap = row.difference.get(name)
+    if row.baseline or gap is None:
+        return Text("baseline" if row.baseline else "no partner" if name in row.accuracy else "", "dim")
+    text = Text(number.plus_minus(gap.estimate, sign=True))
+    return text.append(f"\n{NO_DIFFERENCE}") if gap.detectable is False else text
+
+
+def _holm(name: str, row: GroupRow) -> str:
+    return f"{row.holm[name]:.4f}" if name in row.holm else ""
+
+
+def _how(found: Groups) -> str:
+    if all(mean.n == 1 for row in found.rows for mean in row.accuracy.values()):
+        return (
+            "1 seed: no interval over seeds; run more of them, or compare two runs image by\n"
+            "image: lorabench report A B"
+        )
+    lines = ["mean +- half of the 95% t interval over n seeds"]
+    gaps = [row.difference["fmnist"] for row in found.rows if "fmnist" in row.difference]
+    if gaps:
+        lines.append(f"difference: from {found.baseline}, paired by seed, each interval at 95% alone")
+        lines.append("Holm p: exact sign-flip test over the seeds, adjusted for the number of rows")
+    if floors := [(gap.smallest_p, gap.estimate.n) for gap in gaps if gap.smallest_p is not None]:
+        least, n = min(floors)
+        after = min(1.0, least * len(floors))
+        lines.append(f"with {number.seeds(n)} no p can be below {least:.4f}, and after Holm none below {after:.4f}")
+    return "\n".join(lines)
+
+
+def _costs(rows: Sequence[GroupRow]) -> RenderableType:
+    table = grid("size and cost", "F-MNIST", "flipped, %", "trained", "", "stored", "lr", "s", align="<><><>>>")
+    for row in rows:
+        mean = row.accuracy.get("fmnist")
+        table.add_row(
+            row.label,
+            number.decimal(mean.mean) if mean else "",
+            _plus_minus(row.accuracy.get("fmnist.flipped")),
+            "" if row.trained is None else f"{row.trained:,}",
+            "*" if row.front and len(rows) > 1 else "",
+            "" if row.stored_bytes is None else f"{row.stored_bytes:,}",
+            "" if row.lr is None else f"{row.lr:g}",
+            "" if row.train_s is None else number.decimal(row.train_s.mean),
+        )
+    return table
+
+
+def _plus_minus(found: Estimate | None) -> str:
+    return "" if found is None else number.plus_minus(found)

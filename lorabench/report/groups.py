@@ -1,0 +1,204 @@
+"""Many runs: seeds folded into a row for each setting, each against the baseline's, paired by seed.
+
+A run's partner in the baseline has the same seed, and if there are several the same base; a fine-tuned run and a
+base are partners where the one was made from the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lorabench import stats
+from lorabench.errors import UsageError
+from lorabench.report.accuracy import difference, part, value
+from lorabench.report.arm import SETS, SLICES, fold, recipe
+from lorabench.report.fairness import unequal
+from lorabench.report.overview import unfinished
+from lorabench.report.pareto import front
+from lorabench.report.plain import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from lorabench.report.accuracy import Difference
+    from lorabench.report.arm import Arm
+    from lorabench.report.fairness import Unequal
+    from lorabench.report.overview import Unfinished
+    from lorabench.runs import Broken, Run
+    from lorabench.stats import Estimate
+
+KEYS = (*SETS, *(f"fmnist.{part}" for part in SLICES))
+"""What is compared: the test sets, and the parts of F-MNIST."""
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One setting over its seeds; accuracies in percent, differences in points.
+
+    Attributes:
+        baseline: whether the other rows are compared with this one.
+        trained: parameters.
+        stored_bytes: of its checkpoint.
+        accuracy: by the keys of `KEYS`, as far as it was measured.
+        difference: this − the baseline, likewise; empty for the baseline, and where no runs are partners.
+        holm: p of the sign-flip test, adjusted by Holm for the number of rows that were compared.
+        front: whether no other row trains fewer parameters and has a higher accuracy on F-MNIST.
+    """
+
+    label: str
+    baseline: bool
+    runs: list[str]
+    seeds: list[int]
+    lr: float | None
+    trained: int | None
+    stored_bytes: int | None
+    accuracy: dict[str, Estimate]
+    difference: dict[str, Difference]
+    holm: dict[str, float]
+    front: bool
+    train_s: Estimate | None
+    step_ms: Estimate | None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What `groups_report` shows. `without_model` are runs that make F-MNIST; `broken` folders cannot be read."""
+
+    baseline: str | None
+    rows: list[GroupRow]
+    unequal: list[Unequal]
+    without_model: list[str]
+    unfinished: list[Unfinished]
+    broken: list[Broken]
+
+
+def groups(
+    runs: Sequence[Run],
+    *,
+    baseline: Collection[str] = (),
+    bases: Mapping[str, Run] | None = None,
+    broken: Sequence[Broken] = (),
+) -> Groups:
+    """Fold and compare.
+
+    Args:
+        runs: any number, in the order of their rows.
+        baseline: ids of runs of the setting that the others are compared with; none: the first row's.
+        bases: by id. With all of them, fine-tunes whose bases were trained in other ways have rows of their own.
+        broken: what cannot be read, to be named.
+
+    Raises:
+        UsageError: `baseline` is not one setting, or has no finished run.
+    """
+    found = settings(runs, bases or {})
+    reference = _reference(found, baseline)
+    models = [run for run in runs if run.stage != "fmnist"]
+    return Groups(
+        baseline=reference.label if reference else None,
+        rows=_rows(found, reference) if reference else [],
+        unequal=unequal((arm.label, arm.runs) for arm in found),
+        without_model=[run.id for run in runs if run.stage == "fmnist"],
+        unfinished=unfinished(models),
+        broken=list(broken),
+    )
+
+
+def groups_data(found: Groups) -> dict[str, Any]:
+    """What `groups_report` shows, as plain data."""
+    return plain(found)
+
+
+def settings(runs: Iterable[Run], bases: Mapping[str, Run]) -> list[Arm]:
+    """The finished runs among `runs`, bases too, folded over their seeds; `bases` as `groups` takes them."""
+    done = [run for run in runs if run.status == "done" and run.stage != "fmnist"]
+    complete = all(run.parents.base in bases for run in done if run.parents.base)
+
+    def asked(run: Run) -> dict[str, Any]:
+        if run.parents.base is None or not complete:
+            return recipe(run)
+        of_base = recipe(bases[run.parents.base])
+        return recipe(run) | {f"base.{key}": value for key, value in of_base.items() if key != "data"}
+
+    return fold(done, asked, lambda run: (run.seed, run.parents.base or ""))
+
+
+def _reference(found: Sequence[Arm], baseline: Collection[str]) -> Arm | None:
+    if not baseline:
+        return found[0] if found else None
+    fitting = [arm for arm in found if any(run.id in baseline for run in arm.runs)]
+    if not fitting:
+        raise UsageError("--baseline: no run that it names is finished and has a model")
+    if len(fitting) > 1:
+        labels = ", ".join(arm.label for arm in fitting)
+        raise UsageError(f"--baseline names {len(fitting)} settings: {labels}; name runs of one of them")
+    return fitting[0]
+
+
+def _rows(found: Sequence[Arm], reference: Arm) -> list[GroupRow]:
+    accuracies = [_accuracies(arm) for arm in found]
+    differences = [{} if arm is reference else _differences(arm, reference) for arm in found]
+    adjusted = _holm(differences)
+    sizes = [arm.runs[0].params.trainable if arm.runs[0].params else None for arm in found]
+    points = [
+        (float(size), means["fmnist"].mean) if size is not None and "fmnist" in means else None
+        for size, means in zip(sizes, accuracies, strict=True)
+    ]
+    on_front = front(points)
+    return [
+        GroupRow(
+            label=arm.label,
+            baseline=arm is reference,
+            runs=[run.id for run in arm.runs],
+            seeds=[run.seed for run in arm.runs],
+            lr=arm.runs[0].settings.get("lr"),
+            trained=sizes[index],
+            stored_bytes=arm.runs[0].checkpoint_bytes,
+            accuracy=accuracies[index],
+            difference=differences[index],
+            holm=adjusted[index],
+            front=on_front[index],
+            train_s=_mean(run.cost.train_s if run.cost else None for run in arm.runs),
+            step_ms=_mean(run.cost.step_ms if run.cost else None for run in arm.runs),
+        )
+        for index, arm in enumerate(found)
+    ]
+
+
+def measured(run: Run, key: str) -> float | None:
+    """Accuracy in percent by a key of `KEYS`; None if it was not measured."""
+    name, _, slice_ = key.partition(".")
+    return part(run.metrics, slice_) if slice_ else value(run.metrics, name)
+
+
+def _accuracies(arm: Arm) -> dict[str, Estimate]:
+    found = {key: _mean(measured(run, key) for run in arm.runs) for key in KEYS}
+    return {key: mean for key, mean in found.items() if mean}
+
+
+def _differences(arm: Arm, reference: Arm) -> dict[str, Difference]:
+    pairs = [(other, run) for run in arm.runs if (other := _partner(run, reference.runs))]
+    found = {key: difference([(measured(a, key), measured(b, key)) for a, b in pairs]) for key in KEYS}
+    return {key: gap for key, gap in found.items() if gap}
+
+
+def _partner(run: Run, others: Sequence[Run]) -> Run | None:
+    kin = [other for other in others if run.id == other.parents.base or other.id == run.parents.base]
+    twins = [other for other in others if other.seed == run.seed]
+    siblings = [other for other in twins if other.parents.base == run.parents.base]
+    return next(iter([*kin, *siblings, *twins]), None)
+
+
+def _holm(differences: Sequence[Mapping[str, Difference]]) -> list[dict[str, float]]:
+    adjusted: list[dict[str, float]] = [{} for _ in differences]
+    for key in KEYS:
+        p_values = {i: row[key].p for i, row in enumerate(differences) if key in row}
+        there = {i: p for i, p in p_values.items() if p is not None}
+        for i, p in zip(there, stats.holm(list(there.values())), strict=True):
+            adjusted[i][key] = p
+    return adjusted
+
+
+def _mean(values: Iterable[float | None]) -> Estimate | None:
+    there = [v for v in values if v is not None]
+    return stats.t_interval(there) if there else None

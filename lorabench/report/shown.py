@@ -1,0 +1,61 @@
+"""What `report` shows: the newest study, one run in full, two runs compared, or many folded over their seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lorabench.report.compare import compare, compare_data, compare_report
+from lorabench.report.evidence import evidence
+from lorabench.report.gate import group_rows, run_rows
+from lorabench.report.group_tables import groups_report
+from lorabench.report.groups import groups, groups_data
+from lorabench.report.overview import study_data, study_report
+from lorabench.report.single import run_data, run_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from lorabench.report.gate import GateRow
+    from lorabench.runs import Broken, Run, Store
+
+
+@dataclass(frozen=True)
+class Shown:
+    """`data` is for programs, `table` for people, `rows` gives what `--fail-on` is asked of."""
+
+    runs: Sequence[Run]
+    data: dict[str, Any]
+    table: RenderableType
+    rows: Callable[[], list[GateRow]]
+
+
+def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
+    """A study; its gate has a row for the bases and for each way to fine-tune, whose deltas are from the bases."""
+    return Shown(runs, study_data(runs, bench), study_report(runs, bench), lambda: group_rows(runs, groups(runs)))
+
+
+def runs_shown(
+    store: Store, runs: Sequence[Run], *, baseline: Sequence[Run] = (), broken: Sequence[Broken] = ()
+) -> Shown:
+    """One run in full, two compared, three or more folded; `baseline` comes first and is what the others differ from.
+
+    Raises:
+        InputError: predictions are not those that their run wrote.
+        UsageError: `baseline` is not one setting, or has no finished run.
+    """
+    found = list({run.id: run for run in [*baseline, *runs]}.values())
+    if len(found) > 2:
+        folded = groups(found, baseline={run.id for run in baseline}, bases=store.bases(found), broken=broken)
+        return Shown(found, groups_data(folded), groups_report(folded), lambda: group_rows(found, folded))
+    known = {run.id: evidence(store, run) for run in found}
+    if len(found) == 2:
+        compared = compare(found[0], found[1], known)
+        rows = compared.accuracy
+        return Shown(found, compare_data(compared), compare_report(compared), lambda: run_rows(found, rows))
+    (run,) = found
+    own = known[run.id]
+    table = run_report(run, own.predicted, own.labels)
+    return Shown(found, run_data(run, own.predicted, own.labels), table, lambda: run_rows(found))

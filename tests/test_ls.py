@@ -1,0 +1,220 @@
+"""What `ls` chooses, sorts and shows: fields of runs, conditions on them, orders."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from report_factory import FMNIST, failed, finetune, fmnist, metrics, pretrain, render, study
+
+from lorabench import query, report
+from lorabench.errors import UsageError
+from lorabench.runs import Broken, Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2025, 11, 23, 23, 5, tzinfo=UTC)
+
+
+def with_k(k: int, errors: int, **changes: Any) -> Run:
+    run = finetune(0, 222, errors, id=f"lora-k{k}-s0-0000000{k}", k=k, **changes)
+    return run.model_copy(update={"settings": {**run.settings, "k": k}})
+
+
+RUNS = [fmnist(), pretrain(), with_k(1, 300), with_k(2, 200), with_k(4, 200), with_k(8, 150), failed()]
+
+
+def ids(**how: Any) -> list[str]:
+    """The chosen runs by stage or rank, for short."""
+    chosen = report.select(RUNS, **how)
+    return [run.status if run.error else f"k{run.k}" if run.k else run.stage for run in chosen.runs]
+
+
+def test_fields_are_the_records_own_values() -> None:
+    run = finetune(env={"torch": "2.13.0", "git": {"commit": "abc", "dirty": False}})
+    found = report.fields(run)
+    expected = {
+        "id": run.id,
+        "method": "lora",
+        "k": 4,
+        "seed": 0,
+        "base": pretrain().id,
+        "data": FMNIST,
+        "error": None,
+        "mnist.accuracy": 0.9778,
+        "fmnist.accuracy": 0.9774,
+        "fmnist.flipped.accuracy": 580 / 613,
+        "fmnist.upright.n": 1429,
+        "before.fmnist.accuracy": pretrain().metrics["fmnist"].accuracy,
+        "forgotten": 0.0,
+        "params.trainable": 6248,
+        "cost.train_s": 4.1,
+        "settings.lr": 0.003,
+        "lr": 0.003,
+        "init": "talk",
+        "targets": None,
+        "checks.frozen_unchanged": True,
+        "env.git.dirty": False,
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert report.fields(fmnist())["classes"] == "2,3"
+
+
+def test_measured_fields_are_null_where_nothing_was_measured() -> None:
+    found = report.fields(failed())
+    assert found["error"] == "the loss is NaN at step 12 of 940; try a smaller finetune.lr"
+    assert found["fmnist.rest.accuracy"] is found["forgotten"] is found["cost.wall_s"] is None
+
+
+def test_every_field_can_be_asked_for_in_a_condition() -> None:
+    for name in {name for run in RUNS for name in report.fields(run)}:
+        assert query.parse(f"{name} == null").names == (name,)
+
+
+def test_where_keeps_the_runs_that_fit() -> None:
+    assert ids(where="k >= 4 and fmnist.accuracy > 97%") == ["k4", "k8"]
+    assert ids(where="id ~ 'pretrain-*' or status == 'failed'") == ["pretrain", "failed"]
+    assert ids(where="lr == 0.003 and fmnist.accuracy != null") == ["k1", "k2", "k4", "k8"]
+    assert ids(where="k > 100") == []
+    assert report.select(RUNS, where="k > 100").total == 7
+
+
+def test_sort_puts_what_lacks_the_field_last_and_keeps_ties_in_order_of_time() -> None:
+    assert ids(sort="fmnist.accuracy") == ["pretrain", "k1", "k2", "k4", "k8", "fmnist", "failed"]
+    assert ids(sort="-fmnist.accuracy") == ["k8", "k2", "k4", "k1", "pretrain", "fmnist", "failed"]
+    assert ids(sort="-fmnist.accuracy, -k") == ["k8", "k4", "k2", "k1", "pretrain", "failed", "fmnist"]
+    assert ids(sort="stage,-k")[:3] == ["k8", "k4", "failed"]
+    lost = finetune(id="lora-k4-s0-00000000", metrics={"fmnist": metrics({}).model_copy(update={"loss": math.nan})})
+    order = report.select([lost, *study([0, 1])], sort="-fmnist.loss").runs
+    assert [run.stage for run in order[-2:]] == ["finetune", "fmnist"]
+    assert order[-2].id == lost.id
+
+
+def test_limit_takes_the_first_of_an_order_or_the_newest() -> None:
+    assert ids(sort="-k", limit=2) == ["k8", "k4"]
+    assert ids(limit=2) == ["k8", "failed"]
+    assert ids(where="k < 100", limit=100) == ["k1", "k2", "k4", "k8", "failed"]
+    assert report.select(RUNS, where="k == 4", limit=1).fitting == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ({"where": "fmnist.acuracy > 0.9"}, "no run here has a field fmnist.acuracy; did you mean fmnist.accuracy"),
+        ({"where": "method == lora"}, "a text stands in quotes"),
+        ({"sort": "-fmnits.accuracy"}, "did you mean fmnist.accuracy"),
+        ({"columns": "id,xyzzy"}, "no run here has a field xyzzy (`lorabench ls --cols help` lists them)"),
+        ({"columns": "id,,k"}, "--cols 'id,,k': write names with commas"),
+        ({"sort": "-"}, "--sort '-': write names"),
+        ({"where": "k = 4"}, 'did you mean "=="'),
+        ({"where": "k == 'four'"}, "k is a number, 'four' is a text"),
+    ],
+)
+def test_what_cannot_be_selected_is_refused(how: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        report.select(RUNS, **how)
+    assert problem in str(caught.value)
+
+
+def test_an_empty_folder_has_no_wrong_names() -> None:
+    assert report.select([], where="whatever > 4", sort="some,thing", columns="at,all").runs == ()
+
+
+def test_columns_are_shown_in_full_in_the_records_units() -> None:
+    chosen = report.select(
+        RUNS, columns="id,k,fmnist.accuracy,method,checks.frozen_unchanged", where="k == 8 or k == null"
+    )
+    long = "x" * 300
+    table = report.listing(chosen, [Broken("lora-k4-s9-aaaaaaaa", long)], now=NOW, width=20)
+    lines = render(table, 400).splitlines()
+    assert lines[0].split() == ["id", "k", "fmnist.accuracy", "method", "checks.frozen_unchanged"]
+    assert [line.split() for line in lines[1:4]] == [
+        [FMNIST, "-", "-", "-", "-"],
+        [pretrain().id, "-", "0.9326", "-", "-"],
+        ["lora-k8-s0-00000008", "8", "0.985", "lora", "true"],
+    ]
+    assert "3 of 7 runs" in lines
+    assert f"lora-k4-s9-aaaaaaaa  cannot be read: {long}" in lines
+    document = report.listing_data(chosen)
+    assert document["runs"][2] == {
+        "id": "lora-k8-s0-00000008",
+        "k": 8,
+        "fmnist.accuracy": 0.985,
+        "method": "lora",
+        "checks.frozen_unchanged": True,
+    }
+    assert (document["fitting"], document["total"]) == (3, 7)
+
+
+def test_numbers_stand_right_and_texts_left() -> None:
+    chosen = report.select([with_k(8, 150), pretrain(), finetune(k=16)], columns="k,method")
+    assert render(report.listing(chosen, now=NOW)).splitlines()[:4] == [" k  method", " 8  lora", " -  -", "16  lora"]
+
+
+def test_nothing_fits() -> None:
+    assert render(report.listing(report.select(RUNS, where="k > 100"), now=NOW)) == "no runs fit\n"
+
+
+def test_the_fields_are_listed_with_their_newest_values() -> None:
+    found = {row["name"]: row for row in report.fields_data(RUNS)["fields"]}
+    assert found["fmnist.accuracy"] == {"name": "fmnist.accuracy", "runs": 5, "newest": 0.985}
+    assert found["forgotten"]["runs"] == 4
+    lines = render(report.fields_table(RUNS), 400).splitlines()
+    assert len(lines) == len(found) + 1
+    assert ["fmnist.accuracy", "5", "0.985"] in [line.split() for line in lines]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The runs as `ls` finds them, and one that is damaged."""
+    for run in RUNS:
+        (tmp_path / run.id).mkdir()
+        (tmp_path / run.id / "run.json").write_text(run.model_dump_json(by_alias=True))
+    (tmp_path / "lora-k4-s5-00000005").mkdir()
+    (tmp_path / "lora-k4-s5-00000005" / "run.json").write_text('{"schema": 1')
+    return tmp_path
+
+
+def ls(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lorabench", "ls", "--runs-dir", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_ls_takes_all_options_at_once(folder: Path) -> None:
+    options = ["--where", "k >= 2 and fmnist.accuracy > 97%", "--sort", "-fmnist.accuracy", "--limit", "2"]
+    document = json.loads(ls(folder, *options, "--cols", "id,fmnist.accuracy", "--json").stdout)
+    assert document["runs"] == [
+        {"id": "lora-k8-s0-00000008", "fmnist.accuracy": 0.985},
+        {"id": "lora-k2-s0-00000002", "fmnist.accuracy": 0.98},
+    ]
+    assert (document["fitting"], document["total"]) == (3, 7)
+    assert [broken["id"] for broken in document["broken"]] == ["lora-k4-s5-00000005"]
+
+
+def test_ls_cuts_no_piped_line(folder: Path) -> None:
+    columns = "id,base,data,started,checks.base_sha256,env.torch,fmnist.accuracy"
+    text = ls(folder, "--cols", columns, "--where", "k == 8").stdout
+    last = finetune()
+    assert text.splitlines()[1].split() == [
+        "lora-k8-s0-00000008",
+        str(last.parents.base),
+        FMNIST,
+        last.started,
+        "ef" * 32,
+        "2.13.0",
+        "0.985",
+    ]
+    assert "lora-k4-s5-00000005  cannot be read" in text
+
+
+def test_ls_refuses_a_wrong_condition_and_lists_the_fields(folder: Path) -> None:
+    assert "condition, column 3" in ls(folder, "--where", "k = 4", code=2).stderr
+    assert "fmnist.flipped.accuracy" in ls(folder, "--cols", "help").stdout
