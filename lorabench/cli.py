@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.config import Config, Loaded
+    from lorabench.report.figures import Outcome
     from lorabench.runs import Run
     from lorabench.stages import Stage
 
@@ -132,6 +133,9 @@ def show(
     shared: Shared,
     runs: MaybeNames = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Also draw the report into a file.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write figures into this folder, as PNG and SVG.")
+    ] = None,
 ) -> None:
     """Show the newest study, one run in full, or runs side by side (the first is the baseline)."""
     from lorabench import report
@@ -146,7 +150,9 @@ def show(
         document, table = report.study_data(found, costs), report.study_report(found, costs)
     elif len(found) == 1:
         own = predictions.get(found[0].id)
-        document, table = report.run_data(found[0], own, labels), report.run_report(found[0], own, labels)
+        history = shared.store.history(found[0])
+        document = report.run_data(found[0], own, labels, history)
+        table = report.run_report(found[0], own, labels, history)
     else:
         document, table = (
             report.compare_data(found, predictions, labels),
@@ -154,10 +160,15 @@ def show(
         )
     if out:
         draw(table, out)
+    outcomes = _write_figures(found, shared, figures) if figures else []
     if shared.json:
-        emit({"command": "report", **document})
+        emit({"command": "report", **document} | ({"figures": report.drawn_data(outcomes)} if figures else {}))
     else:
-        stdout().print(table)
+        console = stdout()
+        console.print(table)
+        if figures:
+            console.print()
+            console.print(report.drawn(outcomes))
 
 
 @command(app, name="study")
@@ -420,6 +431,13 @@ def _dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Shared) -> None:
 def _find(shared: Shared, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
     return list({run.id: run for name in names for run in shared.store.find(name)}.values())
+
+
+def _write_figures(found: Sequence[Run], shared: Shared, folder: Path) -> list[Outcome]:
+    from lorabench import gallery
+    from lorabench.report import figures
+
+    return figures.write(gallery.gather(found, shared.store, shared.data_dir), folder)
 
 
 def _newest_study(shared: Shared) -> list[Run]:

@@ -21,6 +21,7 @@ LADDER: dict[str, set[str]] = {
     "stats": {"errors"},
     "runs": {"errors"},
     "report": {"errors", "config", "estimate", "scale", "stats", "runs"},
+    "gallery": {"errors", "config", "data", "methods", "report", "runs"},
     "data": {"errors"},
     "scale": {"errors"},
     "model": {"errors", "scale"},
@@ -40,6 +41,7 @@ LADDER: dict[str, set[str]] = {
 TORCH_FREE = {"errors", "events", "environment", "config", "stats", "runs", "report", "progress", "stages", "scale"} | {
     "estimate",
     "tensorboard",
+    "gallery",
     "engines",
     "study",
     "tune",

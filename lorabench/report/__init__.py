@@ -8,6 +8,8 @@
     evaluation runs measured again                 methods        a study's methods side by side
     curves     learning rates on held-out images   spectrum       rank and size of the weights' change
     scaling    a method on a model that is not here
+    rank, plot accuracy against k                  sparkline      a run's training in two lines
+    figures/   the same as PNG and SVG             drawn          which of them were written
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -17,6 +19,7 @@ from lorabench.report.compare import compare_data, compare_report
 from lorabench.report.costs import costs_table
 from lorabench.report.curves import CurveRow, curves_data, curves_table
 from lorabench.report.digits import preview
+from lorabench.report.drawn import drawn, drawn_data
 from lorabench.report.evaluation import evaluation, evaluation_data
 from lorabench.report.expect import check, check_keys
 from lorabench.report.ledger import ledger
@@ -37,6 +40,8 @@ __all__ = [
     "costs_table",
     "curves_data",
     "curves_table",
+    "drawn",
+    "drawn_data",
     "evaluation",
     "evaluation_data",
     "ledger",

@@ -13,6 +13,7 @@ from lorabench.report.layout import grid, note, stack
 from lorabench.report.overview import unfinished, unfinished_table
 from lorabench.report.paired import Paired, pair, paired_table
 from lorabench.report.plain import plain
+from lorabench.report.plot import rank_plot
 from lorabench.report.setting import flatten, shown
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def compare_report(
     if found.paired:
         sure = note("exact McNemar test; only A, only B: images that this run alone got right")
         blocks.append(Group(paired_table(found.paired, ("A", "B")), sure))
-    return stack([names, unfinished_table(found.unfinished), *blocks])
+    return stack([names, unfinished_table(found.unfinished), *blocks, rank_plot(runs)])
 
 
 def _letter(index: int) -> str:
