@@ -22,7 +22,8 @@ adopt        a PEFT folder brought back as a run
 bench        what each method costs on this machine
 tensorboard  runs as event files
 stats        intervals and paired tests
-report/      run records -> tables
+report/      run records -> tables, and figures
+gallery      what the figures are drawn from
 options      what every command has; events, progress: what it tells while it runs
 cli          the command line
 """

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lorabench.config import Config, Loaded
     from lorabench.report import Shown
+    from lorabench.report.figures import Outcome
     from lorabench.runs import Run
     from lorabench.stages import Stage
 
@@ -242,28 +243,35 @@ def show(
         str | None,
         typer.Option(metavar="CONDITION", help="Exit with 6 if a row is such as 'fmnist.delta.low < -0.3%'."),
     ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write figures into this folder, as PNG and SVG.")
+    ] = None,
 ) -> None:
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
+    from rich.console import Group
+
     from lorabench import query, report
 
     chosen = report.chosen(form, out, json=shared.json)
     condition = query.parse(fail_on) if fail_on else None
     shown = _shown(shared, runs, baseline)
     unmet = report.failing(condition, shown.rows()) if condition else []
+    outcomes = _write_figures(shown.runs, shared, figures) if figures else []
     envelope = {"command": "report", **shown.data, "unmet": unmet}
-    if out:
-        report.save(
-            as_json(envelope) + "\n" if chosen == "json" else report.write(shown.table, shown.runs, chosen), out
-        )
-        _say(shared, f"wrote {out}")
-        if shared.json:
-            emit(envelope)
-    elif chosen == "json":
-        emit(envelope)
-    elif chosen == "rich":
-        stdout().print(shown.table)
+    envelope |= {"figures": report.drawn_data(outcomes)} if figures else {}
+    table = Group(shown.table, "", report.drawn(outcomes)) if figures else shown.table
+    if chosen == "rich" and not out:
+        stdout().print(table)
     else:
-        typer.echo(report.write(shown.table, shown.runs, chosen), nl=False)
+        pictures = _pictures(shown.runs, shared) if chosen == "html" else []
+        text = as_json(envelope) if chosen == "json" else report.write(table, shown.runs, chosen, figures=pictures)
+        if out:
+            report.save(text.rstrip("\n") + "\n", out)
+            _say(shared, f"wrote {out}")
+        if out and shared.json:
+            emit(envelope)
+        elif not out:
+            typer.echo(text.rstrip("\n"))
     if unmet:
         raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
 
@@ -555,6 +563,20 @@ def _find(shared: Shared, names: Sequence[str]) -> list[Run]:
     for folder in broken:
         _say(shared, f"left out: {folder.reason}")
     return found
+
+
+def _write_figures(found: Sequence[Run], shared: Shared, folder: Path) -> list[Outcome]:
+    from lorabench import gallery
+    from lorabench.report import figures
+
+    return figures.write(gallery.gather(found, shared.store, shared.data_dir), folder)
+
+
+def _pictures(found: Sequence[Run], shared: Shared) -> list[tuple[str, str]]:
+    from lorabench import gallery
+    from lorabench.report import figures
+
+    return figures.svgs(gallery.gather(found, shared.store, shared.data_dir))
 
 
 def _newest_study(shared: Shared) -> list[Run]:

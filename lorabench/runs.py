@@ -93,6 +93,16 @@ class Cost(Record):
     peak_rss_bytes: int | None
 
 
+class Epoch(Record):
+    """A line of `history.jsonl`: mean training loss (nats), training accuracy (a fraction), last learning rate."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    lr: float
+    seconds: float
+
+
 class Failure(Record):
     """Why a run did not finish."""
 
@@ -356,6 +366,17 @@ class Store:
         path = self.intact(run, name)
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
+
+    def history(self, run: Run) -> list[Epoch]:
+        """The run's epochs in their order; empty if it wrote none.
+
+        Raises:
+            InputError: the file is not the one that the run wrote.
+        """
+        name = "history.jsonl"
+        if name not in run.files:
+            return []
+        return [Epoch.model_validate_json(line) for line in self.intact(run, name).read_bytes().splitlines()]
 
     def intact(self, run: Run, name: str) -> Path:
         """The path of a file of the run, after a look at its checksum.

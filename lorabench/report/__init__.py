@@ -8,12 +8,13 @@
     summary    how a command ends                  digits         images as block characters
     evaluation runs measured again                 methods        a study's methods side by side
     curves     learning rates on held-out images   spectrum       rank and size of the weights' change
-    scaling    a method on a model that is not here
     exported   how an export ends
     formats    the report in every format: document (its blocks) -> markdown, latex, page (HTML); sheet (CSV)
     scaling    a method on a model that is not here mistakes      wrongly classified images, drawn
     fields     a run as flat, named values         selection      which runs and fields `ls` shows
     shown      which of these `report` shows       gate           the rows that `--fail-on` is asked of
+    rank, plot accuracy against k                  sparkline      a run's training in two lines
+    figures/   the same as PNG and SVG             drawn          which of them were written
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -22,6 +23,7 @@ sets the width. Nothing here imports torch.
 from lorabench.report.costs import costs_table
 from lorabench.report.curves import CurveRow, curves_data, curves_table
 from lorabench.report.digits import preview
+from lorabench.report.drawn import drawn, drawn_data
 from lorabench.report.evaluation import evaluation, evaluation_data
 from lorabench.report.expect import check, check_keys
 from lorabench.report.exported import exported, exported_data
@@ -51,6 +53,8 @@ __all__ = [
     "costs_table",
     "curves_data",
     "curves_table",
+    "drawn",
+    "drawn_data",
     "evaluation",
     "evaluation_data",
     "exported",

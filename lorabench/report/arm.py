@@ -69,7 +69,7 @@ def fold(
         twins = [recipes[other] for other in groups if other.split(" ", 1)[0] == first.label]
         found.append(
             Arm(
-                label=" ".join([first.label, *_distinctive(recipes[key], twins)]),
+                label=" ".join([first.label, *distinctive(recipes[key], twins)]),
                 method=first.method or first.label,
                 k=first.k,
                 runs=tuple(run for _, run in sorted(members.items(), key=lambda item: item[0])),
@@ -78,7 +78,7 @@ def fold(
     return found
 
 
-def _distinctive(mine: Mapping[str, Any], all_: Sequence[Mapping[str, Any]]) -> list[str]:
+def distinctive(mine: Mapping[str, Any], all_: Sequence[Mapping[str, Any]]) -> list[str]:
     """The settings in which arms of one label differ, as words: `kaiming`, `alpha=2.0`.
 
     Where something else tells them apart too, the learning rate is left out: each has its own.

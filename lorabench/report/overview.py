@@ -24,6 +24,7 @@ from lorabench.report.ledger import ledger, ledger_note, ledger_table
 from lorabench.report.methods import MethodRow, method_rows, methods_tables
 from lorabench.report.parameters import SizeRow, size_rows, size_table
 from lorabench.report.plain import plain
+from lorabench.report.plot import rank_plot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,6 +135,7 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
             size_table([row for row in found.parameters if row.label in shown]) if found.parameters else None,
             *(_confusions(found.confusion) if found.confusion else []),
             methods_tables(found.methods, found.main or "") if found.methods else None,
+            rank_plot(study_runs),
             Group(ledger_table(found.ledger), ledger_note()),
         ]
     )

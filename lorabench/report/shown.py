@@ -57,5 +57,6 @@ def runs_shown(
         return Shown(found, compare_data(compared), compare_report(compared), lambda: run_rows(found, rows))
     (run,) = found
     own = known[run.id]
-    table = run_report(run, own.predicted, own.labels)
-    return Shown(found, run_data(run, own.predicted, own.labels), table, lambda: run_rows(found))
+    history = store.history(run)
+    table = run_report(run, own.predicted, own.labels, history)
+    return Shown(found, run_data(run, own.predicted, own.labels, history), table, lambda: run_rows(found))

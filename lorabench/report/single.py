@@ -17,6 +17,7 @@ from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.overview import unfinished, unfinished_table
 from lorabench.report.plain import plain
 from lorabench.report.setting import flatten, shown
+from lorabench.report.sparkline import training_table
 from lorabench.report.spectrum import spectrum_rows, spectrum_table
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from lorabench.report.contrast import Contrast
     from lorabench.report.evidence import Digits
-    from lorabench.runs import Metrics, Run, Slice
+    from lorabench.runs import Epoch, Metrics, Run, Slice
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,12 @@ def before_and_after(predictions: Mapping[str, Digits] | None, labels: Digits | 
     ]
 
 
-def run_data(run: Run, predictions: Mapping[str, Digits] | None = None, labels: Digits | None = None) -> dict[str, Any]:
+def run_data(
+    run: Run,
+    predictions: Mapping[str, Digits] | None = None,
+    labels: Digits | None = None,
+    history: Sequence[Epoch] = (),
+) -> dict[str, Any]:
     """One run in full as plain data: its record, and what the report derives from it."""
     matrices = {name: metrics.confusion for name, metrics in run.metrics.items()}
     return {
@@ -100,12 +106,16 @@ def run_data(run: Run, predictions: Mapping[str, Digits] | None = None, labels: 
         "worst_cells": {name: plain(confusion.worst_cells(matrix)) for name, matrix in matrices.items()},
         "census": plain(census_rows(run)) if run.stage == "fmnist" else [],
         "delta_w": plain(spectrum_rows(run)),
+        "history": [epoch.model_dump() for epoch in history],
         "unfinished": plain(unfinished([run])),
     }
 
 
 def run_report(
-    run: Run, predictions: Mapping[str, Digits] | None = None, labels: Digits | None = None
+    run: Run,
+    predictions: Mapping[str, Digits] | None = None,
+    labels: Digits | None = None,
+    history: Sequence[Epoch] = (),
 ) -> RenderableType:
     """One run in full, readable at 80 columns; paired with its base where `before_and_after` can."""
     title = heading(run.id, run.status)
@@ -122,6 +132,7 @@ def run_report(
             else None,
             census_table(census_rows(run)) if run.stage == "fmnist" and run.checks else None,
             *(_confusion(name, run.metrics[name]) for name in SETS if name in run.metrics),
+            training_table(history),
             spectrum_table(spectrum_rows(run)) if spectrum_rows(run) else None,
             facts({key: shown(value) for key, value in flatten(run.settings).items()}, "settings"),
             facts({key: value for key, value in run.parents.model_dump().items() if value}, "made from"),

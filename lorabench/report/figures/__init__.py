@@ -1,0 +1,136 @@
+"""Figures from run records: `report --figures DIR` writes them, and a page can take them inline.
+
+    figures.write(material, Path("out"))        # PNG and SVG of all that can be drawn
+    figures.svgs(material)                      # [("Test accuracy against the rank k", "<svg ...>"), ...]
+
+    material    what they are drawn from            style    their look; labels    names that do not overlap
+    confusions, samples, rank, parameters, forgetting, spectra, curves: one figure each, `draw(material)`
+    svg         a figure as text
+
+matplotlib is imported by the first figure that is drawn, not by this room. Only its Figure objects are used, never
+pyplot, and none of its global settings stays changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from lorabench.errors import InputError
+from lorabench.report.figures.material import Material, Missing, Pictures
+from lorabench.runs import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+__all__ = ["Material", "Missing", "Outcome", "Pictures", "draw", "svgs", "write"]
+
+
+class Entry(NamedTuple):
+    """A figure that there can be: the name of its files, what it shows, and who draws it or raises `Missing`."""
+
+    name: str
+    title: str
+    draw: Callable[[Material], Figure]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a figure: the `files` written, or what is `missing` for it."""
+
+    name: str
+    title: str
+    files: tuple[Path, ...] = ()
+    missing: str | None = None
+
+
+def _entries() -> list[Entry]:
+    """All figures in their order. A new one is a file with `draw` and a line here."""
+    from lorabench.report.figures import confusions, curves, forgetting, parameters, rank, samples, spectra
+
+    return [
+        Entry("confusions", "Confusion matrices", confusions.draw),
+        Entry("samples", "Sample images", samples.draw),
+        Entry("rank", "Accuracy against k", rank.draw),
+        Entry("parameters", "Accuracy against trained parameters", parameters.draw),
+        Entry("forgetting", "Learning against forgetting", forgetting.draw),
+        Entry("spectra", "Spectrum of the weights' change", spectra.draw),
+        Entry("curves", "Training curves", curves.draw),
+    ]
+
+
+def draw(name: str, material: Material) -> Figure:
+    """One figure, for whoever wants to go on with it.
+
+    Raises:
+        Missing: it cannot be drawn from `material`.
+        KeyError: there is none of this name.
+    """
+    with _studio() as entries:
+        return next(entry for entry in entries if entry.name == name).draw(material)
+
+
+def svgs(material: Material) -> list[tuple[str, str]]:
+    """Title and `<svg>` element of each figure that can be drawn; all of them can stand in one page."""
+    from lorabench.report.figures.svg import svg
+
+    found: list[tuple[str, str]] = []
+    with _studio() as entries:
+        for entry in entries:
+            with contextlib.suppress(Missing):
+                found.append((entry.title, svg(entry.draw(material), entry.name, entry.title)))
+    return found
+
+
+def write(material: Material, folder: Path) -> list[Outcome]:
+    """Write each figure that can be drawn into `folder` as PNG (300 dots per inch) and as SVG.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    outcomes: list[Outcome] = []
+    with _studio() as entries:
+        from lorabench.report.figures.svg import svg
+
+        for entry in entries:
+            try:
+                figure = entry.draw(material)
+            except Missing as missing:
+                outcomes.append(Outcome(entry.name, entry.title, missing=str(missing)))
+                continue
+            png = io.BytesIO()
+            figure.savefig(png, format="png", metadata={"Software": None})
+            contents = {".png": png.getvalue(), ".svg": svg(figure, entry.name, entry.title).encode()}
+            files = tuple(folder / f"{entry.name}{suffix}" for suffix in contents)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                for path, content in zip(files, contents.values(), strict=True):
+                    write_atomic(path, content)
+            except OSError as error:
+                raise InputError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
+            outcomes.append(Outcome(entry.name, entry.title, files))
+    return outcomes
+
+
+@contextlib.contextmanager
+def _studio() -> Generator[list[Entry]]:
+    """The figures, for as long as matplotlib has our settings.
+
+    On its first use matplotlib says on stderr that it builds a font cache, or where: that is nobody's concern here.
+    """
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        from lorabench.report.figures.style import styled
+
+        with styled():
+            yield _entries()
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,76 @@
+"""Confusion matrices, MNIST beside F-MNIST as on the talk's slide: of the bases, and below after fine-tuning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.colors import PowerNorm
+
+from lorabench.report import confusion, number
+from lorabench.report.arm import SETS, arms, base_metrics, bases, main_arm
+from lorabench.report.figures.material import Missing
+from lorabench.report.figures.style import canvas, caption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+    from lorabench.report.figures.material import Material
+    from lorabench.runs import Metrics
+
+
+def draw(material: Material) -> Figure:
+    """Two panels for the bases, two more for the arm that the report shows in full.
+
+    Raises:
+        Missing: no run was measured on both test sets.
+    """
+    known = bases(material.runs)
+    main = main_arm(arms(material.runs))
+    rows = [("base", [base_metrics(run, known) for run in main.runs] if main else list(known.values()))]
+    rows += [(main.label, [run.metrics for run in main.runs])] if main else []
+    rows = [(label, found) for label, found in rows if found and all(set(SETS) <= set(one) for one in found)]
+    if not rows:
+        raise Missing("a finished run that was measured on MNIST and on F-MNIST")
+    figure = canvas(3.45 * len(rows) + 0.45, "What is taken for what, on the test images")
+    panels = figure.subplots(len(rows), 2, squeeze=False)
+    image = None
+    for panel_row, (label, found) in zip(panels, rows, strict=True):
+        for axes, name in zip(panel_row, SETS, strict=True):
+            image = _panel(axes, f"{label}: {SETS[name]}", [metrics[name] for metrics in found])
+    assert image is not None
+    scale = figure.colorbar(image, ax=panels, shrink=0.6, aspect=35, pad=0.02, ticks=[0, 1, 5, 20, 50, 100])
+    scale.set_label("% of the true digit")
+    scale.outline.set_visible(False)
+    seeds, images = len(rows[0][1]), rows[0][1][0]["mnist"].n
+    what = "images" if seeds == 1 else "images, mean over the seeds"
+    caption(figure, f"numbers: {what}, empty below one half; n = {number.seeds(seeds)}, {images:,} test images each")
+    return figure
+
+
+def _panel(axes: Axes, title: str, found: Sequence[Metrics]) -> AxesImage:
+    total = confusion.add(metrics.confusion for metrics in found)
+    shares = [[100 * count / max(1, sum(row)) for count in row] for row in total]
+    image = axes.imshow(shares, cmap="Greys", norm=PowerNorm(0.5, 0, 100))
+    for true, row in enumerate(total):
+        for predicted, count in enumerate(row):
+            mean = count / len(found)
+            if round(mean):
+                ink = "white" if shares[true][predicted] > 30 else "black"
+                axes.text(
+                    predicted, true, f"{mean:.0f}", ha="center", va="center", fontsize=6, color=ink, in_layout=False
+                )
+    digits = range(len(total))
+    axes.set_xticks(digits)
+    axes.set_yticks(digits)
+    axes.set_xlabel("predicted digit")
+    axes.set_ylabel("true digit")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    right = sum(metrics.correct for metrics in found) / sum(metrics.n for metrics in found)
+    axes.set_title(f"{title}, {number.decimal(100 * right)}% right")
+    return image

@@ -1,0 +1,97 @@
+"""The learning-forgetting plane: what a method gains on the mirrored images against what it loses on MNIST.
+
+Biderman et al., "LoRA learns less and forgets less", 2024, arXiv:2405.09673.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lorabench import stats
+from lorabench.report.accuracy import part, value
+from lorabench.report.arm import arms, base_metrics, bases
+from lorabench.report.figures.labels import place
+from lorabench.report.figures.material import Missing
+from lorabench.report.figures.style import COLOURS, PALE, bar, canvas, caption, limits, over
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.figure import Figure
+
+    from lorabench.report.arm import Arm
+    from lorabench.report.figures.material import Material
+    from lorabench.runs import Metrics
+    from lorabench.stats import Estimate
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """In points, paired by seed: what `gained` on the mirrored images, what `forgotten` of MNIST (base − tuned)."""
+
+    label: str
+    gained: Estimate
+    forgotten: Estimate
+
+
+def tradeoffs(material: Material) -> list[Tradeoff]:
+    """A row for each way to fine-tune whose base was measured on the same images."""
+    known = bases(material.runs)
+    return [row for arm in arms(material.runs) if (row := _tradeoff(arm, known))]
+
+
+def _tradeoff(arm: Arm, known: Mapping[str, Mapping[str, Metrics]]) -> Tradeoff | None:
+    pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
+    gained = _differences([(part(old, "flipped"), part(new, "flipped")) for old, new in pairs])
+    forgotten = _differences([(value(new, "mnist"), value(old, "mnist")) for old, new in pairs])
+    if not gained or not forgotten:
+        return None
+    return Tradeoff(arm.label, stats.t_interval(gained), stats.t_interval(forgotten))
+
+
+def _differences(pairs: Sequence[tuple[float | None, float | None]]) -> list[float]:
+    return [second - first for first, second in pairs if first is not None and second is not None]
+
+
+def draw(material: Material) -> Figure:
+    """A point for each way to fine-tune, with intervals both ways; up is learning, left is remembering.
+
+    Raises:
+        Missing: no fine-tuned run has mirrored test images and a base to compare with.
+    """
+    rows = tradeoffs(material)
+    if not rows:
+        raise Missing("a fine-tuned run measured on mirrored images and on MNIST, before and after")
+    figure = canvas(4.6, "Learning against forgetting")
+    axes = figure.subplots()
+    axes.axvline(0, color=PALE, linewidth=0.8)
+    for row in rows:
+        axes.errorbar(
+            [row.forgotten.mean],
+            [row.gained.mean],
+            bar(row.gained),
+            bar(row.forgotten),
+            fmt="o",
+            color=COLOURS[2],
+            ecolor="#8fa9bd",
+            elinewidth=0.8,
+            capsize=2,
+            zorder=3,
+        )
+    axes.set_ylim(limits([row.gained for row in rows], least=2))
+    axes.set_xlim(limits([row.forgotten for row in rows], least=0.5, extra=[0]))
+    axes.set_xlabel("forgotten: accuracy on MNIST, base − tuned, points")
+    axes.set_ylabel("learned: accuracy on mirrored images, tuned − base, points")
+    caption(figure, f"{over(row.gained.n for row in rows)}, paired by seed; best is up and to the left")
+    spots = [(row.forgotten.mean, row.gained.mean) for row in rows]
+    place(axes, spots, [row.label for row in rows], avoid=[cross for row in rows for cross in _cross(row)])
+    return figure
+
+
+def _cross(row: Tradeoff) -> list[list[tuple[float, float]]]:
+    """The two bars of a point, from end to end."""
+    x, y = row.forgotten, row.gained
+    across = [[(x.low, y.mean), (x.high, y.mean)]] if x.low is not None and x.high is not None else []
+    upright = [[(x.mean, y.low), (x.mean, y.high)]] if y.low is not None and y.high is not None else []
+    return [*across, *upright]

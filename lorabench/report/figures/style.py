@@ -1,0 +1,146 @@
+"""The figures' look: small type that ships with matplotlib, and series that differ in shape and line before colour.
+
+Nothing here touches matplotlib's global settings but `styled`, which puts them back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import matplotlib.style
+from matplotlib.axis import XAxis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+
+from lorabench.report import number
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+    from lorabench.stats import Estimate
+
+WIDTH = 6.8
+"""Inches: a page's text width."""
+
+INK, PALE = "#1a1a1a", "#8a8a8a"
+COLOURS = ("#000000", "#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00", "#56b4e9")
+"""Okabe and Ito's, which colour-blind readers tell apart, the darkest first."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+_SETTINGS = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "figure.dpi": 300,
+    "figure.titlesize": 9.5,
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "lorabench",
+    "text.color": INK,
+    "xtick.color": INK,
+    "xtick.labelsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.color": INK,
+    "ytick.labelsize": 7.5,
+    "ytick.major.width": 0.6,
+}
+
+
+@contextlib.contextmanager
+def styled() -> Generator[None]:
+    """matplotlib's own defaults with our look, whatever the user's matplotlibrc says, until the block ends."""
+    with matplotlib.style.context(["default", _SETTINGS]):
+        yield
+
+
+def canvas(height: float, title: str, width: float = WIDTH) -> Figure:
+    """An empty figure of so many inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def caption(figure: Figure, text: str) -> None:
+    """What the reader must know, below everything."""
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#555555")
+
+
+def over(counts: Iterable[int]) -> str:
+    """`mean over 5 seeds, bars: 95% t interval`, of estimates of so many values each."""
+    found = sorted(set(counts))
+    if found == [1]:
+        return "1 seed, so no interval"
+    return f"mean over n = {number.ranges(found)} seeds; bars: 95% t interval"
+
+
+def bar(estimate: Estimate) -> tuple[list[float], list[float]] | None:
+    """How far the interval reaches below and above the mean, as `errorbar` takes it; None without one."""
+    if estimate.low is None or estimate.high is None:
+        return None
+    return [estimate.mean - estimate.low], [estimate.high - estimate.mean]
+
+
+def marks(axis: Axis, at: Sequence[float]) -> None:
+    """Ticks at these values alone, written as whole numbers."""
+    axis.set_major_locator(FixedLocator(at))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def logarithmic(axis: Axis) -> None:
+    """A logarithmic scale whose ticks are plain numbers: 1, 2, 5, 10, or where it is long, 1, 10, 100."""
+    (axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale)("log")
+    low, high = axis.get_view_interval()
+    subs = (1, 1.5, 2, 3, 5, 7) if high < 12 * low else (1, 2, 5) if high < 90 * low else (1,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def base_line(axes: Axes, base: Estimate) -> None:
+    """The base's accuracy in percent as a line, named at its right end."""
+    axes.axhline(base.mean, color=PALE, linestyle=(0, (1, 1.5)), linewidth=1.2, zorder=1.2)
+    axes.annotate(
+        f"base\n{number.decimal(base.mean)}",
+        (1, base.mean),
+        (3, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        color="#555555",
+    )
+
+
+def limits(estimates: Sequence[Estimate], *, least: float, extra: Sequence[float] = ()) -> tuple[float, float]:
+    """The ends of an axis for all `estimates` and the values `extra`, at least `least` of its unit long.
+
+    Means are always inside; an interval wider than all means lie apart, as two seeds may give, runs off the edge.
+    """
+    means = [*extra, *(estimate.mean for estimate in estimates)]
+    apart = max(max(means) - min(means), least)
+    ends = [end for estimate in estimates for end in (estimate.low, estimate.high) if end is not None]
+    low = max(min([*means, *ends]), min(means) - apart)
+    high = min(max([*means, *ends]), max(means) + apart)
+    spare = max(0, least - (high - low)) / 2 + 0.06 * max(high - low, least)
+    return low - spare, high + spare

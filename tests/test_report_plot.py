@@ -1,0 +1,122 @@
+"""The terminal's pictures: a run's sparklines, and accuracy against k."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from report_factory import finetune, fmnist, pretrain, render, squeezed, widest
+from rich.console import Console
+
+from lorabench import report
+from lorabench.report.group_tables import groups_report
+from lorabench.report.groups import groups
+from lorabench.report.plot import rank_plot
+from lorabench.report.rank import rank_series
+from lorabench.report.sparkline import LONGEST, sparkline, training_table
+from lorabench.runs import Epoch, Run, Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def epochs(n: int) -> list[Epoch]:
+    return [Epoch(epoch=e + 1, loss=1 / (e + 1), accuracy=0.9 + e / 1000, lr=0.1, seconds=1) for e in range(n)]
+
+
+def lora(k: int, seed: int, errors: int, **settings: object) -> Run:
+    run = finetune(seed, 222, errors)
+    tag = f"{k:04x}{len(settings):04x}"
+    return run.model_copy(
+        update={"id": f"lora-k{k}-s{seed}-{tag}", "k": k, "settings": run.settings | {"k": k, **settings}}
+    )
+
+
+def study(seeds: int = 3) -> list[Run]:
+    runs = [lora(k, seed, 300 - 10 * k + 6 * seed) for k in (1, 4, 8) for seed in range(seeds)]
+    return [fmnist(), *(pretrain(seed) for seed in range(seeds)), *runs]
+
+
+def test_a_sparkline_goes_from_least_to_greatest() -> None:
+    assert sparkline([3, 2, 1]) == "█▅▁"
+    assert sparkline([5, 5]) == "▁▁"
+    assert len(sparkline(range(1000))) == LONGEST
+    assert sparkline(range(1000)) == "".join(sorted(sparkline(range(1000))))
+
+
+def test_training_prints_the_first_and_the_last_value() -> None:
+    text = squeezed(render(training_table(epochs(4)) or ""))
+    assert "loss, nats 1.0000 █▃▂▁ 0.2500" in text
+    assert "accuracy, % 90.00 ▁▃▆█ 90.30" in text
+    assert "1 epoch has no curve" in render(training_table(epochs(1)) or "")
+    assert training_table([]) is None
+
+
+def test_a_run_in_full_shows_its_training() -> None:
+    assert "█▃▂▁" in render(report.run_report(finetune(), history=epochs(4)))
+    assert len(report.run_data(finetune(), history=epochs(4))["history"]) == 4
+
+
+def test_a_plot_has_a_line_for_each_k_with_its_interval() -> None:
+    text = render(rank_plot(study()) or "")
+    lines = [line for line in text.splitlines() if "●" in line]
+    assert [next(word for word in line.split() if "." in word) for line in lines] == ["97.04", "97.34", "97.74"]
+    assert all("├" in line and "┤" in line and line.index("├") < line.index("●") < line.index("┤") for line in lines)
+    columns = [line.index("●") for line in lines]
+    assert columns == sorted(columns)
+    assert "over 3 seeds" in text
+    assert widest(text) <= 80
+
+
+def test_the_base_is_drawn_across_all_lines() -> None:
+    lines = render(rank_plot(study()) or "").splitlines()
+    assert len({line.index("┆") for line in lines if "┆" in line}) == 1
+    assert sum("┆" in line for line in lines) == 4
+
+
+def test_one_seed_has_no_interval_and_ascii_is_enough() -> None:
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"), width=80)
+    console.print(rank_plot(study(1)))
+    console.file.flush()
+    assert isinstance(console.file, io.TextIOWrapper)
+    text = console.file.buffer.getvalue().decode()  # pyright: ignore[reportAttributeAccessIssue]
+    assert sum(" o" in line for line in text.splitlines()) >= 3
+    assert "1 seed: no interval" in text
+
+
+def test_two_seeds_do_not_flatten_the_plot() -> None:
+    text = render(rank_plot(study(2)) or "")
+    assert len({line.index("●") for line in text.splitlines() if "●" in line}) == 3
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_plot_fits_the_terminal(width: int) -> None:
+    assert widest(render(rank_plot(study()) or "", width)) <= width
+
+
+def test_series_differ_in_k_alone() -> None:
+    runs = [lora(k, 0, 300 - k, init=init) for k in (1, 4) for init in ("talk", "kaiming")]
+    assert [(s.label, [p.k for p in s.points]) for s in rank_series(runs)] == [
+        ("lora talk", [1, 4]),
+        ("lora kaiming", [1, 4]),
+    ]
+    tuned = [lora(1, 0, 300, lr=0.1), lora(4, 0, 290, lr=0.01)]
+    assert [[p.k for p in s.points] for s in rank_series(tuned)] == [[1, 4]]
+    assert rank_plot([lora(4, 0, 300)]) is None
+
+
+def test_reports_show_the_plot_where_there_are_two_ranks() -> None:
+    assert "accuracy against k" in render(report.study_report(study()))
+    assert "accuracy against k" in render(groups_report(groups(study()[4:])))
+    assert "accuracy against k" not in render(groups_report(groups([finetune(0), finetune(1), finetune(2)])))
+
+
+def test_a_history_is_read_back(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    draft = finetune(status="running")
+    assert store.history(draft) == []
+    with store.start(draft, "") as folder:
+        folder.write("history.jsonl", "".join(e.model_dump_json() + "\n" for e in epochs(3)).encode())
+        folder.finish(draft)
+    assert store.history(store.load(draft.id)) == epochs(3)
