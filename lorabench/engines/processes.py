@@ -7,6 +7,7 @@ through a queue, so that the user sees one progress display.
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,7 @@ from lorabench.engines.cores import cores
 from lorabench.errors import RunFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from concurrent.futures import Executor
     from multiprocessing.process import BaseProcess
     from multiprocessing.queues import SimpleQueue
@@ -67,21 +68,30 @@ def _listen(news: SimpleQueue[Event | None], tell: Tell) -> None:
         tell(event)
 
 
-_lab: Lab | None = None
+_open: Callable[[], Lab]
 _busy = False
 
 
 def _enter(
     store: Store, data_dir: Path | None, settings: Config, news: SimpleQueue[Event | None], seats: SimpleQueue[int]
 ) -> None:
-    """Prepare a worker, on one of the `seats`. The driver alone hears Ctrl-C; it stops its workers by SIGTERM."""
-    global _lab
+    """Prepare a worker, on one of the `seats`. The driver alone hears Ctrl-C; it stops its workers by SIGTERM.
+
+    Whatever can fail waits for the first stage, which can say so: an error here would only break the pool.
+    """
+    global _open
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    from lorabench import work
+    seat = seats.get()
 
-    _lab = work.open_lab(store, data_dir, settings, news.put, seat=seats.get())
+    @functools.cache
+    def lab() -> Lab:
+        from lorabench import work
+
+        return work.open_lab(store, data_dir, settings, news.put, seat=seat)
+
+    _open = lab
 
 
 def _leave_with(driver: BaseProcess | None) -> None:
@@ -101,9 +111,9 @@ def _perform(stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
     global _busy
     from lorabench import work
 
-    assert _lab is not None
+    lab = _open()
     _busy = True
     try:
-        return work.perform(stage, lab=_lab, force=force, wait=wait)
+        return work.perform(stage, lab=lab, force=force, wait=wait)
     finally:
         _busy = False
