@@ -14,7 +14,7 @@ checkpoint   trained tensors as bytes, and back with every doubt checked
 runs         run folders on disk
 stages       what there is to do, and the ids of it
 work         what each stage does
-engines      where stages run: in this process, or side by side in others
+engines/     where stages run: in this process, side by side in others, on a Dask cluster
 study        the stages in their order
 peft_folder  PEFT's files for LoRA, written and read without PEFT
 export/      a run taken elsewhere: plain weights, a PEFT folder, F-MNIST as files

@@ -35,6 +35,28 @@ Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied
 Targets = Annotated[str | None, typer.Option(metavar="LAYER,...", help="Only these layers, e.g. fc1,fc3.")]
 
 
+def _scheduler(engine: str | None) -> str | None:
+    if engine:
+        from lorabench import engines
+
+        try:
+            engines.scheduler(engine)
+        except UsageError as error:
+            raise typer.BadParameter(str(error)) from error
+    return engine
+
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        envvar="LORABENCH_ENGINE",
+        metavar="dask://HOST:PORT",
+        callback=_scheduler,
+        help="Run on this Dask cluster, not on this machine.",
+    ),
+]
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"lorabench {__version__}")
@@ -281,6 +303,7 @@ def whole_study(
     shared: Shared,
     seeds: Annotated[str | None, typer.Option(metavar="0-4", help="One study for each of these seeds.")] = None,
     k: K = None,
+    engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
     from lorabench import engines, report, stages
@@ -293,7 +316,7 @@ def whole_study(
         _dry_run(todo, loaded, shared)
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
-    done = _run(todo, settings, shared, workers=workers, force=todo)
+    done = _run(todo, settings, shared, workers=workers, force=todo, engine=engine)
     shared.store.remember_study(settings.study.name, [stage.id for stage in todo])
     costs = shared.store.newest_bench()
     rows = report.ledger(done, costs)
@@ -315,6 +338,7 @@ def whole_study(
 def tune(
     shared: Shared,
     seeds: Annotated[str, typer.Option(metavar="0-4", help="One fine-tune at each point for each of these.")] = "0",
+    engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
     from lorabench import engines, report
@@ -329,7 +353,7 @@ def tune(
     workers = loaded.config.study.workers or engines.cores()
 
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
-        runs = _run(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True)
+        runs = _run(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
         return {run.id: run for run in runs}
 
     found, done = room.tune(curves, perform, lambda text: _say(shared, text))
@@ -504,6 +528,7 @@ def _run(
     workers: int,
     force: Sequence[Stage],
     keep_going: bool = False,
+    engine: str | None = None,
 ) -> list[Run]:
     from lorabench import progress, study
 
@@ -517,6 +542,7 @@ def _run(
             force={stage.id for stage in force} if shared.force else (),
             patient=not shared.no_wait,
             keep_going=keep_going,
+            engine=engine,
             tell=tell,
         )
     return list(done.values())

@@ -32,7 +32,10 @@ class ConfigError(LorabenchError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
+        super().__init__(self.problems)  # what a copy of it, made in another process, is built from
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 class InputError(LorabenchError):

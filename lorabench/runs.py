@@ -19,6 +19,7 @@ import gc
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from dataclasses import dataclass
@@ -137,6 +138,8 @@ class Run(Record):
     ended: str | None = None
     error: Failure | None = None
     files: dict[str, str] = Field(default_factory=dict[str, str])
+    maker: str | None = None
+    """While it is running: the process that makes it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -200,7 +203,7 @@ class Folder:
 
     def finish(self, run: Run) -> None:
         """Write the final record, the last write of all."""
-        self.run = run.model_copy(update={"status": "done", "ended": now(), "files": self._files})
+        self.run = run.model_copy(update={"status": "done", "ended": now(), "files": self._files, "maker": None})
         self._record()
 
     def stop(self, status: Literal["failed", "interrupted"], error: BaseException) -> None:
@@ -208,7 +211,7 @@ class Folder:
         message = str(error) or type(error).__name__
         failure = Failure(type=type(error).__name__, message=message[:2000])
         self.run = self.run.model_copy(
-            update={"status": status, "ended": now(), "error": failure, "files": self._files}
+            update={"status": status, "ended": now(), "error": failure, "files": self._files, "maker": None}
         )
         with contextlib.suppress(OSError):
             self._record()
@@ -454,7 +457,7 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
-                message = f"{run_id} is being made by another lorabench process"
+                message = f"{run_id} is being made by {self._maker(run_id) or 'another lorabench process'}"
                 if not wait:
                     raise LockedError(message) from error
                 if on_wait:
@@ -475,7 +478,8 @@ class Store:
             RunFailedError: the disk refuses (full, read-only), here or inside the block.
         """
         path = self.path(draft.id)
-        folder = Folder(path, draft.model_copy(update={"started": now(), "status": "running"}))
+        maker = f"process {os.getpid()} on {platform.node()}"
+        folder = Folder(path, draft.model_copy(update={"started": now(), "status": "running", "maker": maker}))
         with _writable(path):
             if path.is_symlink():
                 raise InputError(f"{path}: is a symbolic link; lorabench writes no run through one")
@@ -496,6 +500,11 @@ class Store:
         from filelock import FileLock  # imported late: with it comes asyncio, which `ls` need not wait for
 
         return FileLock(self.root / ".locks" / f"{self.path(run_id).name}.lock")
+
+    def _maker(self, run_id: str) -> str | None:
+        with contextlib.suppress(InputError):
+            return self.load(run_id).maker
+        return None
 
     def _alive(self, run_id: str) -> bool:
         """Whether a live process works on the run."""

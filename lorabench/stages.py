@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import data, methods
-from lorabench.runs import Parents, make_id
+from lorabench.config import dump
+from lorabench.runs import Parents, Run, make_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lorabench.config import Config
 
 
@@ -40,6 +43,29 @@ class Stage:
     def epochs(self) -> int:
         """How many epochs the stage trains."""
         return int(self.settings.get("epochs", 0))
+
+    @property
+    def draft(self) -> Run:
+        """The record of its run before it begins."""
+        return Run(
+            schema=1,
+            id=self.id,
+            stage=self.kind,
+            method=self.method,
+            k=self.k,
+            seed=self.seed,
+            study=self.config.study.name,
+            parents=self.parents,
+            settings=self.settings,
+        )
+
+    def repeat(self, folder: Path, command: str | None = None, **place: Any) -> str:
+        """The text of `config.yaml` in the run's `folder`; `place` is the `device` and the `threads` of the run.
+
+        It begins with the `command` that makes the run, by default the stage's own.
+        """
+        header = f"{self.id}\n{command or self.command} -c {folder / 'config.yaml'}"
+        return dump(self.config.model_copy(update=place), header)
 
 
 def resolve(config: Config) -> Config:

@@ -31,6 +31,7 @@ def run(
     force: Collection[str] = (),
     patient: bool = True,
     keep_going: bool = False,
+    engine: str | None = None,
     tell: Tell,
 ) -> dict[str, Run]:
     """Make the runs of all stages, as far as they are not there, and return those that are done by id.
@@ -46,6 +47,7 @@ def run(
         force: ids of stages to run again even if they are there.
         patient: wait for a run that another live process makes, or else give up (LockedError).
         keep_going: a run that fails (RunFailedError) is told of and left out, with all that it is a parent of.
+        engine: `dask://HOST:PORT` for the workers of that cluster; None for this machine.
         tell: hears of everything that happens.
 
     Raises:
@@ -60,7 +62,7 @@ def run(
     if not missing:
         return {stage.id: done[stage.id] for stage in todo}
     failure: LorabenchError | None = None
-    with engines.open_engine(min(workers, len(missing)), store, data_dir, config, tell) as (
+    with engines.open_engine(min(workers, len(missing)), store, data_dir, config, tell, engine) as (
         executor,
         perform,
     ):

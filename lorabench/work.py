@@ -60,8 +60,8 @@ class Lab:
         return torch.from_numpy(array).to(self.device)
 
 
-def open_lab(store: Store, data_dir: Path | None, settings: config.Config, tell: Tell) -> Lab:
-    """Set this process up for `settings.device` and `settings.threads`.
+def open_lab(store: Store, data_dir: Path | None, settings: config.Config, tell: Tell, *, seat: int = 0) -> Lab:
+    """Set this process up for `settings.device` and `settings.threads`; `seat` numbers the workers of this machine.
 
     Raises:
         InputError: the device is not there.
@@ -70,7 +70,8 @@ def open_lab(store: Store, data_dir: Path | None, settings: config.Config, tell:
         torch.set_num_threads(settings.threads)
     # Confident predictions have gradients of 1e-40, on which a processor computes a hundred times more slowly.
     torch.set_flush_denormal(True)
-    return Lab(store, data_dir, _device(settings.device, tell), torch.get_num_threads(), tell)
+    device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
+    return Lab(store, data_dir, device, torch.get_num_threads(), tell)
 
 
 def _device(wanted: str, tell: Tell) -> torch.device:
@@ -83,6 +84,11 @@ def _device(wanted: str, tell: Tell) -> torch.device:
     if not have[wanted]:
         raise InputError(f"device {wanted}: torch {torch.__version__} finds none on this machine; try --device cpu")
     return torch.device(wanted)
+
+
+def spread(device: torch.device, seat: int, gpus: int) -> torch.device:
+    """The device of the worker `seat`: the workers take a machine's GPUs in turn, and share any other device."""
+    return torch.device("cuda", seat % gpus) if device.type == "cuda" and gpus else device
 
 
 @functools.lru_cache(maxsize=1)
@@ -129,21 +135,10 @@ def perform(
             return run, True
         lab.tell(events.Started(stage.id, stage.epochs))
         began = time.perf_counter()
-        settings = stage.config.model_copy(update={"device": lab.device.type, "threads": lab.threads})
-        header = f"{stage.id}\n{command or stage.command} -c {store.path(stage.id) / 'config.yaml'}"
-        draft = Run(
-            schema=1,
-            id=stage.id,
-            stage=stage.kind,
-            method=stage.method,
-            k=stage.k,
-            seed=stage.seed,
-            study=stage.config.study.name,
-            parents=stage.parents,
-            settings=stage.settings,
-            env=environment.describe(lab.device.type, lab.threads, torch.__version__),
-        )
-        with store.start(draft, config.dump(settings, header)) as folder, _memory():
+        env = environment.describe(lab.device.type, lab.threads, torch.__version__)
+        draft = stage.draft.model_copy(update={"env": env})
+        settings = stage.repeat(store.path(stage.id), command, device=lab.device.type, threads=lab.threads)
+        with store.start(draft, settings) as folder, _memory():
             if tensors is None:
                 found = _MAKERS[stage.kind](stage, lab, folder)
             else:

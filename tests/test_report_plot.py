@@ -10,10 +10,9 @@ from report_factory import finetune, fmnist, pretrain, render, squeezed, widest
 from rich.console import Console
 
 from lorabench import report
-from lorabench.report.group_tables import groups_report
-from lorabench.report.groups import groups
 from lorabench.report.plot import rank_plot
 from lorabench.report.rank import rank_series
+from lorabench.report.shown import runs_shown
 from lorabench.report.sparkline import LONGEST, sparkline, training_table
 from lorabench.runs import Epoch, Run, Store
 
@@ -76,11 +75,11 @@ def test_the_base_is_drawn_across_all_lines() -> None:
 
 
 def test_one_seed_has_no_interval_and_ascii_is_enough() -> None:
-    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"), width=80)
+    written = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(written, encoding="ascii"), width=80)
     console.print(rank_plot(study(1)))
     console.file.flush()
-    assert isinstance(console.file, io.TextIOWrapper)
-    text = console.file.buffer.getvalue().decode()  # pyright: ignore[reportAttributeAccessIssue]
+    text = written.getvalue().decode()
     assert sum(" o" in line for line in text.splitlines()) >= 3
     assert "1 seed: no interval" in text
 
@@ -106,10 +105,12 @@ def test_series_differ_in_k_alone() -> None:
     assert rank_plot([lora(4, 0, 300)]) is None
 
 
-def test_reports_show_the_plot_where_there_are_two_ranks() -> None:
+def test_reports_show_the_plot_where_there_are_two_ranks(tmp_path: Path) -> None:
     assert "accuracy against k" in render(report.study_report(study()))
-    assert "accuracy against k" in render(groups_report(groups(study()[4:])))
-    assert "accuracy against k" not in render(groups_report(groups([finetune(0), finetune(1), finetune(2)])))
+    assert "accuracy against k" in render(runs_shown(Store(tmp_path), study()[4:]).table)
+    assert "accuracy against k" not in render(
+        runs_shown(Store(tmp_path), [finetune(0), finetune(1), finetune(2)]).table
+    )
 
 
 def test_a_history_is_read_back(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def test_torch_is_imported_late_where_commands_must_be_quick(path: Path) -> None
             "torch",
             "torchvision",
             "safetensors",
+            "distributed",
         }
 
 

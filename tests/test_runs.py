@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ def test_a_live_process_keeps_its_run(tmp_path: Path) -> None:
     held.wait(60)
     store = Store(tmp_path)
     assert store.load(ID).status == "running"
-    with pytest.raises(LockedError, match="another lorabench process"), store.locked(ID, wait=False):
+    with pytest.raises(LockedError, match=f"made by process {other.pid} on "), store.locked(ID, wait=False):
         pass
     said: list[str] = []
 
@@ -98,7 +99,7 @@ def test_a_live_process_keeps_its_run(tmp_path: Path) -> None:
     with store.locked(ID, on_wait=on_wait):
         assert store.cached(ID) is not None
     other.join()
-    assert said == [f"{ID} is being made by another lorabench process; waiting for it"]
+    assert said == [f"{ID} is being made by process {other.pid} on {platform.node()}; waiting for it"]
 
 
 def test_unreadable_records_are_named_and_hide_no_other(tmp_path: Path) -> None:

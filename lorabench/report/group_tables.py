@@ -13,7 +13,6 @@ from lorabench.report.arm import SETS
 from lorabench.report.fairness import unequal_note
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.overview import unfinished_table
-from lorabench.report.plot import rank_plot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +37,6 @@ def groups_report(found: Groups) -> RenderableType:
         blocks.append(note("no run has a result"))
     if found.without_model:
         blocks.append(note(f"left out, they hold no model: {', '.join(found.without_model)}"))
-    blocks.append(rank_plot([run for row in found.rows for run in row.runs]))
     return stack([*blocks, unfinished_table(found.unfinished), broken_table(found.broken)])
 
 

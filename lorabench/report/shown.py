@@ -10,7 +10,9 @@ from lorabench.report.evidence import evidence
 from lorabench.report.gate import group_rows, run_rows
 from lorabench.report.group_tables import groups_report
 from lorabench.report.groups import groups, groups_data
+from lorabench.report.layout import stack
 from lorabench.report.overview import study_data, study_report
+from lorabench.report.plot import rank_plot
 from lorabench.report.single import run_data, run_report
 
 if TYPE_CHECKING:
@@ -49,7 +51,12 @@ def runs_shown(
     found = list({run.id: run for run in [*baseline, *runs]}.values())
     if len(found) > 2:
         folded = groups(found, baseline={run.id for run in baseline}, bases=store.bases(found), broken=broken)
-        return Shown(found, groups_data(folded), groups_report(folded), lambda: group_rows(found, folded))
+        return Shown(
+            found,
+            groups_data(folded),
+            stack([groups_report(folded), rank_plot(found)]),
+            lambda: group_rows(found, folded),
+        )
     known = {run.id: evidence(store, run) for run in found}
     if len(found) == 2:
         compared = compare(found[0], found[1], known)

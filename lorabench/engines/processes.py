@@ -1,4 +1,4 @@
-"""Where stages run: in this process, or in worker processes side by side. Behind one `concurrent.futures.Executor`.
+"""Stages in worker processes side by side.
 
 A worker is a fresh process that imports torch for itself, so the driver need not, and it sends what it has to tell
 through a queue, so that the user sees one progress display.
@@ -8,76 +8,47 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lorabench.engines.cores import cores
 from lorabench.errors import RunFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from concurrent.futures import Executor
     from multiprocessing.process import BaseProcess
     from multiprocessing.queues import SimpleQueue
+    from pathlib import Path
     from types import FrameType
 
     from lorabench.config import Config
+    from lorabench.engines import Perform
     from lorabench.events import Event, Tell
     from lorabench.runs import Run, Store
     from lorabench.stages import Stage
     from lorabench.work import Lab
 
-    Perform = Callable[..., tuple[Run, bool]]
-
-
-def cores() -> int:
-    """How many processors this process may really use: its affinity and its cgroup's quota count."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        affinity = min(affinity, max(1, math.ceil(int(quota) / int(period))))
-    return affinity
-
-
-class Here(Executor):
-    """Runs each call at once, in this process and thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call `fn` now; the future that comes back is done."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - handed on by the future, as every executor does
-            future.set_exception(error)
-        return future
-
 
 @contextlib.contextmanager
-def open_engine(
+def open_processes(
     workers: int, store: Store, data_dir: Path | None, settings: Config, tell: Tell
 ) -> Generator[tuple[Executor, Perform]]:
-    """An executor, and the function to submit to it with a stage and the keywords `force` and `wait`.
-
-    With one worker that is this process. More are processes of their own that share this machine's cores; leaving the
-    block by an exception stops them, and what they were at is recorded as interrupted.
-    """
-    if workers == 1:
-        from lorabench import work
-
-        lab = work.open_lab(store, data_dir, settings, tell)
-        yield Here(), functools.partial(work.perform, lab=lab)
-        return
+    """`open_engine` for several workers, which share this machine's cores and are spread over its GPUs."""
     settings = settings.model_copy(update={"threads": settings.threads or max(1, cores() // workers)})
     context = multiprocessing.get_context("spawn")
     news: SimpleQueue[Event | None] = context.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(news, tell), daemon=True)
     listener.start()
-    pool = ProcessPoolExecutor(workers, context, _enter, (store, data_dir, settings, news))
+    seats: SimpleQueue[int] = context.SimpleQueue()
+    for seat in range(workers):
+        seats.put(seat)
+    pool = ProcessPoolExecutor(workers, context, _enter, (store, data_dir, settings, news, seats))
     try:
         yield pool, _perform
     except BrokenProcessPool as error:
@@ -97,19 +68,30 @@ def _listen(news: SimpleQueue[Event | None], tell: Tell) -> None:
         tell(event)
 
 
-_lab: Lab | None = None
+_open: Callable[[], Lab]
 _busy = False
 
 
-def _enter(store: Store, data_dir: Path | None, settings: Config, news: SimpleQueue[Event | None]) -> None:
-    """Prepare a worker. The driver alone hears Ctrl-C; it stops its workers by SIGTERM."""
-    global _lab
+def _enter(
+    store: Store, data_dir: Path | None, settings: Config, news: SimpleQueue[Event | None], seats: SimpleQueue[int]
+) -> None:
+    """Prepare a worker, on one of the `seats`. The driver alone hears Ctrl-C; it stops its workers by SIGTERM.
+
+    Whatever can fail waits for the first stage, which can say so: an error here would only break the pool.
+    """
+    global _open
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    from lorabench import work
+    seat = seats.get()
 
-    _lab = work.open_lab(store, data_dir, settings, news.put)
+    @functools.cache
+    def lab() -> Lab:
+        from lorabench import work
+
+        return work.open_lab(store, data_dir, settings, news.put, seat=seat)
+
+    _open = lab
 
 
 def _leave_with(driver: BaseProcess | None) -> None:
@@ -129,9 +111,9 @@ def _perform(stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
     global _busy
     from lorabench import work
 
-    assert _lab is not None
+    lab = _open()
     _busy = True
     try:
-        return work.perform(stage, lab=_lab, force=force, wait=wait)
+        return work.perform(stage, lab=lab, force=force, wait=wait)
     finally:
         _busy = False

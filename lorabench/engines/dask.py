@@ -1,0 +1,358 @@
+"""Stages on the workers of a Dask cluster, which may be other machines and share no disk with the driver.
+
+What a stage needs travels with it: its settings, and its base's record and weights, which stay on the cluster for the
+stages after it. A worker makes the run in a private folder of its own and sends back the record and the files. The
+driver alone touches the runs folder: it holds the run's lock meanwhile, compares every checksum, and writes the run.
+MNIST does not travel: every worker fetches it and verifies it, and the images that it mirrored are compared by hash.
+
+    dask scheduler --port 8786
+    dask worker HOST:8786 --nworkers -1 --nthreads 1          # on each machine
+    lorabench study --engine dask://HOST:8786
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+import platform
+import socket
+import tempfile
+import threading
+import uuid
+import warnings
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from lorabench import __version__, events
+from lorabench.errors import InputError, LockedError, LorabenchError, RunFailedError
+from lorabench.events import Event
+from lorabench.runs import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from concurrent.futures import Executor
+
+    from lorabench.config import Config
+    from lorabench.engines import Perform
+    from lorabench.events import Tell
+    from lorabench.runs import Run
+    from lorabench.stages import Stage
+
+CONNECT_S, WORKERS_S, ANSWER_S = 3, 2, 4
+"""How long, at most, until there is a scheduler, until it has a worker, and until all workers have answered."""
+BASES = 16
+"""Bases that stay on the cluster."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A run as it travels: its record and its files. `error` says why there is no more; `flips` hashes the masks."""
+
+    run: Run
+    files: dict[str, bytes]
+    flips: str | None = None
+    error: LorabenchError | None = None
+
+
+def versions() -> dict[str, str]:
+    """What must be the same where the driver runs and where a worker does, for runs to be the same."""
+    own = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
+        own.update(path.read_bytes())
+    packages = {name: metadata.version(name).partition("+")[0] for name in ("dask", "distributed", "numpy", "torch")}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"lorabench": f"{__version__} (source {own.hexdigest()[:8]})", "Python": python, **packages}
+
+
+def difference(name: str, theirs: dict[str, str] | Exception, ours: dict[str, str]) -> str | None:
+    """In a sentence, what `name` has in other versions than the driver; None if all are the same."""
+    if isinstance(theirs, Exception):
+        return f"{name} has no lorabench that fits the driver's: {type(theirs).__name__}: {theirs}"
+    found = [f"{what} {theirs.get(what)} (here {own})" for what, own in ours.items() if theirs.get(what) != own]
+    return f"{name} has {', '.join(found)}; install the same versions there" if found else None
+
+
+@contextlib.contextmanager
+def open_dask(host: str, port: int, store: Store, settings: Config, tell: Tell) -> Generator[tuple[Executor, Perform]]:
+    """`open_engine` for a cluster: two stages for each of its workers are under way, so that none waits for the driver.
+
+    Raises:
+        InputError: `distributed` is not installed, no scheduler answers, it has no workers, or they have other
+            versions than the driver.
+    """
+    with _connected(host, port, tell) as client:
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        driver = _Driver(client, store, settings, tell)
+        pool = ThreadPoolExecutor(2 * workers, "lorabench")
+        try:
+            yield pool, driver.perform
+        except BaseException:
+            driver.stop()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
+    """A client of the scheduler, whose workers have been looked at."""
+    place = f"dask://{host}:{port}"
+    try:
+        import distributed
+        from distributed.versions import VersionMismatchWarning
+    except ImportError as error:
+        raise InputError("--engine dask://... needs Dask: pip install 'lorabench[dask]'") from error
+    ours = versions()
+    address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
+        theirs = asyncio.run(asyncio.wait_for(_ask(address), CONNECT_S))
+    except OSError as error:
+        raise InputError(f"{place}: no Dask scheduler answers there: {error.strerror or 'not in time'}") from error
+    except Exception as error:  # whatever a server that speaks no Dask does to who reads it
+        raise InputError(f"{place}: what answers there is no Dask scheduler") from error
+    if text := difference("the scheduler", theirs, {name: ours[name] for name in theirs}):
+        raise InputError(f"{place}: {text}")
+    warnings.simplefilter("ignore", VersionMismatchWarning)  # `difference` says it, and more
+    client: Any = distributed.Client(address, timeout=CONNECT_S, set_as_default=False, name="lorabench")
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_S)
+        except TimeoutError as error:
+            command = f"dask worker {host}:{port} --nworkers -1 --nthreads 1"
+            raise InputError(f"{place}: the scheduler has no workers; on each machine start  {command}") from error
+        asked = ThreadPoolExecutor(1).submit(client.run, versions, on_error="return")
+        try:
+            answers = asked.result(timeout=ANSWER_S)
+        except TimeoutError as error:
+            raise InputError(f"{place}: its workers do not answer") from error
+        if different := [
+            text for name, theirs in answers.items() if (text := difference(f"the worker {name}", theirs, ours))
+        ]:
+            raise InputError("\n".join(f"{place}: {text}" for text in different))
+        threads = [worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+        hint = ", each with one stage at a time: --nthreads 1 --nworkers N uses N cores" if max(threads) > 1 else ""
+        tell(events.Message(f"{place}: {len(threads)} worker{'s' if len(threads) > 1 else ''}{hint}"))
+        yield client
+
+
+async def _ask(address: str) -> dict[str, str]:
+    """Dask's versions at a scheduler.
+
+    Raises:
+        LookupError: it is another of Dask's servers.
+    """
+    from distributed import rpc
+
+    async with rpc(address) as connection:
+        server = cast("Any", connection)
+        if (await server.identity())["type"] != "Scheduler":
+            raise LookupError(address)
+        found = (await server.versions())["packages"]
+    return {name: found[name] for name in ("dask", "distributed")}
+
+
+class _Driver:
+    """The side that has the runs folder."""
+
+    def __init__(self, client: Any, store: Store, settings: Config, tell: Tell) -> None:
+        self._client, self._store, self._tell = client, store, tell
+        self._settings = settings.model_copy(update={"threads": settings.threads or 1})
+        self._versions = versions()
+        self._flips: dict[str, str] = {}
+        self._stopped = threading.Event()
+        self._running: set[Any] = set()
+        self._topic = f"lorabench-{uuid.uuid4().hex}"
+        self._base = functools.lru_cache(BASES)(self._send)
+        client.subscribe_topic(self._topic, self._hear)
+
+    def stop(self) -> None:
+        """Take everything back; the threads that wait for it end, and record it as interrupted."""
+        self._stopped.set()
+        self._client.cancel(list(self._running))
+
+    def perform(self, stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
+        """As `work.perform`, on whichever worker is free."""
+        with contextlib.ExitStack() as held:
+            self._lock(stage, held, wait)
+            if not force and (run := self._store.cached(stage.id)):
+                self._tell(events.Finished(stage.id, cached=True))
+                return run, True
+            path = self._store.path(stage.id)
+            with self._store.start(stage.draft, stage.repeat(path)) as folder:
+                made = self._make(stage)
+                folder.run = folder.run.model_copy(update={"env": made.run.env})
+                for name, data in made.files.items():
+                    folder.write(name, data)
+                place = {key: made.run.env[key] for key in ("device", "threads")}
+                folder.write("config.yaml", stage.repeat(path, **place).encode())
+                if made.error:
+                    raise made.error
+                folder.finish(made.run.model_copy(update={"started": folder.run.started}))
+        self._tell(events.Finished(stage.id, cached=False))
+        return folder.run, False
+
+    def _lock(self, stage: Stage, held: contextlib.ExitStack, wait: bool) -> None:
+        """Lock the run until `held` ends; waiting for it can be stopped."""
+        said = False
+        while True:
+            try:
+                held.enter_context(self._store.locked(stage.id, wait=False))
+                return
+            except LockedError as error:
+                if not wait:
+                    raise
+                if not said:
+                    self._tell(events.Message(f"{error}; waiting for it", stage.id))
+                said = True
+            if self._stopped.wait(0.1):
+                raise KeyboardInterrupt
+
+    def _make(self, stage: Stage) -> Parcel:
+        """The run as a worker made it, every file with the checksum that it had there.
+
+        Raises:
+            InputError: the base is missing or damaged, or the cluster is gone.
+            RunFailedError: the workers died of it, or what came back is not what was sent.
+        """
+        from distributed import KilledWorker
+
+        base = self._base(stage.parents.base) if stage.parents.base else None
+        key = f"lorabench-{stage.id}-{uuid.uuid4().hex}"
+        future = self._client.submit(
+            make, stage, self._settings, base, self._versions, self._topic, key=key, pure=False
+        )
+        self._running.add(future)
+        try:
+            if self._stopped.is_set():
+                future.cancel()
+            made = cast("Parcel", future.result())
+        except CancelledError as error:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt from error
+            raise InputError("the Dask scheduler is gone; the same command goes on from what is finished") from error
+        except KilledWorker as error:
+            raise RunFailedError("every worker that tried it died: killed from outside, or out of memory") from error
+        finally:
+            self._running.discard(future)
+        worker = made.run.env.get("worker", {}).get("host")
+        if made.flips:
+            known = self._flips.setdefault(str(stage.parents.data or stage.id), self._known_flips(stage) or made.flips)
+            if made.flips != known:
+                raise InputError(
+                    f"{stage.id}: the worker on {worker} mirrors other images than this study's other runs"
+                )
+        for name, data in made.files.items():
+            if made.run.files.get(name) != hashlib.sha256(data).hexdigest():
+                raise RunFailedError(f"{name} from the worker on {worker} is damaged, its SHA-256 differs")
+        return made
+
+    def _send(self, run_id: str) -> Any:
+        """A finished run on the cluster: its record and its model. A worker that dies takes no last copy with it."""
+        run = self._store.load(run_id)
+        model = self._store.intact(run, "model.safetensors").read_bytes()
+        key = f"lorabench-base-{run.files['model.safetensors']}"
+        return self._client.submit(Parcel, run, {"model.safetensors": model}, key=key)
+
+    def _known_flips(self, stage: Stage) -> str | None:
+        """The hash of the masks that the runs folder has for this stage."""
+        import numpy as np
+
+        run = self._store.cached(stage.parents.data) if stage.parents.data else None
+        if not run:
+            return None
+        with np.load(self._store.intact(run, "flips.npz"), allow_pickle=False) as file:
+            return hash_flips(file["train"], file["test"])
+
+    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Tell what a worker's `_Teller` said."""
+        kinds = {kind.__name__: kind for kind in get_args(Event)}
+        said = event[1]
+        self._tell(kinds[said["kind"]](**said["fields"]))
+
+
+def hash_flips(train: Any, test: Any) -> str:
+    """SHA-256 over the two masks of the mirrored images."""
+    return hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest()
+
+
+# What follows runs on a worker.
+
+_alone = threading.Lock()
+"""Torch's generator and its threads belong to the whole process: its stages run one at a time."""
+
+
+class _Gone(Exception):  # noqa: N818 - no error: nobody waits for the run any more
+    """The driver took the stage back, or is gone itself."""
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """Sends events to the driver that listens to `topic`, and ends a stage that it took back."""
+
+    topic: str
+
+    def __call__(self, event: Event) -> None:
+        from distributed import get_worker
+
+        worker: Any = get_worker()
+        task = worker.state.tasks.get(worker.get_current_task())
+        if task is None or task.state == "cancelled":
+            raise _Gone
+        if not isinstance(event, events.Finished):  # the driver says that, once it has the run
+            worker.log_event(self.topic, {"kind": type(event).__name__, "fields": asdict(event)})
+
+
+def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, str], topic: str) -> Parcel:
+    """Make the run of `stage` in a folder that is removed afterwards.
+
+    Args:
+        stage: what to make.
+        settings: say the device and the threads.
+        base: the run that it starts from, with its model.
+        driver: `versions()` of the driver.
+        topic: where the driver listens.
+
+    Raises:
+        InputError: this worker is not like the driver, lacks the device, or cannot have MNIST.
+    """
+    from distributed import get_worker
+
+    worker: Any = get_worker()
+    if text := difference(f"the worker {worker.address}", versions(), driver):
+        raise InputError(text)
+    from lorabench import work
+
+    with _alone, tempfile.TemporaryDirectory(prefix="lorabench-", dir=worker.local_directory) as place:
+        store = Store(Path(place))
+        if base:
+            _unpack(base, store)
+        error = flips = None
+        try:
+            lab = work.open_lab(store, None, settings, _Teller(topic))
+            run, _ = work.perform(stage, lab=lab)
+            flips = work.choose_flips(stage.config, lab.mnist(stage.config))
+        except RunFailedError as failed:
+            run, error = store.load(stage.id), failed
+        except InputError as failed:
+            raise InputError(f"on the worker {worker.address}: {failed}") from failed
+        return Parcel(
+            run.model_copy(update={"env": {**run.env, "worker": {"host": platform.node(), "address": worker.address}}}),
+            {name: (store.path(run.id) / name).read_bytes() for name in run.files},
+            hash_flips(flips.train, flips.test) if flips else None,
+            error,
+        )
+
+
+def _unpack(parcel: Parcel, store: Store) -> None:
+    """Put a run where `work.load_model` finds it, which compares the checksums."""
+    folder = store.path(parcel.run.id)
+    folder.mkdir()
+    (folder / "run.json").write_text(parcel.run.model_dump_json(by_alias=True))
+    for name, data in parcel.files.items():
+        (folder / name).write_bytes(data)

@@ -1,0 +1,223 @@
+"""A Dask cluster as the engine: real schedulers and workers on this machine, each in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from safetensors.numpy import load as load_tensors
+from test_cli import Lab
+from test_config import load
+
+import lorabench
+from lorabench import engines
+from lorabench.engines.dask import difference, versions
+from lorabench.errors import InputError, UsageError
+from lorabench.runs import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+STUDY = [
+    *("study", "--seeds", "0", "-s", "holdout=40000"),
+    *("-s", "pretrain.epochs=3", "-s", "finetune.epochs=1", "-s", "finetune.lr=0.01"),
+]
+"""20,000 images to train on."""
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    """What `condition` gives once it gives something."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never came to pass"
+        time.sleep(0.05)
+    return found
+
+
+class Cluster:
+    """A scheduler, the workers that are started on it, and a client that looks at them."""
+
+    def __init__(self, folder: Path, lab: Lab) -> None:
+        from distributed import Client
+
+        self.folder, self.lab = folder, lab
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.file = folder / "scheduler.json"
+        arguments = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+        self.scheduler = self.start("scheduler", *arguments, "--scheduler-file", str(self.file))
+        wait_for(self.file.is_file)
+        address = json.loads(self.file.read_text())["address"]
+        self.engine = address.replace("tcp://", "dask://")
+        self.client: Any = Client(address, set_as_default=False)
+
+    def start(self, kind: str, *arguments: str, name: str = "", path: str | None = None) -> subprocess.Popen[bytes]:
+        place = self.folder / (name or kind)
+        place.mkdir()
+        env = self.lab.env | ({"PYTHONPATH": path} if path else {})
+        with (place / "log").open("wb") as log:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments]
+            return subprocess.Popen(command, cwd=place, env=env, stdout=log, stderr=log)
+
+    def add(self, name: str, path: str | None = None) -> None:
+        """Start a worker with one thread, and wait until it is there."""
+        arguments = ["--scheduler-file", str(self.file), "--nthreads", "1", "--no-nanny", "--local-directory", "."]
+        self.workers[name] = self.start("worker", *arguments, "--name", name, name=name, path=path)
+
+    def ready(self) -> None:
+        wait_for(lambda: len(self.names()) == len(self.workers))
+
+    def names(self) -> dict[str, str]:
+        """Address to name of all workers that are there."""
+        workers = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
+        return {address: worker["name"] for address, worker in workers.items()}
+
+    def maker(self, run_id: str) -> str:
+        """The name of the worker that makes a run."""
+        tasks = self.client.processing()
+        (address,) = [address for address, keys in tasks.items() if any(run_id in str(key) for key in keys)]
+        return self.names()[address]
+
+    def close(self) -> None:
+        self.client.close()
+        for process in (*self.workers.values(), self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, data_dir: Path) -> Generator[Cluster]:
+    with contextlib.closing(Cluster(tmp_path, Lab(tmp_path / "runs", data_dir))) as cluster:
+        yield cluster
+
+
+def begin(lab: Lab, *arguments: str) -> tuple[subprocess.Popen[str], list[str], str]:
+    """A study that has begun: its process, its messages so far, and the run that has ended its first epoch."""
+    process = subprocess.Popen(lab.command(*arguments), env=lab.env, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    lines: list[str] = []
+    for line in process.stderr:
+        lines.append(line)
+        if ": epoch 1/" in line:
+            return process, lines, line.split(":")[0]
+    raise AssertionError("".join(lines))
+
+
+def test_a_killed_worker_costs_no_run_and_no_bit(cluster: Cluster, tmp_path: Path) -> None:
+    here = Lab(tmp_path / "here", Path(cluster.lab.env["LORABENCH_DATA"]))
+    cluster.add("first")
+    cluster.add("second")
+    here.run(*STUDY, "--threads", "1", "-q")
+    cluster.ready()
+    process, lines, interrupted = begin(cluster.lab, *STUDY, "--engine", cluster.engine)
+    victim = cluster.maker(interrupted)
+    cluster.workers[victim].kill()
+    rest = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, "".join(lines) + rest
+    assert rest.count(f"{interrupted}: epoch 1/3") == 1, "the run was not begun again"
+
+    records, expected = cluster.lab.records(), here.records()
+    assert records.keys() == expected.keys()
+    assert len(records) == 3
+    for run_id, record in records.items():
+        for same in ("status", "metrics", "before", "checks", "params", "settings", "parents"):
+            assert record[same] == expected[run_id][same], (run_id, same)
+        for name, digest in record["files"].items():
+            mine, theirs = cluster.lab.runs / run_id / name, here.runs / run_id / name
+            if name.endswith(".npz"):
+                assert digest == expected[run_id]["files"][name]
+            if name.endswith(".safetensors"):
+                one, other = load_tensors(mine.read_bytes()), load_tensors(theirs.read_bytes())
+                assert {key: tensor.tobytes() for key, tensor in one.items()} == {
+                    key: tensor.tobytes() for key, tensor in other.items()
+                }
+        assert f"-c {cluster.lab.runs / run_id}" in (cluster.lab.runs / run_id / "config.yaml").read_text()
+    living = next(address for address, name in cluster.names().items() if name != victim)
+    assert records[interrupted]["env"]["worker"]["address"] == living
+    assert not list((tmp_path / cluster.names()[living]).rglob("lorabench-*")), "a worker left a folder behind"
+    assert "there already" in cluster.lab.run(*STUDY, "--engine", "dask://127.0.0.1:1").stderr
+
+
+def test_ctrl_c_stops_the_workers_and_a_worker_that_fails_says_why(cluster: Cluster) -> None:
+    cluster.add("only")
+    cluster.ready()
+    endless = [*STUDY, "-s", "pretrain.epochs=10000", "--engine", cluster.engine]
+    process, lines, run_id = begin(cluster.lab, *endless)
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, "".join(lines) + rest
+    assert "Traceback" not in rest
+    assert cluster.lab.records()[run_id]["status"] == "interrupted"
+
+    def idle(dask_worker: Any) -> bool:
+        return not dask_worker.state.tasks
+
+    wait_for(lambda: all(cluster.client.run(idle).values()))
+    diverging = [*STUDY, "-s", "pretrain.lr=1e6", "--engine", cluster.engine]
+    assert "the loss became" in cluster.lab.fails(5, *diverging)
+    failed = next(record for record in cluster.lab.records().values() if record["status"] == "failed")
+    assert (failed["error"]["type"], "history.jsonl" in failed["files"]) == ("RunFailedError", True)
+    assert failed["env"]["worker"]["address"] in cluster.names()
+
+
+def opened(engine: str, tmp_path: Path) -> str:
+    """Why the engine cannot be opened."""
+    said: list[Any] = []
+    store, settings = Store(tmp_path / "runs"), load().config
+    with pytest.raises(InputError) as caught, engines.open_engine(1, store, None, settings, said.append, engine):
+        pass
+    assert not said
+    return str(caught.value)
+
+
+def test_what_is_no_cluster_is_said(cluster: Cluster, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert opened(f"dask://127.0.0.1:{port}", tmp_path).endswith("no Dask scheduler answers there: not in time")
+    assert "Connection refused" in opened(f"dask://127.0.0.1:{port}", tmp_path)
+    assert "the scheduler has no workers; on each machine start  dask worker" in opened(cluster.engine, tmp_path)
+
+    other = tmp_path / "other" / "lorabench"
+    shutil.copytree(Path(lorabench.__file__).parent, other)
+    (other / "__init__.py").write_text('__version__ = "9.9"\n')
+    cluster.add("old", path=str(other.parent))
+    cluster.ready()
+    message = opened(cluster.engine, tmp_path)
+    assert "has lorabench 9.9 (source " in message
+    assert f"(here {lorabench.__version__} (source " in message
+    (address,) = cluster.names()
+    assert "is no Dask scheduler" in opened(address.replace("tcp", "dask"), tmp_path)
+
+
+def test_other_versions_are_told_apart() -> None:
+    ours = versions()
+    assert set(ours) == {"lorabench", "Python", "dask", "distributed", "numpy", "torch"}
+    assert difference("w", dict(ours), ours) is None
+    assert difference("w", {**ours, "torch": "1.0", "Python": "3.8"}, ours) == (
+        f"w has Python 3.8 (here {ours['Python']}), torch 1.0 (here {ours['torch']}); install the same versions there"
+    )
+    assert "no lorabench that fits" in str(difference("w", ModuleNotFoundError("lorabench"), ours))
+
+
+@pytest.mark.parametrize(
+    "engine", ["dask://host", "dask://host:0", "dask://host:70000", "tcp://host:1", "dask://a b:1"]
+)
+def test_a_place_must_be_named_in_full(engine: str) -> None:
+    with pytest.raises(UsageError, match="write dask://HOST:PORT"):
+        engines.scheduler(engine)
+    assert engines.scheduler("dask://[::1]:8786") == ("::1", 8786)
+
+
+def test_without_dask_the_extra_is_named(module_folder: Path, tmp_path: Path, data_dir: Path) -> None:
+    (module_folder / "distributed.py").write_text("raise ImportError('not installed')\n")
+    lab = Lab(tmp_path / "runs", data_dir)
+    assert "pip install 'lorabench[dask]'" in lab.fails(4, *STUDY, "--engine", "dask://127.0.0.1:1")
+    assert "write dask://HOST:PORT" in lab.fails(2, *STUDY, "--engine", "cluster")

@@ -1,0 +1,99 @@
+"""Where stages run: how many processors there are, which GPU a worker takes, and two commands that want one run."""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from test_cli import Lab
+
+from lorabench.engines.cores import cores, quota
+from lorabench.work import spread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TINY = ["-s", "holdout=50000", "-s", "pretrain.epochs=1", "-s", "finetune.epochs=1", "--threads", "1"]
+V2 = "0::/user.slice/job\n"
+V1 = "7:memory:/job\n4:cpu,cpuacct:/docker/job\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        (V2, {}, math.inf),
+        (V2, {"user.slice/job/cpu.max": "150000 100000"}, 1.5),
+        (V2, {"user.slice/job/cpu.max": "max 100000", "user.slice/cpu.max": "300000 100000"}, 3),
+        (V2, {"user.slice/job/cpu.max": "400000 100000", "cpu.max": "50000 100000"}, 0.5),
+        (V1, {"cpu/docker/job/cpu.cfs_quota_us": "-1", "cpu/docker/job/cpu.cfs_period_us": "100000"}, math.inf),
+        (V1, {"cpu/docker/job/cpu.cfs_quota_us": "250000", "cpu/docker/job/cpu.cfs_period_us": "100000"}, 2.5),
+        (V1, {"cpu,cpuacct/docker/cpu.cfs_quota_us": "100000", "cpu,cpuacct/docker/cpu.cfs_period_us": "50000"}, 2),
+        (V1, {"cpu/cpu.cfs_quota_us": "600000", "cpu/cpu.cfs_period_us": "100000"}, 6),
+        ("nonsense", {"cpu.max": "200000 100000"}, 2),
+        (V2, {"user.slice/job/cpu.max": "nonsense"}, math.inf),
+    ],
+)  # fmt: skip
+def test_every_level_of_the_control_groups_counts(
+    tmp_path: Path, own: str, files: dict[str, str], expected: float
+) -> None:
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert quota(tmp_path / "groups", tmp_path / "own") == expected
+    assert cores() >= 1
+
+
+def test_workers_take_the_gpus_in_turn() -> None:
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert [spread(cuda, seat, 2) for seat in range(4)] == [torch.device("cuda", i) for i in (0, 1, 0, 1)]
+    assert [spread(cpu, seat, 2) for seat in range(2)] == [cpu, cpu]
+    assert spread(cpu, 3, 0) == cpu
+
+
+def test_workers_without_a_gpu_say_so(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    lab = Lab(tmp_path / "runs", data_dir)
+    message = lab.fails(4, "study", "--seeds", "0-1", "-s", "study.workers=2", *TINY, "--device", "cuda")
+    assert message.startswith("device cuda: torch ")
+
+
+def test_two_studies_at_once_do_each_run_once(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    lab = Lab(tmp_path / "runs", data_dir)
+    study = lab.command("study", "--seeds", "0", *TINY, "-s", "pretrain.epochs=4")
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(study, env=lab.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    first = start()
+    assert first.stderr
+    before: list[str] = []
+    while ": epoch 1/4" not in (line := first.stderr.readline()):
+        assert line, before
+        before.append(line)
+    first.send_signal(signal.SIGSTOP)
+    run_id = line.split(":")[0]
+    held = f"{run_id} is being made by process {first.pid} on "
+    assert held in lab.fails(75, *study[3:], "--no-wait")
+
+    second = start()
+    assert second.stderr
+    waiting = next(line for line in second.stderr if "waiting for it" in line)
+    assert held in waiting
+    first.send_signal(signal.SIGCONT)
+    said = [process.communicate(timeout=240)[1] for process in (first, second)]
+    said[0] = "".join(before) + said[0]
+    assert [first.returncode, second.returncode] == [0, 0], said
+    records = lab.records()
+    assert {record["status"] for record in records.values()} == {"done"}
+    assert {record["maker"] for record in records.values()} == {None}
+    for run in records:
+        made = [text.count(f"{run}: done") for text in said]
+        assert sum(made) == 1, (run, said)
+    assert said[0].count("device auto: no GPU here, running on the CPU") == 1
