@@ -20,6 +20,8 @@ from lorabench.errors import InputError, UsageError
 from lorabench.report import confusion, latex, markdown, page
 from lorabench.report.document import Beside, Line, Picture, Table, blocks
 from lorabench.report.formats import Format
+from lorabench.report.group_tables import groups_report
+from lorabench.report.groups import groups
 from lorabench.report.layout import grid, heading, note, stack
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ def test_every_format_holds_the_same_rows(form: Format) -> None:
     for shown in (
         report.study_report(runs),
         report.run_report(runs[2]),
-        report.compare_report(runs[1:4]),
+        groups_report(groups(runs[1:4])),
         report.evaluation([finetune(0), finetune(1)]),
     ):
         found, others = READ[form](report.write(shown, runs, form))
@@ -238,7 +240,7 @@ def test_verdicts_keep_their_colours() -> None:
 
 def test_a_study_is_the_pages_title() -> None:
     assert "<title>demo</title>" in report.write(report.study_report(study()), [], "html")
-    assert "<title>lorabench report</title>" in report.write(report.compare_report(study()[1:3]), [], "html")
+    assert "<title>lorabench report</title>" in report.write(groups_report(groups(study()[1:3])), [], "html")
 
 
 # CSV
