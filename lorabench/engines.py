@@ -1,7 +1,7 @@
 """Where stages run: in this process, or in worker processes side by side. Behind one `concurrent.futures.Executor`.
 
 A worker is a fresh process that imports torch for itself, so the driver need not, and it sends what it has to tell
-through a queue, so that the user sees one progress display.
+through a pipe, so that the user sees one progress display.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import RunFailedError
+from lorabench.errors import LorabenchError, RunFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
-    from multiprocessing.queues import SimpleQueue
+    from multiprocessing.synchronize import Lock
     from types import FrameType
 
     from lorabench.config import Config
@@ -74,10 +75,10 @@ def open_engine(
         return
     settings = settings.model_copy(update={"threads": settings.threads or max(1, cores() // workers)})
     context = multiprocessing.get_context("spawn")
-    news: SimpleQueue[Event | None] = context.SimpleQueue()
-    listener = threading.Thread(target=_listen, args=(news, tell), daemon=True)
+    reader, writer = context.Pipe(duplex=False)
+    listener = threading.Thread(target=_listen, args=(reader, tell), daemon=True)
     listener.start()
-    pool = ProcessPoolExecutor(workers, context, _enter, (store, data_dir, settings, news))
+    pool = ProcessPoolExecutor(workers, context, _enter, (store, data_dir, settings, writer, context.Lock()))
     try:
         yield pool, _perform
     except BrokenProcessPool as error:
@@ -88,20 +89,22 @@ def open_engine(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        news.put(None)
+        # With its last writer gone the pipe ends. A last message could wait for ever: for the lock of a killed worker.
+        writer.close()
         listener.join()
 
 
-def _listen(news: SimpleQueue[Event | None], tell: Tell) -> None:
-    while (event := news.get()) is not None:
-        tell(event)
+def _listen(reader: Connection[Event, Event], tell: Tell) -> None:
+    with contextlib.suppress(EOFError):
+        while True:
+            tell(reader.recv())
 
 
-_lab: Lab | None = None
+_lab: Lab | LorabenchError | None = None
 _busy = False
 
 
-def _enter(store: Store, data_dir: Path | None, settings: Config, news: SimpleQueue[Event | None]) -> None:
+def _enter(store: Store, data_dir: Path | None, settings: Config, writer: Connection[Event, Event], lock: Lock) -> None:
     """Prepare a worker. The driver alone hears Ctrl-C; it stops its workers by SIGTERM."""
     global _lab
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
@@ -109,7 +112,14 @@ def _enter(store: Store, data_dir: Path | None, settings: Config, news: SimpleQu
     signal.signal(signal.SIGTERM, _stop)
     from lorabench import work
 
-    _lab = work.open_lab(store, data_dir, settings, news.put)
+    def tell(event: Event) -> None:
+        with lock:
+            writer.send(event)
+
+    try:
+        _lab = work.open_lab(store, data_dir, settings, tell)
+    except LorabenchError as error:  # raised where somebody hears it: an initializer's exception breaks the pool
+        _lab = error
 
 
 def _leave_with(driver: BaseProcess | None) -> None:
@@ -130,6 +140,8 @@ def _perform(stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
     from lorabench import work
 
     assert _lab is not None
+    if isinstance(_lab, LorabenchError):
+        raise _lab
     _busy = True
     try:
         return work.perform(stage, lab=_lab, force=force, wait=wait)

@@ -14,6 +14,7 @@
     scaling    a method on a model that is not here mistakes      wrongly classified images, drawn
     fields     a run as flat, named values         selection      which runs and fields `ls` shows
     shown      which of these `report` shows       gate           the rows that `--fail-on` is asked of
+    sweep      a grid of settings over seeds
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -37,6 +38,7 @@ from lorabench.report.selection import Selection, select
 from lorabench.report.shown import Shown, runs_shown, study_shown
 from lorabench.report.single import run_data, run_report
 from lorabench.report.summary import summary, summary_data
+from lorabench.report.sweep import plan_data, plan_report, sweep_data, sweep_report
 from lorabench.report.talk import Row
 
 __all__ = [
@@ -63,6 +65,8 @@ __all__ = [
     "listing",
     "listing_data",
     "mistakes",
+    "plan_data",
+    "plan_report",
     "preview",
     "run_data",
     "run_report",
@@ -76,5 +80,7 @@ __all__ = [
     "study_shown",
     "summary",
     "summary_data",
+    "sweep_data",
+    "sweep_report",
     "write",
 ]
