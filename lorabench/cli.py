@@ -372,7 +372,7 @@ def sweep(
         emit({"command": "sweep", **report.sweep_data(found)})
     else:
         console = stdout()
-        console.print(report.sweep_report(found))
+        console.print(report.sweep_report(found), crop=False)
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
     if failed := found.tuned.failed:
         raise PartialError(f"{failed} of {sum(map(len, (p.tuned for p in planned.points)))} fine-tunes failed")

@@ -80,7 +80,7 @@ class _Lines:
 
 
 class _Live:
-    """A bar for every stage in progress and the last few that are done, for every download, and for many stages at all."""
+    """A bar for every stage in progress and the last few that are done, one for each download, one for the whole."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -158,7 +158,9 @@ class _Line:
                 broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
             except BrokenProcessPool:
                 broken = True
-            for future in wait(self._running).done if broken else finished:
+            if broken:
+                finished = wait(self._running).done
+            for future in [future for future in self._running if future in finished]:
                 self._settle(self._running.pop(future), future)
 
     def _fill(self, submit: Submit, workers: int) -> None:

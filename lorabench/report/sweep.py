@@ -307,13 +307,13 @@ def _standing(keys: Sequence[str], best: Best) -> list[str]:
 
 
 def _failures(keys: Sequence[str], failures: Sequence[tuple[Cell, FailedRun]]) -> RenderableType:
-    lines = [
-        f"x {_spelled(keys, cell.values)}, seed {run.seed}: {run.reason}\n  {run.folder}"
-        for cell, run in failures[:MOST_FAILURES]
-    ]
+    lines: list[Text] = []
+    for cell, run in failures[:MOST_FAILURES]:
+        lines.append(Text(f"x {_spelled(keys, cell.values)}, seed {run.seed}: {run.reason}", "red", overflow="fold"))
+        lines.append(Text(f"  {run.folder}", no_wrap=True, overflow="ignore"))
     if len(failures) > MOST_FAILURES:
-        lines.append(f"and {len(failures) - MOST_FAILURES} more: lorabench ls")
-    return Text("\n".join(lines), "red", overflow="fold")
+        lines.append(Text(f"and {len(failures) - MOST_FAILURES} more: lorabench ls"))
+    return Group(*lines)
 
 
 def _counts(found: SweepResult) -> str:
