@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import report_factory
 from report_factory import render, squeezed, widest
-from test_cli import SHORT, Lab, copied, small_study  # noqa: F401 - fixtures
+from test_cli import Lab
 from test_config import CONFIGS, load
 
 from lorabench import config, engines, events, report, stages, study, sweep
@@ -373,10 +374,14 @@ def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
     assert all(f"  {lab.runs / run_id}\n" in done.stdout for run_id in failed)
     assert lab.run("report").stdout.startswith("sweep   1 seed: 0")
 
-
-def test_a_sweep_that_is_there_prints_one_document(copied: Lab) -> None:
-    found = copied.json("sweep", "--grid", "k=4", "--seeds", "0-1", *SHORT)
+    arguments = [text.removesuffix(",1e9") for text in sweep_of_four]
+    found = lab.json(*arguments)
     assert found["fine_tunes"] == {"ran": 0, "cached": 2, "failed": 0}
-    assert [run["seed"] for run in found["points"][0]["runs"]] == [0, 1]
-    assert 'did you mean "lora"?' in copied.fails(3, "sweep", "--grid", "lorra.lr=1")
-    assert "nothing to sweep over" in copied.fails(2, "sweep")
+    assert [run["seed"] for point in found["points"] for run in point["runs"]] == [0, 0]
+    assert json.loads(lab.run(*arguments, "--dry-run", "--json").stdout)["cached"] == 4
+
+
+def test_a_wrong_grid_is_one_clear_line(tmp_path: Path, data_dir: Path) -> None:
+    lab = Lab(tmp_path / "runs", data_dir)
+    assert 'did you mean "lora"?' in lab.fails(3, "sweep", "--grid", "lorra.lr=1")
+    assert "nothing to sweep over" in lab.fails(2, "sweep")
