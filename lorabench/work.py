@@ -141,7 +141,8 @@ def perform(
             study=stage.config.study.name,
             parents=stage.parents,
             settings=stage.settings,
-            env=environment.describe(lab.device.type, lab.threads, torch.__version__),
+            # A plain string: torch's own would have whoever unpickles it, the driver of many workers, import torch.
+            env=environment.describe(lab.device.type, lab.threads, str(torch.__version__)),
         )
         with store.start(draft, config.dump(settings, header)) as folder, _memory():
             if tensors is None:

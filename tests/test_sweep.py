@@ -343,6 +343,7 @@ def test_a_killed_worker_is_recorded_and_the_others_finish(tmp_path: Path, data_
     done = study.run([victim, *others], endless, store, data_dir=data_dir, workers=2, keep_going=True, tell=tell)
     assert set(done) == {stage.id for stage in others}
     assert len(killed) >= 2
+    assert {type(run.env["torch"]) for run in done.values()} == {str}  # of another type, it imports torch here
     record = store.load(victim.id)
     assert (record.status, record.error and record.error.message) == ("failed", study.DIED)
     assert not multiprocessing.active_children()

@@ -19,8 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-SHORTEST = ["holdout=1000", "pretrain.epochs=1", "pretrain.batch_size=60000", "finetune.epochs=1"]
-SHORTEST += ["finetune.batch_size=60000", "finetune.targets=[fc3]", "threads=1"]
+SHORTEST = (
+    *("holdout=1000", "pretrain.epochs=1", "pretrain.batch_size=60000", "finetune.epochs=1"),
+    *("finetune.batch_size=60000", "finetune.targets=[fc3]", "threads=1"),
+)
 GRIDS = {50: (5, 2), 300: (10, 6)}
 """Points with five seeds: how many values of k, and of the learning rate."""
 
@@ -56,7 +58,7 @@ def measure(points: int, workers: int, runs: Path) -> None:
     memory: dict[int, list[float]] = {}
     while driver.poll() is None:
         for pid in (driver.pid, *children(driver.pid)):
-            if found := sample(pid):
+            if (found := sample(pid)) and found[1]:
                 seconds[pid] = found[0]
                 memory.setdefault(pid, []).append(found[1])
         time.sleep(0.1)
@@ -66,7 +68,8 @@ def measure(points: int, workers: int, runs: Path) -> None:
     records = [json.loads(path.read_bytes()) for path in runs.glob("*/run.json")]
     busy = sum(record["cost"]["wall_s"] for record in records if record["cost"])
     startup = min(path.stat().st_mtime for path in runs.glob("*/config.yaml")) - began
-    own = seconds.pop(driver.pid)
+    own = seconds[driver.pid]
+    theirs = sum(seconds.values()) - own
     steady = workers * (wall - startup)
     print(f"{points} fine-tunes, {workers} worker(s)")
     print(f"  wall {wall:.1f} s, of which {startup:.1f} s before the first run; busy {busy:.1f} s in all workers")
@@ -74,11 +77,11 @@ def measure(points: int, workers: int, runs: Path) -> None:
     print(
         f"  driver: {own:.2f} s of processor, {100 * own / wall:.1f}% of the wall, {1000 * own / points:.1f} ms a point"
     )
-    print(f"  driver / (driver + workers), processor seconds: {100 * own / (own + sum(seconds.values())):.1f}%")
-    print(f"  {3600 * points / wall:,.0f} fine-tunes an hour; {sum(seconds.values()) / points:.2f} s of processor each")
+    print(f"  driver / (driver + workers), processor seconds: {100 * own / (own + theirs):.1f}%")
+    print(f"  {3600 * points / wall:,.0f} fine-tunes an hour; {theirs / points:.2f} s of processor each")
     for pid, seen in memory.items():
         late = seen[len(seen) // 2 :]
-        name = "driver" if pid == driver.pid else "worker"
+        name = "driver" if pid == driver.pid else "worker" if seconds[pid] > 1 else "helper"
         print(f"  {name}: {late[0]:.0f} MB at half time, {late[-1]:.0f} MB at the end, {max(seen):.0f} MB at most")
 
 
