@@ -100,7 +100,7 @@ def test_all_mistakes_of_a_grid_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        (["bottelneck=4"], "finetune.bottelneck  unknown key; known keys: method, targets, epochs"),
+        (["bottelneck=4"], "finetune.bottelneck  unknown key of the method lora; known keys: method, targets"),
         (["lora.kk=4"], 'finetune.kk  unknown key; did you mean "k"?'),
         (["k=1", "finetune.k=2"], "finetune.k  is the same setting as k"),
         (["lora.k=1", "dora.lr=2"], "dora.lr  is of another method than lora.k"),
