@@ -16,9 +16,13 @@ stages       what there is to do, and the ids of it
 work         what each stage does
 engines/     where stages run: in this process, side by side in others, on a Dask cluster
 study        the stages in their order
+<<<<<<< HEAD
 peft_folder  PEFT's files for LoRA, written and read without PEFT
 export/      a run taken elsewhere: plain weights, a PEFT folder, F-MNIST as files
 adopt        a PEFT folder brought back as a run
+=======
+sweep        a grid of settings over seeds
+>>>>>>> c01e1ec (Tests of the sweep, and a benchmark of what it costs besides its fine-tunes)
 bench        what each method costs on this machine
 tensorboard  runs as event files
 stats        intervals and paired tests

@@ -10,17 +10,18 @@ import typer
 
 from lorabench import __version__
 from lorabench import export as exporting
-from lorabench.errors import GateError, InputError, UsageError
+from lorabench.errors import GateError, InputError, PartialError, UsageError
 from lorabench.options import Shared, as_json, command, emit, report_failure, stderr, stdout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from lorabench.config import Config, Loaded
+    from lorabench.config import Config, Loaded, Source
     from lorabench.report import Shown
     from lorabench.report.figures import Outcome
     from lorabench.runs import Run
     from lorabench.stages import Stage
+    from lorabench.study import Result
 
 app = typer.Typer(
     help="LoRA on your own laptop in seconds: one small study, every number measured.",
@@ -365,6 +366,61 @@ def tune(
 
 
 @command(app)
+def sweep(
+    shared: Shared,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", metavar="KEY=VALUE,...", help="An axis: k=1,2,4, lora.lr=1e-3,3e-3, any config key."),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0-4", help="A fine-tune at each point for each of these.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going/--fail-fast", help="Finish the other points where one fails, or stop.")
+    ] = True,
+    engine: Engine = None,
+) -> None:
+    """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
+    from lorabench import engines, report
+    from lorabench import sweep as room
+
+    planned = room.plan(_gather(shared, {"study.seeds": seeds, "study.workers": workers}), grid or [])
+    settings, todo = planned.config, planned.todo
+    workers = settings.study.workers or engines.cores()
+    if shared.dry_run:
+        expected = room.preview(planned, shared.store, workers, shared.force)
+        if shared.json:
+            emit({"command": "dry-run", **report.plan_data(expected), "origins": planned.loaded.origins})
+        else:
+            stdout().print(report.plan_report(expected))
+        return
+    tally = room.Tally(planned, shared.store)
+    _run(
+        todo,
+        settings,
+        shared,
+        workers=workers,
+        force=todo,
+        keep_going=keep_going,
+        engine=engine,
+        take=tally.take,
+    )
+    shared.store.remember_study(settings.sweep.name, [stage.id for stage in todo])
+    found = tally.result()
+    if shared.json:
+        emit({"command": "sweep", **report.sweep_data(found)})
+    else:
+        console = stdout()
+        console.print(report.sweep_report(found), crop=False)
+        console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
+    if failed := found.tuned.failed:
+        raise PartialError(f"{failed} of {sum(map(len, (p.tuned for p in planned.points)))} fine-tunes failed")
+
+
+@command(app)
 def bench(
     shared: Shared,
     names: Annotated[list[str] | None, typer.Argument(metavar="[METHOD]...", help="Which methods; none: all.")] = None,
@@ -465,8 +521,14 @@ def _finetune(method: str, shared: Shared, **own: Any) -> None:
 def _load(shared: Shared, flags: dict[str, Any]) -> Loaded:
     from lorabench import config, methods
 
+    return config.check(_gather(shared, flags), methods=methods.schemas())
+
+
+def _gather(shared: Shared, flags: dict[str, Any]) -> Source:
+    from lorabench import config
+
     given = {key: value for key, value in flags.items() if value is not None}
-    return config.load(shared.config or [], shared.sets or [], {**shared.flags, **given}, methods=methods.schemas())
+    return config.gather(shared.config or [], shared.sets or [], {**shared.flags, **given})
 
 
 def _make(
@@ -529,6 +591,7 @@ def _run(
     force: Sequence[Stage],
     keep_going: bool = False,
     engine: str | None = None,
+    take: Callable[[Result], None] | None = None,
 ) -> list[Run]:
     from lorabench import progress, study
 
@@ -543,6 +606,7 @@ def _run(
             patient=not shared.no_wait,
             keep_going=keep_going,
             engine=engine,
+            take=take,
             tell=tell,
         )
     return list(done.values())

@@ -57,6 +57,13 @@ class GateError(LorabenchError):
     after_result = True
 
 
+class PartialError(LorabenchError):
+    """A sweep finished, and some of its points failed."""
+
+    exit_code = 7
+    after_result = True
+
+
 class LockedError(LorabenchError):
     """Another live process holds what this one needs."""
 

@@ -15,6 +15,11 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Failed(Message):
+    """A stage has failed; the text says why."""
+
+
+@dataclass(frozen=True)
 class Download:
     """`done` of `total` bytes have arrived (`total` None: unknown) by the way `way`."""
 
@@ -51,5 +56,13 @@ class Finished:
     cached: bool
 
 
-Event = Message | Download | Started | EpochDone | Finished
+@dataclass(frozen=True)
+class Overall:
+    """`settled` of `total` stages are done or have failed."""
+
+    settled: int
+    total: int
+
+
+Event = Overall | Message | Download | Started | EpochDone | Finished
 Tell = Callable[[Event], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -43,6 +44,10 @@ def _once(show: Tell) -> Tell:
     return tell
 
 
+SHOWN = 12
+"""So many finished stages keep their bar; of a study's five seeds all do."""
+
+
 class _Lines:
     """One line for each event that a log should keep."""
 
@@ -70,12 +75,12 @@ class _Lines:
                 )
             case events.Finished(run_id, cached):
                 return f"{run_id}: {'there already' if cached else 'done'}"
-            case events.Started():
+            case events.Started() | events.Overall():
                 return None
 
 
 class _Live:
-    """A bar for every stage in progress, and one for every download."""
+    """A bar for every stage in progress and the last few that are done, one for each download, one for the whole."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -87,6 +92,7 @@ class _Live:
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._finished: deque[str] = deque()
 
     def __enter__(self) -> _Live:
         self._bars.start()
@@ -100,10 +106,24 @@ class _Live:
             self._tasks[name] = self._bars.add_task(name, total=total, note="")
         self._bars.update(self._tasks[name], total=total, completed=done, note=note)
 
+    def _finish(self, name: str) -> None:
+        self._bars.update(self._tasks[name], total=1, completed=1)
+        self._finished.append(name)
+        if len(self._finished) > SHOWN:
+            self._remove(self._finished.popleft())
+
+    def _remove(self, name: str) -> None:
+        self._bars.remove_task(self._tasks.pop(name))
+
     def __call__(self, event: Event) -> None:
         match event:
+            case events.Overall(settled, total):
+                if total > SHOWN:
+                    self._set("all", total, settled, f"{settled:,} of {total:,}")
             case events.Message(text, run_id):
                 self._console.print(f"{run_id}: {text}" if run_id else text, markup=False, highlight=False)
+                if isinstance(event, events.Failed) and run_id in self._tasks:
+                    self._remove(run_id)
             case events.Download(way, done, total):
                 self._set(f"fetching MNIST by {way}", total, done, f"{done / 1e6:.1f} MB")
             case events.Started(run_id, epochs):
@@ -113,6 +133,6 @@ class _Live:
                 self._set(run_id, epochs, epoch, note)
             case events.Finished(run_id, cached):
                 if run_id in self._tasks:
-                    self._bars.update(self._tasks[run_id], total=1, completed=1)
+                    self._finish(run_id)
                 elif cached:
                     self._console.print(f"{run_id}: there already", markup=False, highlight=False)

@@ -496,6 +496,13 @@ class Store:
                 folder.stop("failed", error)
                 raise
 
+    def give_up(self, run_id: str, error: BaseException) -> None:
+        """Record why a run has failed whose process is gone and could not say so itself."""
+        with contextlib.suppress(InputError, LockedError), self.locked(run_id, wait=False):
+            run = self.load(run_id)
+            if run.status != "done":
+                Folder(self.path(run_id), run).stop("failed", error)
+
     def _lock(self, run_id: str) -> FileLock:
         from filelock import FileLock  # imported late: with it comes asyncio, which `ls` need not wait for
 

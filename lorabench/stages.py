@@ -14,6 +14,7 @@ from lorabench.config import dump
 from lorabench.runs import Parents, Run, make_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from lorabench.config import Config
@@ -140,11 +141,15 @@ def entries(config: Config) -> list[Config]:
 
 def study(config: Config) -> list[Stage]:
     """Every stage of a study, parents first, each once: shared ones stand where they are first needed."""
-    stages = {
-        stage.id: stage
+    return each_once(
+        stage
         for seed in config.study.seeds
         for entry in entries(config.for_seed(seed))
         for stage in chain(entry, "finetune")
-    }
+    )
+
+
+def each_once(stages: Iterable[Stage]) -> list[Stage]:
+    """`stages` without repetitions, parents first."""
     order = ("fmnist", "pretrain", "finetune")
-    return sorted(stages.values(), key=lambda stage: order.index(stage.kind))
+    return sorted({stage.id: stage for stage in stages}.values(), key=lambda stage: order.index(stage.kind))

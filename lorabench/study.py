@@ -5,20 +5,43 @@ runs = run(stages.study(config), config, store, tell=print)
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lorabench import engines, events
 from lorabench.errors import LorabenchError, RunFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from lorabench.config import Config
     from lorabench.events import Tell
     from lorabench.runs import Run, Store
     from lorabench.stages import Stage
+
+    Submit = Callable[..., Future[tuple[Run, bool]]]
+    """Takes a stage and the keyword `force`."""
+
+DIED = "its worker process died, and again when it was tried alone: killed from outside, or out of memory"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one stage: its finished run, made now or there already (`cached`), or why there is none.
+
+    `culprit` is the id of the run that failed: the stage's own, or that of its base.
+    """
+
+    stage: Stage
+    run: Run | None = None
+    cached: bool = False
+    reason: str | None = None
+    culprit: str = ""
 
 
 def run(
@@ -32,11 +55,13 @@ def run(
     patient: bool = True,
     keep_going: bool = False,
     engine: str | None = None,
+    take: Callable[[Result], None] | None = None,
     tell: Tell,
 ) -> dict[str, Run]:
     """Make the runs of all stages, as far as they are not there, and return those that are done by id.
 
-    A stage waits for its base alone: which images F-MNIST mirrors follows from the settings.
+    A stage waits for its base alone: which images F-MNIST mirrors follows from the settings. Where a worker process
+    dies, the stages that were in progress are tried once more, one at a time, which tells which of them it died of.
 
     Args:
         todo: the stages, each after its parents.
@@ -46,45 +71,134 @@ def run(
         workers: how many stages run side by side, each in a process of its own; 1 runs them in this process.
         force: ids of stages to run again even if they are there.
         patient: wait for a run that another live process makes, or else give up (LockedError).
-        keep_going: a run that fails (RunFailedError) is told of and left out, with all that it is a parent of.
+        keep_going: a run that fails is told of and left out, with all that it is a parent of. Missing data, a damaged
+            parent or a lock stops all the same.
         engine: `dask://HOST:PORT` for the workers of that cluster; None for this machine.
+        take: is given the result of every stage as it comes; no run is then kept, and the dictionary is empty.
         tell: hears of everything that happens.
 
     Raises:
         LorabenchError: the first other failure of a stage; those that had begun are finished.
     """
     done: dict[str, Run] = {}
+    settled = 0
+
+    def hear(result: Result) -> None:
+        nonlocal settled
+        settled += 1
+        tell(events.Overall(settled, len(todo)))
+        if take:
+            take(result)
+        elif result.run:
+            done[result.stage.id] = result.run
+
+    missing: list[Stage] = []
     for stage in todo:
         if stage.id not in force and (there := store.cached(stage.id)):
-            done[stage.id] = there
             tell(events.Finished(stage.id, cached=True))
-    missing = [stage for stage in todo if stage.id not in done]
-    if not missing:
-        return {stage.id: done[stage.id] for stage in todo}
-    failure: LorabenchError | None = None
-    with engines.open_engine(min(workers, len(missing)), store, data_dir, config, tell, engine) as (
-        executor,
-        perform,
-    ):
-        running: dict[Future[tuple[Run, bool]], Stage] = {}
-        while running or (missing and not failure):
-            unfinished = {stage.id for stage in (*missing, *running.values())}
-            for stage in [s for s in missing if not failure and s.parents.base not in unfinished]:
-                missing.remove(stage)
-                future = executor.submit(perform, stage, force=stage.id in force, wait=patient)
-                running[future] = stage
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                stage = running.pop(future)
-                try:
-                    done[stage.id] = future.result()[0]
-                except RunFailedError as error:
-                    if not keep_going:
-                        failure = failure or error
-                        continue
-                    tell(events.Message(str(error), stage.id))
-                    missing = [other for other in missing if other.parents.base != stage.id]
-                except LorabenchError as error:
-                    failure = failure or error
-    if failure:
-        raise failure
+            hear(Result(stage, there, cached=True))
+        else:
+            missing.append(stage)
+    line = _Line(missing, force, store, hear, tell, keep_going=keep_going)
+    workers = min(workers, len(missing))
+    while not line.empty:
+        with engines.open_engine(workers, store, data_dir, config, tell, engine) as (executor, perform, capacity):
+            line.work_through(partial(executor.submit, perform, wait=patient), capacity)
+    if line.failure:
+        raise line.failure
     return {stage.id: done[stage.id] for stage in todo if stage.id in done}
+
+
+class _Line:
+    """The stages that are still to be made, in the order in which that is possible.
+
+    Attributes:
+        failure: what stops the whole line; what has begun is finished all the same.
+    """
+
+    def __init__(
+        self,
+        missing: Sequence[Stage],
+        force: Collection[str],
+        store: Store,
+        take: Callable[[Result], None],
+        tell: Tell,
+        *,
+        keep_going: bool,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._force, self._store, self._take, self._tell, self._keep_going = force, store, take, tell, keep_going
+        self._ready: deque[Stage] = deque()
+        self._children: dict[str, list[Stage]] = {}
+        self._running: dict[Future[tuple[Run, bool]], Stage] = {}
+        # Stages that a worker process died of, perhaps. Each has one more try, alone, and is in `_tried` from then on.
+        self._suspects: deque[Stage] = deque()
+        self._tried: set[str] = set()
+        ids = {stage.id for stage in missing}
+        for stage in missing:
+            if stage.parents.base in ids:
+                self._children.setdefault(stage.parents.base, []).append(stage)
+            else:
+                self._ready.append(stage)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to begin."""
+        return self.failure is not None or not (self._ready or self._suspects)
+
+    def work_through(self, submit: Submit, capacity: int) -> None:
+        """Make what can be made, until all is done, or until a worker process has died and its executor with it.
+
+        No more than `capacity` are in flight: a death leaves few suspects, and no step looks at the whole line.
+        """
+        broken = False
+        while not broken and (self._running or not self.empty):
+            finished: set[Future[tuple[Run, bool]]] = set()
+            try:
+                self._fill(submit, capacity)
+                finished = wait(self._running, return_when=FIRST_COMPLETED).done
+                broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
+            except BrokenProcessPool:
+                broken = True
+            if broken:
+                finished = wait(self._running).done
+            for future in [future for future in self._running if future in finished]:
+                self._settle(self._running.pop(future), future)
+
+    def _fill(self, submit: Submit, capacity: int) -> None:
+        while not self.empty:
+            alone = self._suspects or any(stage.id in self._tried for stage in self._running.values())
+            if len(self._running) >= (1 if alone else capacity):
+                return
+            queue = self._suspects or self._ready
+            future = submit(queue[0], force=queue[0].id in self._force)
+            self._running[future] = queue.popleft()
+
+    def _settle(self, stage: Stage, future: Future[tuple[Run, bool]]) -> None:
+        error = future.exception()
+        if error is None:
+            run, cached = future.result()
+            self._ready.extend(self._children.pop(stage.id, ()))
+            self._take(Result(stage, run, cached=cached))
+        elif isinstance(error, BrokenProcessPool | KeyboardInterrupt):  # the latter: it alone was told to stop
+            if stage.id not in self._tried:
+                self._tried.add(stage.id)
+                self._suspects.append(stage)
+            else:
+                died = RunFailedError(DIED)
+                self._store.give_up(stage.id, died)
+                self._fail(stage, died)
+        elif isinstance(error, LorabenchError) and not isinstance(error, RunFailedError):
+            self.failure = self.failure or error
+        else:
+            self._fail(stage, error)
+
+    def _fail(self, stage: Stage, error: BaseException) -> None:
+        if not self._keep_going:
+            self.failure = self.failure or error
+            return
+        reason = str(error) if isinstance(error, RunFailedError) else f"{type(error).__name__}: {error}"
+        self._tell(events.Failed(reason, stage.id))
+        self._take(Result(stage, reason=reason, culprit=stage.id))
+        for child in self._children.pop(stage.id, ()):
+            self._take(Result(child, reason=f"its base failed: {reason}", culprit=stage.id))

@@ -135,7 +135,8 @@ def perform(
             return run, True
         lab.tell(events.Started(stage.id, stage.epochs))
         began = time.perf_counter()
-        env = environment.describe(lab.device.type, lab.threads, torch.__version__)
+        # The version as a plain string: torch's own would have the driver of workers import torch to unpickle it.
+        env = environment.describe(lab.device.type, lab.threads, str(torch.__version__))
         draft = stage.draft.model_copy(update={"env": env})
         settings = stage.repeat(store.path(stage.id), command, device=lab.device.type, threads=lab.threads)
         with store.start(draft, settings) as folder, _memory():

@@ -240,7 +240,9 @@ def test_verdicts_keep_their_colours() -> None:
 
 def test_a_study_is_the_pages_title() -> None:
     assert "<title>demo</title>" in report.write(report.study_report(study()), [], "html")
-    assert "<title>lorabench report</title>" in report.write(groups_report(groups(study()[1:3])), [], "html")
+    assert "<title>lorabench report</title>" in report.write(
+        groups_report(groups([finetune(0), finetune(1)])), [], "html"
+    )
 
 
 # CSV

@@ -47,6 +47,7 @@ EVERYTHING = {
     "bench",
     "engines",
     "study",
+    "sweep",
     "tune",
     "export",
     "adopt",
@@ -72,6 +73,7 @@ TORCH_FREE = {
     "gallery",
     "engines",
     "study",
+    "sweep",
     "tune",
     "options",
     "cli",
@@ -140,7 +142,15 @@ def test_torch_is_imported_late_where_commands_must_be_quick(path: Path) -> None
 
 @pytest.mark.parametrize(
     "command",
-    [["--help"], ["--version"], ["ls"], ["study", "--dry-run"], ["scale", "mlp"], ["--show-completion", "bash"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["ls"],
+        ["study", "--dry-run"],
+        ["sweep", "--grid", "k=1,2", "--dry-run"],
+        ["scale", "mlp"],
+        ["--show-completion", "bash"],
+    ],
 )
 def test_quick_commands_import_no_torch(command: list[str], tmp_path: Path) -> None:
     script = (

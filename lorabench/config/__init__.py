@@ -26,6 +26,7 @@ from lorabench.config.schema import (
     Pretrain,
     Section,
     Study,
+    Sweep,
     parse_seeds,
 )
 from lorabench.config.source import KeyPath, Source, dotted, parse_yaml, read_yaml
@@ -44,10 +45,15 @@ __all__ = [
     "Loaded",
     "Pretrain",
     "Section",
+    "Source",
     "Study",
+    "Sweep",
+    "check",
     "dump",
     "flat",
+    "gather",
     "load",
+    "nearest",
     "parse_seeds",
 ]
 
@@ -79,6 +85,11 @@ def load(
         ConfigError: with every problem of every source, each with its place.
         InputError: a file cannot be read.
     """
+    return check(gather(files, sets, flags), methods=methods)
+
+
+def gather(files: Sequence[Path] = (), sets: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> Source:
+    """All sources as one, later ones winning; nothing in it is checked yet. Arguments and errors as in `load`."""
     sources = [read_yaml(path) for path in files]
     sources += [_from_set(text) for text in sets]
     sources += [_from_flag(key, value) for key, value in (flags or {}).items()]
@@ -87,6 +98,15 @@ def load(
         _merge(merged.values, source.values)
         merged.places.update(source.places)
         merged.problems += source.problems
+    return merged
+
+
+def check(merged: Source, *, methods: Mapping[str, type[BaseModel]]) -> Loaded:
+    """The configuration that `merged` holds, which is used up: a method's options move to where `Config` has them.
+
+    Raises:
+        ConfigError: with every problem, each with its place.
+    """
     problems = list(merged.problems)
     known: dict[KeyPath, tuple[str, Sequence[str]]] = {}
     for path, section, model in _method_sections(merged.values):
@@ -160,7 +180,7 @@ def _hoist_options(
     method = section.get("method", Finetune.model_fields["method"].default)
     if method not in methods:
         key = (*path, "method")
-        place, near = _place(key, merged), _nearest(str(method), methods)
+        place, near = _place(key, merged), nearest(str(method), methods)
         problems.append(
             f"{place}{dotted(key)}  no method is called {json.dumps(method)}{near}; known: {', '.join(methods)}"
         )
@@ -184,7 +204,7 @@ def _explain(error: dict[str, Any], merged: Source, known: Mapping[KeyPath, tupl
     key = dotted(loc)
     if error["type"] == "extra_forbidden":
         where, names = known.get(loc[:-1]) or ("", _fields(loc[:-1]))
-        near = _nearest(str(loc[-1]), names)
+        near = nearest(str(loc[-1]), names)
         return f"{place}{key}  unknown key{near if 'did you mean' in near else where + near}"
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
@@ -210,7 +230,8 @@ def _fields(path: KeyPath) -> list[str]:
     return list(model.model_fields)
 
 
-def _nearest(word: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+def nearest(word: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    """How a message about the unknown `word` ends: with the name that it may stand for, or with all of a list."""
     close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
     if close:
         return f'; did you mean "{close[0]}"?'

@@ -121,13 +121,16 @@ class Entry(Section):
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
 class Study(Section):
     """What `lorabench study` runs: the whole story once for each seed, `workers` (null: one per core) side by side.
 
     With `methods`, every base is fine-tuned by each of them in turn, instead of once as the finetune section says.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "study"
+    name: Name = "study"
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seed_list), AfterValidator(_unique), Field(min_length=1)] = (
         0,
         1,
@@ -137,6 +140,25 @@ class Study(Section):
     )
     workers: Annotated[int, Field(ge=1, le=1024)] | None = None
     methods: Annotated[tuple[Entry, ...], BeforeValidator(_as_tuple)] = ()
+
+
+def _axis(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("an axis is a list of values, for example [1, 2, 4]")
+    return _as_tuple(value)
+
+
+class Sweep(Section):
+    """What `lorabench sweep` runs: every combination of the values in `grid`, for each of `study.seeds`.
+
+    An axis of the grid is any setting: `pretrain.epochs`, or short for the finetune section `k`, or `lora.lr`, which
+    also says the method. `study.workers` points run side by side.
+    """
+
+    name: Name = "sweep"
+    grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_axis)]] = Field(
+        default_factory=dict[str, tuple[Any, ...]]
+    )
 
 
 class Expectation(Section):
@@ -164,6 +186,7 @@ class Config(Section):
     fmnist: Fmnist = Fmnist()
     finetune: Finetune = Finetune()
     study: Study = Study()
+    sweep: Sweep = Sweep()
     expect: dict[str, Expectation] = Field(default_factory=dict[str, Expectation])
 
     @field_validator("expect", mode="before")

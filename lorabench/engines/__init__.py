@@ -5,7 +5,7 @@
     processes.py   worker processes side by side, which share this machine's cores
     dask.py        the workers of a Dask cluster, which may be other machines and share no disk
 
-with open_engine(2, store, data_dir, config, tell) as (executor, perform):
+with open_engine(2, store, data_dir, config, tell) as (executor, perform, capacity):
     run, cached = executor.submit(perform, stage, force=False, wait=True).result()
 """
 
@@ -48,8 +48,8 @@ def scheduler(engine: str) -> tuple[str, int]:
 
 def open_engine(
     workers: int, store: Store, data_dir: Path | None, settings: Config, tell: Tell, engine: str | None = None
-) -> AbstractContextManager[tuple[Executor, Perform]]:
-    """An executor, and the function to submit to it with a stage and the keywords `force` and `wait`.
+) -> AbstractContextManager[tuple[Executor, Perform, int]]:
+    """An executor, the function to submit to it with a stage and the keywords `force` and `wait`, and how many at once.
 
     Without `engine` that is this process for one worker, and so many processes of their own for more; with
     `dask://HOST:PORT` it is that cluster with all workers that it has. Leaving the block by an exception stops

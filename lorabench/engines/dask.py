@@ -78,7 +78,9 @@ def difference(name: str, theirs: dict[str, str] | Exception, ours: dict[str, st
 
 
 @contextlib.contextmanager
-def open_dask(host: str, port: int, store: Store, settings: Config, tell: Tell) -> Generator[tuple[Executor, Perform]]:
+def open_dask(
+    host: str, port: int, store: Store, settings: Config, tell: Tell
+) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for a cluster: two stages for each of its workers are under way, so that none waits for the driver.
 
     Raises:
@@ -90,7 +92,7 @@ def open_dask(host: str, port: int, store: Store, settings: Config, tell: Tell) 
         driver = _Driver(client, store, settings, tell)
         pool = ThreadPoolExecutor(2 * workers, "lorabench")
         try:
-            yield pool, driver.perform
+            yield pool, driver.perform, 2 * workers
         except BaseException:
             driver.stop()
             raise

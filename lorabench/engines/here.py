@@ -31,9 +31,11 @@ class Here(Executor):
 
 
 @contextlib.contextmanager
-def open_here(store: Store, data_dir: Path | None, settings: Config, tell: Tell) -> Generator[tuple[Executor, Perform]]:
+def open_here(
+    store: Store, data_dir: Path | None, settings: Config, tell: Tell
+) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for one worker."""
     from lorabench import work
 
     lab = work.open_lab(store, data_dir, settings, tell)
-    yield Here(), functools.partial(work.perform, lab=lab)
+    yield Here(), functools.partial(work.perform, lab=lab), 1

@@ -1,7 +1,7 @@
 """Stages in worker processes side by side.
 
 A worker is a fresh process that imports torch for itself, so the driver need not, and it sends what it has to tell
-through a queue, so that the user sees one progress display.
+through a pipe, so that the user sees one progress display.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from lorabench.errors import RunFailedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from concurrent.futures import Executor
+    from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
     from multiprocessing.queues import SimpleQueue
+    from multiprocessing.synchronize import Lock
     from pathlib import Path
     from types import FrameType
 
@@ -38,19 +40,19 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def open_processes(
     workers: int, store: Store, data_dir: Path | None, settings: Config, tell: Tell
-) -> Generator[tuple[Executor, Perform]]:
+) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for several workers, which share this machine's cores and are spread over its GPUs."""
     settings = settings.model_copy(update={"threads": settings.threads or max(1, cores() // workers)})
     context = multiprocessing.get_context("spawn")
-    news: SimpleQueue[Event | None] = context.SimpleQueue()
-    listener = threading.Thread(target=_listen, args=(news, tell), daemon=True)
+    reader, writer = context.Pipe(duplex=False)
+    listener = threading.Thread(target=_listen, args=(reader, tell), daemon=True)
     listener.start()
     seats: SimpleQueue[int] = context.SimpleQueue()
     for seat in range(workers):
         seats.put(seat)
-    pool = ProcessPoolExecutor(workers, context, _enter, (store, data_dir, settings, news, seats))
+    pool = ProcessPoolExecutor(workers, context, _enter, (store, data_dir, settings, writer, context.Lock(), seats))
     try:
-        yield pool, _perform
+        yield pool, _perform, workers
     except BrokenProcessPool as error:
         raise RunFailedError("a worker process died: killed from outside, or out of memory") from error
     except BaseException:
@@ -59,13 +61,15 @@ def open_processes(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        news.put(None)
+        # With its last writer gone the pipe ends. A last message could wait for ever: for the lock of a killed worker.
+        writer.close()
         listener.join()
 
 
-def _listen(news: SimpleQueue[Event | None], tell: Tell) -> None:
-    while (event := news.get()) is not None:
-        tell(event)
+def _listen(reader: Connection[Event, Event], tell: Tell) -> None:
+    with contextlib.suppress(EOFError):
+        while True:
+            tell(reader.recv())
 
 
 _open: Callable[[], Lab]
@@ -73,7 +77,12 @@ _busy = False
 
 
 def _enter(
-    store: Store, data_dir: Path | None, settings: Config, news: SimpleQueue[Event | None], seats: SimpleQueue[int]
+    store: Store,
+    data_dir: Path | None,
+    settings: Config,
+    writer: Connection[Event, Event],
+    lock: Lock,
+    seats: SimpleQueue[int],
 ) -> None:
     """Prepare a worker, on one of the `seats`. The driver alone hears Ctrl-C; it stops its workers by SIGTERM.
 
@@ -85,11 +94,15 @@ def _enter(
     signal.signal(signal.SIGTERM, _stop)
     seat = seats.get()
 
+    def tell(event: Event) -> None:
+        with lock:
+            writer.send(event)
+
     @functools.cache
     def lab() -> Lab:
         from lorabench import work
 
-        return work.open_lab(store, data_dir, settings, news.put, seat=seat)
+        return work.open_lab(store, data_dir, settings, tell, seat=seat)
 
     _open = lab
 

@@ -15,6 +15,7 @@
     shown      which of these `report` shows       gate           the rows that `--fail-on` is asked of
     rank, plot accuracy against k                  sparkline      a run's training in two lines
     figures/   the same as PNG and SVG             drawn          which of them were written
+    sweep      a grid of settings over seeds
 
 Accuracies are in percent here and fractions in `run.json`. Tables are made for 80 columns; the caller's console
 sets the width. Nothing here imports torch.
@@ -39,6 +40,7 @@ from lorabench.report.selection import Selection, select
 from lorabench.report.shown import Shown, runs_shown, study_shown
 from lorabench.report.single import run_data, run_report
 from lorabench.report.summary import summary, summary_data
+from lorabench.report.sweep import plan_data, plan_report, sweep_data, sweep_report
 from lorabench.report.talk import Row
 
 __all__ = [
@@ -67,6 +69,8 @@ __all__ = [
     "listing",
     "listing_data",
     "mistakes",
+    "plan_data",
+    "plan_report",
     "preview",
     "run_data",
     "run_report",
@@ -80,5 +84,7 @@ __all__ = [
     "study_shown",
     "summary",
     "summary_data",
+    "sweep_data",
+    "sweep_report",
     "write",
 ]

@@ -1,0 +1,339 @@
+"""The table of `sweep`: rows and columns are two axes of the grid, a cell is a mean over seeds with its interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.text import Text
+
+from lorabench import stats
+from lorabench.report import number
+from lorabench.report.accuracy import NO_DIFFERENCE, Difference, difference
+from lorabench.report.arm import accuracy
+from lorabench.report.layout import grid, heading, note, stack
+from lorabench.report.plain import plain
+from lorabench.report.setting import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from lorabench.runs import Run
+    from lorabench.stats import Estimate
+
+WIDTH = 80
+MOST_FAILURES = 10
+"""So many failed runs are named; `ls` names all."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a sweep keeps of one finished fine-tune; accuracies in percent."""
+
+    id: str
+    seed: int
+    fmnist: float
+    flipped: float | None
+    mnist: float
+    trained: int | None
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A fine-tune that there is no result of, why, and the folder that says more."""
+
+    id: str
+    seed: int
+    reason: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: a value for every axis, and what became of its fine-tunes, one for each seed."""
+
+    values: tuple[Any, ...]
+    scores: tuple[Score, ...]
+    failed: tuple[FailedRun, ...]
+
+    @property
+    def fmnist(self) -> Estimate | None:
+        """Accuracy on F-MNIST over the seeds that finished."""
+        return _mean(score.fmnist for score in self.scores)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was done: how many runs were made, were there already, or have no result."""
+
+    ran: int
+    cached: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Best:
+    """The whole cell with the highest mean, the next one, and how far the best is ahead, paired by seed."""
+
+    cell: Cell
+    next: Cell | None
+    ahead: Difference | None
+    of: int
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """All that a sweep shows.
+
+    Attributes:
+        keys: the axes, as the user wrote them.
+        cells: every combination of the axes' values, the last axis fastest.
+        held_out: how many images of the training set all was measured on; 0: on the test set.
+        tuned: counts of the points' fine-tunes.
+        shared: counts of what they start from.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    held_out: int
+    tuned: Counts
+    shared: Counts
+
+    @property
+    def best(self) -> Best | None:
+        """None if no point has all its runs."""
+        whole = [(found.mean, cell) for cell in self.cells if (found := cell.fmnist) and not cell.failed]
+        whole.sort(key=lambda pair: -pair[0])
+        if not whole:
+            return None
+        if len(whole) == 1:
+            return Best(whole[0][1], None, None, 1)
+        first, second = whole[0][1], whole[1][1]
+        behind = {score.seed: score.fmnist for score in second.scores}
+        ahead = difference([(behind.get(score.seed), score.fmnist) for score in first.scores])
+        return Best(first, second, ahead, len(whole))
+
+
+def score(run: Run) -> Score:
+    """The few numbers of a finished fine-tune that a sweep shows."""
+    fmnist = run.metrics["fmnist"]
+    flipped = fmnist.slices.get("flipped")
+    return Score(
+        id=run.id,
+        seed=run.seed,
+        fmnist=accuracy(fmnist),
+        flipped=100 * flipped.correct / flipped.n if flipped and flipped.n else None,
+        mnist=accuracy(run.metrics["mnist"]),
+        trained=run.params.trainable if run.params else None,
+    )
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep would do.
+
+    Attributes:
+        points: for every point its values, the number of its fine-tunes, and of those that are there already.
+        missing: how many runs would be made, of points and of what they share.
+        cached: how many are there.
+        seconds: about how long that takes with `workers` side by side, by past runs.
+        unknown: how many of the missing runs are like no past one, and not in `seconds`.
+    """
+
+    keys: tuple[str, ...]
+    points: tuple[tuple[tuple[Any, ...], int, int], ...]
+    missing: int
+    cached: int
+    seconds: float
+    unknown: int
+    workers: int
+
+
+def plan_data(found: SweepPlan) -> dict[str, Any]:
+    """What `plan_report` shows, as plain data."""
+    points = [
+        {"values": dict(zip(found.keys, values, strict=True)), "fine_tunes": runs, "cached": cached}
+        for values, runs, cached in found.points
+    ]
+    return {**plain(found), "points": points}
+
+
+def plan_report(found: SweepPlan) -> RenderableType:
+    """The points, how many of their runs are there, and about how long the others take."""
+    table = grid(*found.keys, "fine-tunes", "cached", align="<" * len(found.keys) + ">>")
+    for values, runs, cached in found.points:
+        table.add_row(*map(_word, values), f"{runs:,}", f"{cached:,}")
+    lines = [f"{len(found.points):,} points: would run {found.missing:,}, cached {found.cached:,}"]
+    side = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
+    if found.unknown:
+        lines.append(f"no past run is like {found.unknown:,} of those, so their time is not known")
+    if found.seconds:
+        lines.append(f"about {number.seconds(found.seconds)} with {side}, by the median of past runs")
+    return Group(table, Text("\n".join(lines), overflow="fold"))
+
+
+def sweep_data(found: SweepResult) -> dict[str, Any]:
+    """What `sweep_report` shows, as plain data."""
+    best = found.best
+    return {
+        "name": found.name,
+        "axes": {key: _values(found.cells, place) for place, key in enumerate(found.keys)},
+        "seeds": list(found.seeds),
+        "holdout": found.held_out,
+        "points": [
+            {
+                "values": dict(zip(found.keys, cell.values, strict=True)),
+                "fmnist": plain(cell.fmnist),
+                "flipped": plain(_mean(score.flipped for score in cell.scores)),
+                "mnist": plain(_mean(score.mnist for score in cell.scores)),
+                "best": best is not None and cell is best.cell,
+                "runs": plain(cell.scores),
+                "failed": plain(cell.failed),
+            }
+            for cell in found.cells
+        ],
+        "ahead_of_next": plain(best.ahead) if best else None,
+        "fine_tunes": plain(found.tuned),
+        "shared": plain(found.shared),
+    }
+
+
+def sweep_report(found: SweepResult) -> RenderableType:
+    """The tables, what may be concluded from them, what failed, and the counts."""
+    best = found.best
+    tables = _one_axis(found, best) if len(found.keys) == 1 else _blocks(found, best)
+    failures = [(cell, run) for cell in found.cells for run in cell.failed]
+    return stack(
+        [
+            *tables,
+            note("\n".join(_notes(found, best))),
+            _failures(found.keys, failures) if failures else None,
+            Text(_counts(found), overflow="fold"),
+        ]
+    )
+
+
+def _one_axis(found: SweepResult, best: Best | None) -> list[RenderableType]:
+    table = grid(found.keys[0], "F-MNIST, %", "flipped, %", "MNIST, %", "trained", align="<<<<>")
+    for cell in found.cells:
+        trained = {score.trained for score in cell.scores}
+        table.add_row(
+            _word(cell.values[0]),
+            _cell(cell, best),
+            _text(_mean(score.flipped for score in cell.scores)),
+            _text(_mean(score.mnist for score in cell.scores)),
+            f"{count:,}" if len(trained) == 1 and (count := trained.pop()) is not None else "",
+        )
+    return [table]
+
+
+def _blocks(found: SweepResult, best: Best | None) -> list[RenderableType]:
+    """A table for each combination of the third and further axes; its columns in parts where they do not fit."""
+    blocks: dict[str, list[Cell]] = {}
+    for cell in found.cells:
+        blocks.setdefault(_spelled(found.keys[2:], cell.values[2:]), []).append(cell)
+    rows, columns = _values(found.cells, 0), _values(found.cells, 1)
+    title = f"{found.keys[0]} \\ {found.keys[1]}"
+    texts = {id(cell): _cell(cell, best) for cell in found.cells}
+    widest = 2 + max(text.cell_len for text in texts.values())
+    fitting = max(1, (WIDTH - 2 - max(len(title), *(len(_word(row)) for row in rows))) // widest)
+    parts: list[RenderableType] = []
+    for name, block in blocks.items():
+        at = {repr(cell.values[:2]): texts[id(cell)] for cell in block}
+        tables: list[RenderableType] = [heading(name)] if name else []
+        for start in range(0, len(columns), fitting):
+            chosen = columns[start : start + fitting]
+            table = grid(title, *map(_word, chosen), align="<" * (1 + len(chosen)))
+            for row in rows:
+                table.add_row(_word(row), *(at[repr((row, column))] for column in chosen))
+            tables.append(table)
+        parts.append(Group(*tables))
+    return parts
+
+
+def _values(cells: Sequence[Cell], axis: int) -> list[Any]:
+    """The values of an axis, in the order in which they were named; a value may be a list."""
+    return list({repr(cell.values[axis]): cell.values[axis] for cell in cells}.values())
+
+
+def _cell(cell: Cell, best: Best | None) -> Text:
+    if not cell.scores:
+        return Text("x", "red")
+    if cell.failed:
+        return Text(f"{_text(cell.fmnist)} x{len(cell.failed)}", "red")
+    if best and cell is best.cell:
+        return Text(f"{_text(cell.fmnist)} *", "bold underline")
+    return Text(_text(cell.fmnist))
+
+
+def _text(found: Estimate | None) -> str:
+    """`97.92 +- 0.28`: the mean and half of its interval, or the mean alone where one seed gives none."""
+    if found is None:
+        return ""
+    mean = number.decimal(found.mean)
+    return mean if found.high is None else f"{mean} +- {number.decimal(found.high - found.mean)}"
+
+
+def _notes(found: SweepResult, best: Best | None) -> list[str]:
+    n = len(found.seeds)
+    how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n > 1 else "1 seed: no interval"
+    lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; *: the best, x: training failed"]
+    if best:
+        lines += _standing(found.keys, best)
+    if found.held_out:
+        lines.append(f"measured on {found.held_out:,} images held out of the training set")
+    elif len(found.cells) > 1:
+        lines.append("measured on the test set: to choose settings by it, use -s holdout=5000 instead")
+    return lines
+
+
+def _standing(keys: Sequence[str], best: Best) -> list[str]:
+    """What the best is, and how sure that is."""
+    lines = [f"best: {_spelled(keys, best.cell.values)}"]
+    if not best.next:
+        return lines
+    lines[0] += f"; the highest of {best.of} means, and so an optimistic one"
+    if best.ahead is None or best.ahead.detectable is None:
+        how = "one seed cannot tell them apart"
+    else:
+        verdict = "" if best.ahead.detectable else f", {NO_DIFFERENCE}"
+        how = f"the best is {number.signed_estimate(best.ahead.estimate)} ahead{verdict}"
+    return [*lines, f"second: {_spelled(keys, best.next.values)}; {how}"]
+
+
+def _failures(keys: Sequence[str], failures: Sequence[tuple[Cell, FailedRun]]) -> RenderableType:
+    lines: list[Text] = []
+    for cell, run in failures[:MOST_FAILURES]:
+        lines.append(Text(f"x {_spelled(keys, cell.values)}, seed {run.seed}: {run.reason}", "red", overflow="fold"))
+        lines.append(Text(f"  {run.folder}", no_wrap=True, overflow="ignore"))
+    if len(failures) > MOST_FAILURES:
+        lines.append(Text(f"and {len(failures) - MOST_FAILURES} more: lorabench ls"))
+    return Group(*lines)
+
+
+def _counts(found: SweepResult) -> str:
+    tuned, shared = found.tuned, found.shared
+    total = tuned.ran + tuned.cached + tuned.failed
+    return (
+        f"{total:,} fine-tunes: ran {tuned.ran:,}, cached {tuned.cached:,}, failed {tuned.failed:,}\n"
+        f"what they share: ran {shared.ran:,}, cached {shared.cached:,}, failed {shared.failed:,}"
+    )
+
+
+def _spelled(keys: Sequence[str], values: Sequence[Any]) -> str:
+    return ", ".join(f"{key}={_word(value)}" for key, value in zip(keys, values, strict=True))
+
+
+def _mean(values: Iterable[float | None]) -> Estimate | None:
+    there = [value for value in values if value is not None]
+    return stats.t_interval(there) if there else None
+
+
+def _word(value: Any) -> str:
+    """A value of an axis, floats as short as `3e-05`."""
+    return short if isinstance(value, float) and float(short := f"{value:g}") == value else shown(value)

@@ -1,0 +1,347 @@
+"""A grid of settings over seeds: which points there are, what there is to do, how long that may take.
+
+    source = config.gather(files, sets, flags)
+    planned = plan(source, ["k=1,2,4", "lora.lr=1e-3,3e-3"])
+    study.run(planned.todo, planned.config, store, keep_going=True, ...)
+
+Every point is an ordinary fine-tune of each seed, as `lorabench finetune` would make it, so the points share their
+bases and F-MNIST, and what another command has made is not made again. Runs nothing, imports no torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import statistics
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from lorabench import config, methods, stages
+from lorabench.config.source import dotted, parse_yaml
+from lorabench.errors import ConfigError, UsageError
+from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepPlan, SweepResult, score
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from lorabench.config import Config, Loaded, Source
+    from lorabench.config.source import KeyPath
+    from lorabench.runs import Store
+    from lorabench.stages import Stage
+    from lorabench.study import Result
+
+    Methods = Mapping[str, type[BaseModel]]
+
+METHOD = ("finetune", "method")
+MOST_RUNS = 100_000
+"""Fine-tunes of one sweep: a typing error must not become a year's work."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One setting and the values that it takes in turn.
+
+    Attributes:
+        key: as the user wrote it.
+        path: where a config has the setting.
+        method: the fine-tuning method that the key names, if any.
+        place: who asked for it, for messages.
+    """
+
+    key: str
+    path: KeyPath
+    values: tuple[Any, ...]
+    method: str | None
+    place: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value for every axis, and the fine-tunes that this asks for, by seed."""
+
+    values: tuple[Any, ...]
+    tuned: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked sweep.
+
+    Attributes:
+        loaded: the first point's configuration and who set what in it.
+        axes: in the order in which they were named.
+        points: every combination of the axes' values, the last axis fastest.
+        todo: all stages, parents first, each once.
+    """
+
+    loaded: Loaded
+    axes: tuple[Axis, ...]
+    points: tuple[Point, ...]
+    todo: tuple[Stage, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The axes as the user wrote them."""
+        return tuple(axis.key for axis in self.axes)
+
+    @property
+    def config(self) -> Config:
+        """What all points have in common: name, seeds, workers, device, threads, images held out."""
+        return self.loaded.config
+
+
+def parse_grid(texts: Sequence[str], problems: list[str]) -> dict[str, list[Any]]:
+    """`["k=1,2,4"]` as `{"k": [1, 2, 4]}`; values are read as YAML, so a list is written `[fc1, fc3]`.
+
+    A text that has not this form, or names an axis again, adds a line to `problems`.
+    """
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        key, _, values = (part.strip() for part in text.partition("="))
+        if not key or not values:
+            problems.append(f"--grid {text}  must have the form KEY=VALUE,VALUE")
+        elif key in grid:
+            problems.append(f"--grid {text}  names {key} again; write all its values in one list")
+        else:
+            try:
+                inner = parse_yaml(f"values: [{values}]", f"--grid {text}")
+            except ConfigError as error:
+                problems += error.problems
+                continue
+            problems += inner.problems
+            grid[key] = inner.values["values"]
+    return grid
+
+
+def plan(source: Source, axes: Sequence[str] = ()) -> Plan:
+    """Check every point of the grid by the same rules as any config.
+
+    Args:
+        source: all settings; its section `sweep` may have a grid.
+        axes: further axes as texts, see `parse_grid`; they win over those of the same key in `source`.
+
+    Raises:
+        ConfigError: with the problems of all axes and points, each once.
+        UsageError: there is no axis.
+    """
+    known = methods.schemas()
+    grid = parse_grid(axes, source.problems)
+    for key in grid:
+        source.places["sweep", "grid", key] = f"--grid {key}"
+    section = _section(source, grid, known)
+    problems: list[str] = []
+    found = [axis for key, values in section.grid.items() if (axis := _axis(key, values, source, problems))]
+    if not section.grid and not source.problems:
+        raise UsageError("there is nothing to sweep over: name an axis, --grid k=1,2,4, or write a sweep: section")
+    problems += _disputes(found, source)
+    combinations = math.prod(len(axis.values) for axis in found)
+    if combinations > MOST_RUNS:
+        raise ConfigError([*problems, f"sweep.grid  has {combinations:,} points; at most {MOST_RUNS:,} will do"])
+    loaded: list[Loaded] = []
+    for values in itertools.product(*(axis.values for axis in found)):
+        try:
+            loaded.append(config.check(_at(source, found, values), methods=known))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    first = loaded[0].config
+    runs = combinations * len(first.study.seeds)
+    if runs > MOST_RUNS:
+        raise ConfigError([f"sweep.grid  asks for {runs:,} fine-tunes; at most {MOST_RUNS:,} will do"])
+    return _plan(section, found, loaded)
+
+
+def _section(source: Source, grid: Mapping[str, Sequence[Any]], known: Methods) -> config.Sweep:
+    """The section `sweep` with the axes of `grid`, taken out of `source`."""
+    for key, values in grid.items():
+        _put(source.values, ("sweep", "grid", key), values)
+    found = {"sweep": source.values["sweep"]} if "sweep" in source.values else {}
+    try:
+        section = config.check(config.Source(found, source.places), methods=known).config.sweep
+    except ConfigError:
+        config.check(source, methods=known)  # has the same problem, and perhaps others besides
+        raise
+    source.values.pop("sweep", None)
+    return section
+
+
+def _axis(key: str, values: tuple[Any, ...], source: Source, problems: list[str]) -> Axis | None:
+    place = source.places.get(("sweep", "grid", key), "")
+    parts = tuple(key.split("."))
+    sections = config.Config.model_fields
+    if len(parts) > 1 and parts[0] in methods.METHODS:
+        return Axis(key, ("finetune", *parts[1:]), values, parts[0], place)
+    if len(parts) > 1 and parts[0] not in sections:
+        near = config.nearest(parts[0], [*sections, *methods.METHODS])
+        problems.append(f"{place}  {key}  {parts[0]} is neither a section nor a method{near}")
+        return None
+    path = parts if len(parts) > 1 or key in sections else ("finetune", key)
+    return Axis(key, path, values, None, place)
+
+
+def _disputes(axes: Sequence[Axis], source: Source) -> Iterable[str]:
+    """A line for each thing that two axes, or an axis and a setting, say differently."""
+    for axis, other in itertools.combinations(axes, 2):
+        if axis.path == other.path:
+            yield f"{other.place}  {other.key}  is the same setting as {axis.key}"
+        elif axis.method and other.method and axis.method != other.method:
+            yield f"{other.place}  {other.key}  is of another method than {axis.key}; sweep one after the other"
+    by_axis = any(axis.path == METHOD for axis in axes)
+    for axis in axes:
+        if axis.method and (by_axis or _get(source.values, METHOD) not in (None, axis.method)):
+            short = dotted(axis.path)
+            yield f"{axis.place}  {axis.key}  says the method, and finetune.method another; write {short}"
+    if _get(source.values, ("study", "methods")):
+        yield "study.methods  has no part in a sweep; make finetune.method an axis"
+
+
+def _at(source: Source, axes: Sequence[Axis], values: Sequence[Any]) -> Source:
+    """A copy of `source` in which each axis has its value of `values`."""
+    point = config.Source(copy.deepcopy(source.values), dict(source.places), list(source.problems))
+    for axis, value in zip(axes, values, strict=True):
+        _put(point.values, axis.path, copy.deepcopy(value))
+        point.places[axis.path] = axis.place
+        if axis.method:
+            _put(point.values, METHOD, axis.method)
+            point.places[METHOD] = axis.place
+    return point
+
+
+def _get(values: dict[str, Any], path: KeyPath) -> Any:
+    """What stands at `path`; None if nothing does."""
+    found: Any = values
+    for part in path:
+        found = cast("dict[Any, Any]", found).get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _put(values: dict[str, Any], path: KeyPath, value: Any) -> None:
+    """Let `value` stand at `path`; what is wrongly no mapping on the way there stays, for the check to find."""
+    inner: Any = values
+    for part in path[:-1]:
+        inner = cast("dict[Any, Any]", inner).setdefault(part, {}) if isinstance(inner, dict) else None
+    if isinstance(inner, dict):
+        inner[path[-1]] = value
+
+
+def _plan(section: config.Sweep, axes: Sequence[Axis], loaded: Sequence[Loaded]) -> Plan:
+    seeds = loaded[0].config.study.seeds
+    points: list[Point] = []
+    every: list[Stage] = []
+    owner: dict[str, tuple[Any, ...]] = {}
+    problems: list[str] = []
+    for values, found in zip(itertools.product(*(axis.values for axis in axes)), loaded, strict=True):
+        settings = found.config.model_copy(
+            update={"study": found.config.study.model_copy(update={"name": section.name})}
+        )
+        chains = [stages.chain(settings.for_seed(seed), "finetune") for seed in seeds]
+        every += itertools.chain.from_iterable(chains)
+        tuned = {chain[-1].id: chain[-1] for chain in chains}
+        points.append(Point(values, tuple(tuned.values())))
+        if twin := next((owner[run_id] for run_id in tuned if run_id in owner), None):
+            problems.append(f"sweep.grid  {_difference(axes, twin, values)}")
+        owner |= dict.fromkeys(tuned, values)
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    common = replace(loaded[0], config=loaded[0].config.model_copy(update={"sweep": section}))
+    return Plan(common, tuple(axes), tuple(points), tuple(stages.each_once(every)))
+
+
+def _difference(axes: Sequence[Axis], twin: Sequence[Any], values: Sequence[Any]) -> str:
+    """Why two points that are the same runs are a mistake."""
+    differing = [
+        f"{axis.key}={json.dumps(old)} and {axis.key}={json.dumps(new)}"
+        for axis, old, new in zip(axes, twin, values, strict=True)
+        if old != new
+    ]
+    hint = "; seeds are named by --seeds or study.seeds" if any(axis.key == "seed" for axis in axes) else ""
+    return f"{', '.join(differing)} are the same runs{hint}" if differing else "a value is named twice"
+
+
+def preview(planned: Plan, store: Store, workers: int, force: bool = False) -> SweepPlan:
+    """What `planned` would do with the runs that are in `store`.
+
+    A run takes as long as the median of the finished ones that are like it: of one stage, with the same epochs and
+    batch size, and of the same method if there are any.
+    """
+    there: set[str] = set() if force else {stage.id for stage in planned.todo if store.cached(stage.id)}
+    missing = [stage for stage in planned.todo if stage.id not in there]
+    known: dict[tuple[Any, ...], list[float]] = {}
+    for run in store.scan()[0] if missing else []:
+        if run.status == "done" and run.cost:
+            for alike in _alike(run.stage, run.method, run.settings):
+                known.setdefault(alike, []).append(run.cost.wall_s)
+    medians = {alike: statistics.median(seconds) for alike, seconds in known.items()}
+    seconds = [
+        next((medians[alike] for alike in _alike(stage.kind, stage.method, stage.settings) if alike in medians), None)
+        for stage in missing
+        if stage.epochs
+    ]
+    points = [(p.values, len(p.tuned), sum(stage.id in there for stage in p.tuned)) for p in planned.points]
+    return SweepPlan(
+        keys=planned.keys,
+        points=tuple(points),
+        missing=len(missing),
+        cached=len(there),
+        seconds=sum(filter(None, seconds)) / workers,
+        unknown=seconds.count(None),
+        workers=workers,
+    )
+
+
+def _alike(kind: str, method: str | None, settings: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    work = (kind, settings.get("epochs"), settings.get("batch_size"))
+    return [(*work, method), work]
+
+
+class Tally:
+    """Keeps of each result the few numbers that a sweep shows.
+
+    Args:
+        planned: what is swept.
+        store: where the runs are.
+    """
+
+    def __init__(self, planned: Plan, store: Store) -> None:
+        self._planned, self._store = planned, store
+        self._scores: dict[str, Score] = {}
+        self._failed: dict[str, FailedRun] = {}
+        self._counts = {kind: Counter[str]() for kind in ("tuned", "shared")}
+
+    def take(self, result: Result) -> None:
+        """Hear what became of a stage."""
+        stage = result.stage
+        what = "failed" if result.run is None else "cached" if result.cached else "ran"
+        self._counts["tuned" if stage.kind == "finetune" else "shared"][what] += 1
+        if stage.kind == "finetune" and result.run:
+            self._scores[stage.id] = score(result.run)
+        elif stage.kind == "finetune":
+            folder = str(self._store.path(result.culprit))
+            self._failed[stage.id] = FailedRun(stage.id, stage.seed, result.reason or "", folder)
+
+    def result(self) -> SweepResult:
+        """The sweep as far as it has come."""
+        cells = [
+            Cell(
+                point.values,
+                tuple(self._scores[stage.id] for stage in point.tuned if stage.id in self._scores),
+                tuple(self._failed[stage.id] for stage in point.tuned if stage.id in self._failed),
+            )
+            for point in self._planned.points
+        ]
+        counts = {kind: Counts(found["ran"], found["cached"], found["failed"]) for kind, found in self._counts.items()}
+        settings = self._planned.config
+        return SweepResult(
+            name=settings.sweep.name,
+            keys=self._planned.keys,
+            cells=tuple(cells),
+            seeds=settings.study.seeds,
+            held_out=settings.holdout,
+            **counts,
+        )
