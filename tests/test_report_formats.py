@@ -20,6 +20,7 @@ from lorabench.errors import InputError, UsageError
 from lorabench.report import confusion, latex, markdown, page
 from lorabench.report.document import Beside, Line, Picture, Table, blocks
 from lorabench.report.formats import Format
+from lorabench.report.compare import compare, compare_report
 from lorabench.report.group_tables import groups_report
 from lorabench.report.groups import groups
 from lorabench.report.layout import grid, heading, note, stack
@@ -240,9 +241,8 @@ def test_verdicts_keep_their_colours() -> None:
 
 def test_a_study_is_the_pages_title() -> None:
     assert "<title>demo</title>" in report.write(report.study_report(study()), [], "html")
-    assert "<title>lorabench report</title>" in report.write(
-        groups_report(groups([finetune(0), finetune(1)])), [], "html"
-    )
+    two = compare_report(compare(finetune(0), finetune(1)))
+    assert "<title>lorabench report</title>" in report.write(two, [], "html")
 
 
 # CSV
