@@ -18,9 +18,9 @@ from rich.panel import Panel
 from lorabench import report
 from lorabench.errors import InputError, UsageError
 from lorabench.report import confusion, latex, markdown, page
+from lorabench.report.compare import compare, compare_report
 from lorabench.report.document import Beside, Line, Picture, Table, blocks
 from lorabench.report.formats import Format
-from lorabench.report.compare import compare, compare_report
 from lorabench.report.group_tables import groups_report
 from lorabench.report.groups import groups
 from lorabench.report.layout import grid, heading, note, stack
