@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from lorabench.runs import Run, Store
 
-HISTORY = "history.jsonl"
-
 
 def write(runs: Sequence[Run], store: Store, folder: Path) -> list[Path]:
     """Write an event file for each run, in a folder named by its id; event files that are there are replaced.
@@ -40,14 +38,14 @@ def write(runs: Sequence[Run], store: Store, folder: Path) -> list[Path]:
     new_writer, to_summaries = _library()
     written: list[Path] = []
     for run in runs:
-        history, place = _history(run, store), folder / run.id
+        history, place = store.history(run), folder / run.id
         try:
             for old in place.glob("events.out.tfevents.*"):
                 old.unlink()
             with new_writer(str(place)) as writer:
                 for epoch in history:
                     for name in ("loss", "accuracy", "lr", "seconds"):
-                        writer.add_scalar(f"train/{name}", epoch[name], epoch["epoch"])
+                        writer.add_scalar(f"train/{name}", getattr(epoch, name), epoch.epoch)
                 metrics = final_metrics(run)
                 # The first summary would say which settings and metrics there are; TensorBoard believes the first run
                 # alone and shows nothing that only others have. Without it, it looks into all of them.
@@ -87,10 +85,3 @@ def _library() -> tuple[type[SummaryWriter], Any]:
     except ImportError as error:
         raise InputError('TensorBoard is not installed; pip install "lorabench[tensorboard]"') from error
     return SummaryWriter, import_module("torch.utils.tensorboard.summary").hparams
-
-
-def _history(run: Run, store: Store) -> list[dict[str, Any]]:
-    if HISTORY not in run.files:
-        return []
-    path = store.intact(run, HISTORY)
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from report_factory import finetune, fmnist
 
-from lorabench import tensorboard
-from lorabench.errors import InputError, RunFailedError
+from lorabench import export, tensorboard, work
+from lorabench.config import Config
+from lorabench.errors import InputError, RunFailedError, UsageError
 from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:
@@ -137,3 +138,14 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(InputError, match=r"lorabench\[tensorboard\]"):
         tensorboard.write([run], store, tmp_path / "events")
+
+
+def test_export_takes_several_runs_into_one_folder(tmp_path: Path) -> None:
+    lab = work.open_lab(Store(tmp_path / "runs"), None, Config(), lambda event: None)
+    runs = [stored(lab.store, finetune(seed), EPOCHS) for seed in (0, 1)]
+    out = export.place(runs, "tensorboard", tmp_path)
+    done = export.export(runs, "tensorboard", out, lab)
+    assert {file.name.split("/")[0] for file in done.files} == {run.id for run in runs}
+    with pytest.raises(UsageError, match="not empty"):
+        export.export(runs, "tensorboard", out, lab)
+    assert len(export.export(runs, "tensorboard", out, lab, force=True).files) == 2

@@ -1,4 +1,4 @@
-"""Take runs elsewhere: plain weights, PEFT folders, F-MNIST as IDX files.
+"""Take runs elsewhere: plain weights, PEFT folders, F-MNIST as IDX files, TensorBoard's event files.
 
     export([run], "peft", Path("exports/lora-k4-s0-7f3c2a91-peft"), lab)
 
@@ -67,6 +67,13 @@ TARGETS: dict[str, Target] = {
         files=("MNIST/raw/*-ubyte",),
         loads='torchvision.datasets.MNIST("{folder}")',
         following="lorabench report {run}",
+    ),
+    "tensorboard": Target(
+        title="curves and settings of one or more runs for TensorBoard",
+        files=("*/events.out.tfevents.*",),
+        loads="tensorboard --logdir {folder}",
+        following="lorabench report {run}",
+        together=True,
     ),
 }
 
