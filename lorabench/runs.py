@@ -6,8 +6,8 @@
         folder.finish(draft.model_copy(update={...}))    # run.json says "done": the last write
 
 A run's id ends in a hash of everything that the run depends on, so the same inputs find the same folder. Every file
-is written beside its place, flushed, and moved there, so that a kill at any moment leaves a folder whose `run.json`
-says that it is unfinished, or none.
+is written beside its place, flushed, and moved there, and so is a new folder with its first record: a kill at any
+moment leaves a folder whose `run.json` says that it is unfinished, or none. What lay beside is cleared by the next try.
 """
 
 from __future__ import annotations
@@ -175,10 +175,14 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds either what it held before or all of `data`, whatever happens."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write `data` so that `path` holds either what it held before or all of `data`, whatever happens.
+
+    For one writer at a time. What a killed one left behind is replaced, and a link in its place is not followed.
+    """
+    part = _beside(path)
+    part.unlink(missing_ok=True)
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -186,6 +190,10 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
 
 
 class Folder:
@@ -196,6 +204,23 @@ class Folder:
         self.run = draft
         self._files: dict[str, str] = {}
 
+    def begin(self) -> None:
+        """Put a folder that holds the first record and nothing else in the place of an earlier try's, in one step."""
+        part = _beside(self.path)
+        if part.exists():
+            shutil.rmtree(part)
+        try:
+            part.mkdir(parents=True)
+            self._record(part)
+            if self.path.is_dir():
+                self.path.rename(part / "earlier")
+            part.rename(self.path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        if (earlier := self.path / "earlier").exists():
+            shutil.rmtree(earlier)
+
     def write(self, name: str, data: bytes) -> None:
         """Add a file to the run; its checksum goes into `run.json`."""
         write_atomic(self.path / name, data)
@@ -204,7 +229,7 @@ class Folder:
     def finish(self, run: Run) -> None:
         """Write the final record, the last write of all."""
         self.run = run.model_copy(update={"status": "done", "ended": now(), "files": self._files, "maker": None})
-        self._record()
+        self._record(self.path)
 
     def stop(self, status: Literal["failed", "interrupted"], error: BaseException) -> None:
         """Record why the run ended early, as far as the disk still takes it."""
@@ -214,11 +239,11 @@ class Folder:
             update={"status": status, "ended": now(), "error": failure, "files": self._files, "maker": None}
         )
         with contextlib.suppress(OSError):
-            self._record()
+            self._record(self.path)
 
-    def _record(self) -> None:
+    def _record(self, place: Path) -> None:
         text = self.run.model_dump_json(by_alias=True, indent=1) + "\n"
-        write_atomic(self.path / "run.json", text.encode())
+        write_atomic(place / "run.json", text.encode())
 
 
 class Store:
@@ -396,18 +421,29 @@ class Store:
 
     def remember_study(self, name: str, run_ids: Sequence[str]) -> None:
         """Record which runs the study `name` consists of: what `report` shows without arguments."""
-        with _writable(self.root):
-            path = self.root / ".studies" / f"{name}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
+        path = self.root / ".studies" / f"{name}.json"
+        record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
+        with self._noting(path):
+            newest = max((other.lstat().st_mtime_ns for other in path.parent.glob("*.json")), default=0)
             write_atomic(path, json.dumps(record, indent=1).encode())
+            if path.stat().st_mtime_ns <= newest:  # the clock was put back, or is coarse
+                os.utime(path, ns=(newest + 1, newest + 1))
 
     def remember_bench(self, record: Mapping[str, Any]) -> None:
         """Keep what `bench` measured last, for the report's cost claims."""
-        with _writable(self.root):
-            path = self.root / ".bench.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.root / ".bench.json"
+        with self._noting(path):
             write_atomic(path, json.dumps(record, indent=1).encode())
+
+    @contextlib.contextmanager
+    def _noting(self, path: Path) -> Generator[None]:
+        """Make the place for a note about runs, and keep other processes from writing one meanwhile."""
+        with _writable(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self._lock("notes")
+            Path(lock.lock_file).parent.mkdir(exist_ok=True)
+            with lock:
+                yield
 
     def newest_bench(self) -> dict[str, Any] | None:
         """What `remember_bench` kept; None if it never did.
@@ -450,7 +486,7 @@ class Store:
         """
         from filelock import Timeout
 
-        lock = self._lock(run_id)
+        lock = self._lock(self.path(run_id).name)
         with _writable(self.root):
             lock_path = Path(lock.lock_file)
             lock_path.parent.mkdir(parents=True, exist_ok=True)
@@ -483,10 +519,8 @@ class Store:
         with _writable(path):
             if path.is_symlink():
                 raise InputError(f"{path}: is a symbolic link; lorabench writes no run through one")
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
+            folder.begin()
             try:
-                folder._record()  # pyright: ignore[reportPrivateUsage]
                 folder.write("config.yaml", config.encode())
                 yield folder
             except KeyboardInterrupt as error:
@@ -503,10 +537,10 @@ class Store:
             if run.status != "done":
                 Folder(self.path(run_id), run).stop("failed", error)
 
-    def _lock(self, run_id: str) -> FileLock:
+    def _lock(self, name: str) -> FileLock:
         from filelock import FileLock  # imported late: with it comes asyncio, which `ls` need not wait for
 
-        return FileLock(self.root / ".locks" / f"{self.path(run_id).name}.lock")
+        return FileLock(self.root / ".locks" / f"{name}.lock")
 
     def _maker(self, run_id: str) -> str | None:
         with contextlib.suppress(InputError):
