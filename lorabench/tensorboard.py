@@ -11,7 +11,10 @@ import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from lorabench.errors import InputError, RunFailedError
+from lorabench.runs import Record, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +25,16 @@ if TYPE_CHECKING:
     from lorabench.runs import Run, Store
 
 HISTORY = "history.jsonl"
+
+
+class _Epoch(Record):
+    """A line of it."""
+
+    epoch: Whole
+    loss: float
+    accuracy: float
+    lr: float
+    seconds: float
 
 
 def write(runs: Sequence[Run], store: Store, folder: Path) -> list[Path]:
@@ -47,7 +60,7 @@ def write(runs: Sequence[Run], store: Store, folder: Path) -> list[Path]:
             with new_writer(str(place)) as writer:
                 for epoch in history:
                     for name in ("loss", "accuracy", "lr", "seconds"):
-                        writer.add_scalar(f"train/{name}", epoch[name], epoch["epoch"])
+                        writer.add_scalar(f"train/{name}", getattr(epoch, name), epoch.epoch)
                 metrics = final_metrics(run)
                 # The first summary would say which settings and metrics there are; TensorBoard believes the first run
                 # alone and shows nothing that only others have. Without it, it looks into all of them.
@@ -89,8 +102,13 @@ def _library() -> tuple[type[SummaryWriter], Any]:
     return SummaryWriter, import_module("torch.utils.tensorboard.summary").hparams
 
 
-def _history(run: Run, store: Store) -> list[dict[str, Any]]:
+def _history(run: Run, store: Store) -> list[_Epoch]:
     if HISTORY not in run.files:
         return []
     path = store.intact(run, HISTORY)
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        return [_Epoch.model_validate_json(line) for line in path.read_bytes().splitlines()]
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: no history of a run: {error.errors()[0]['msg']}; run it again with --force"
+        ) from error

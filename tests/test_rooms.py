@@ -20,9 +20,15 @@ LADDER: dict[str, set[str]] = {
     "config": {"errors"},
     "stats": {"errors"},
     "query": {"errors"},
+<<<<<<< HEAD
     "runs": {"errors"},
     "report": {"errors", "config", "estimate", "query", "scale", "stats", "runs"},
     "gallery": {"errors", "config", "data", "methods", "report", "runs"},
+=======
+    "npz": {"errors"},
+    "runs": {"errors", "npz"},
+    "report": {"errors", "config", "estimate", "npz", "query", "scale", "stats", "runs"},
+>>>>>>> dd73841 (Records, arrays and settings of other hands are held against what they must be before anything is made of them)
     "data": {"errors"},
     "scale": {"errors"},
     "model": {"errors", "scale"},

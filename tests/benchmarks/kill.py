@@ -181,19 +181,16 @@ def differences(reference: Path, runs: Path) -> list[str]:
     found = [f"{name} is missing" for name in sorted(old - new)] + [f"{name} is too much" for name in sorted(new - old)]
     store, other = Store(reference), Store(runs)
     found += [folder.reason for folder in other.scan()[1]]
-    for want, have in zip(store.scan()[0], sorted(other.scan()[0], key=_position(store)), strict=False):
-        if (want.id, "done", want.metrics, want.before) != (have.id, have.status, have.metrics, have.before):
-            found.append(f"{have.id} ({have.status}) differs from {want.id}")
+    theirs = {run.id: run for run in other.scan()[0]}
+    for run in store.scan()[0]:
+        again = theirs.get(run.id)
+        if not again or (run.status, run.metrics, run.before) != (again.status, again.metrics, again.before):
+            found.append(f"{run.id} is {again.status if again else 'not there'}, with other metrics")
             continue
-        mine, theirs = store.predictions(want), other.predictions(have)
-        if mine.keys() != theirs.keys() or not all(np.array_equal(mine[name], theirs[name]) for name in mine):
-            found.append(f"{have.id}: other predictions")
+        digits, others = store.predictions(run), other.predictions(again)
+        if digits.keys() != others.keys() or not all(np.array_equal(digits[name], others[name]) for name in digits):
+            found.append(f"{run.id} has other predictions")
     return found
-
-
-def _position(store: Store):  # noqa: ANN202
-    order = {run.id: position for position, run in enumerate(store.scan()[0])}
-    return lambda run: order.get(run.id, len(order))
 
 
 def kill(arguments: list[str], moments: int, seed: int, folder: Path) -> Tally:
