@@ -134,11 +134,11 @@ class Cost(Record):
 class Epoch(Record):
     """A line of `history.jsonl`: mean training loss (nats), training accuracy (a fraction), last learning rate."""
 
-    epoch: int
-    loss: float
-    accuracy: float
-    lr: float
-    seconds: float
+    epoch: Whole
+    loss: Amount
+    accuracy: Share
+    lr: Amount
+    seconds: Amount
 
 
 class Failure(Record):
@@ -519,12 +519,16 @@ class Store:
         """The run's epochs in their order; empty if it wrote none.
 
         Raises:
-            InputError: the file is not the one that the run wrote.
+            InputError: the file is not the one that the run wrote, or holds anything else.
         """
         name = "history.jsonl"
         if name not in run.files:
             return []
-        return [Epoch.model_validate_json(line) for line in self.intact(run, name).read_bytes().splitlines()]
+        path = self.intact(run, name)
+        try:
+            return [Epoch.model_validate_json(line) for line in path.read_bytes().splitlines()]
+        except ValidationError as error:
+            raise InputError(f"{path}: no history of a run; run it again with --force") from error
 
     def intact(self, run: Run, name: str) -> Path:
         """The path of a file of the run, after a look at its checksum.

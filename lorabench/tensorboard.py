@@ -11,10 +11,7 @@ import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from lorabench.errors import InputError, RunFailedError
-from lorabench.runs import Record, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,18 +20,6 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
     from lorabench.runs import Run, Store
-
-HISTORY = "history.jsonl"
-
-
-class _Epoch(Record):
-    """A line of it."""
-
-    epoch: Whole
-    loss: float
-    accuracy: float
-    lr: float
-    seconds: float
 
 
 def write(runs: Sequence[Run], store: Store, folder: Path) -> list[Path]:
@@ -53,7 +38,7 @@ def write(runs: Sequence[Run], store: Store, folder: Path) -> list[Path]:
     new_writer, to_summaries = _library()
     written: list[Path] = []
     for run in runs:
-        history, place = _history(run, store), folder / run.id
+        history, place = store.history(run), folder / run.id
         try:
             for old in place.glob("events.out.tfevents.*"):
                 old.unlink()
@@ -100,15 +85,3 @@ def _library() -> tuple[type[SummaryWriter], Any]:
     except ImportError as error:
         raise InputError('TensorBoard is not installed; pip install "lorabench[tensorboard]"') from error
     return SummaryWriter, import_module("torch.utils.tensorboard.summary").hparams
-
-
-def _history(run: Run, store: Store) -> list[_Epoch]:
-    if HISTORY not in run.files:
-        return []
-    path = store.intact(run, HISTORY)
-    try:
-        return [_Epoch.model_validate_json(line) for line in path.read_bytes().splitlines()]
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: no history of a run: {error.errors()[0]['msg']}; run it again with --force"
-        ) from error

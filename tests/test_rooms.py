@@ -20,15 +20,10 @@ LADDER: dict[str, set[str]] = {
     "config": {"errors"},
     "stats": {"errors"},
     "query": {"errors"},
-<<<<<<< HEAD
-    "runs": {"errors"},
-    "report": {"errors", "config", "estimate", "query", "scale", "stats", "runs"},
-    "gallery": {"errors", "config", "data", "methods", "report", "runs"},
-=======
     "npz": {"errors"},
     "runs": {"errors", "npz"},
     "report": {"errors", "config", "estimate", "npz", "query", "scale", "stats", "runs"},
->>>>>>> dd73841 (Records, arrays and settings of other hands are held against what they must be before anything is made of them)
+    "gallery": {"errors", "config", "data", "methods", "report", "runs"},
     "data": {"errors"},
     "scale": {"errors"},
     "model": {"errors", "scale"},

@@ -139,7 +139,7 @@ def feed_run(chance: random.Random) -> None:
     path.write_bytes(damaged(chance, text) if chance.random() < 0.2 else text)
     store = Store(FOLDER)
     run = store.load(RUN["id"])
-    render(report.listing([run], now=datetime(2025, 11, 24, tzinfo=UTC)))
+    render(report.listing(report.select([run]), now=datetime(2025, 11, 24, tzinfo=UTC)))
     report.fields(run)
     for runs in ([run], [run, finetune(1)], [run, finetune(1), pretrain()]):
         shown = report.runs_shown(store, [r.model_copy(update={"files": {}}) for r in runs])
