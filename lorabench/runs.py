@@ -56,7 +56,7 @@ _CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\
 
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
 Row = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=10, max_length=10)]
 Ten = Annotated[list[Whole], Field(min_length=10, max_length=10)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -172,6 +172,12 @@ class Checks(Record):
     delta_w: dict[str, Change] = Field(default_factory=dict[str, Change])
 
 
+class Rate(Record):
+    """The setting of a trained run that tables show by itself."""
+
+    lr: Amount | None = None
+
+
 class Mirroring(Record):
     """The settings of F-MNIST's run."""
 
@@ -218,10 +224,11 @@ class Run(Record):
     @model_validator(mode="after")
     def _holds_what_is_read_again(self) -> Self:
         if self.stage != "fmnist":
-            Checks.model_validate(self.checks)
+            Checks.model_validate(self.checks, strict=True)
+            Rate.model_validate(self.settings, strict=True)
         elif self.checks:
-            TypeAdapter(dict[Literal["train", "test"], Census]).validate_python(self.checks)
-            Mirroring.model_validate(self.settings)
+            TypeAdapter(dict[Literal["train", "test"], Census]).validate_python(self.checks, strict=True)
+            Mirroring.model_validate(self.settings, strict=True)
         return self
 
     @property
@@ -303,6 +310,11 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
+def _shown(text: str, also: str = "") -> str:
+    """`text` without what no terminal should be sent; the characters of `also` stay."""
+    return "".join(c if c.isprintable() or c in also else "�" for c in text)
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
@@ -344,7 +356,7 @@ class Folder:
 
     def stop(self, status: Literal["failed", "interrupted"], error: BaseException) -> None:
         """Record why the run ended early, as far as the disk still takes it."""
-        message = "".join(c if c.isprintable() or c in "\t\n" else "�" for c in str(error))[:2000]
+        message = _shown(str(error)[:2000], "\t\n")
         failure = Failure(type=type(error).__name__, message=message or type(error).__name__)
         self.run = self.run.model_copy(
             update={"status": status, "ended": now(), "error": failure, "files": self._files, "maker": None}
@@ -400,7 +412,7 @@ class Store:
             raise InputError(f"{record}: cannot be read: {error.strerror or error}") from error
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = _shown(".".join(str(part) for part in first["loc"])[:100])
             raise InputError(f"{record}: no valid run record: {where + ': ' if where else ''}{first['msg']}") from error
         if run.id != run_id:
             raise InputError(f"{record}: describes the run {run.id[:100]!r}, not {run_id}")

@@ -69,6 +69,9 @@ def header(shape: str, descr: str = "|u1") -> bytes:
         ({"study": "\x9b2J"}, "steer a terminal"),
         ({"checks": {"delta_w": {"fc1": {"frobenius": "big"}}}}, "delta_w"),
         ({"checks": {"max_logit_change_at_birth": math.nan}}, "max_logit"),
+        ({"settings": {"lr": [1]}}, "lr"),
+        ({"settings": {"lr": "1e-3"}}, "lr"),
+        ({"metrics": {"mnist": finetune().metrics["mnist"].model_dump() | {"loss": 1e308}}}, "loss"),
         ({"status": "finished"}, "status"),
         ({"metrics": {"mnist": {"n": 0}}}, "metrics.mnist"),
         ({"metrics": []}, "metrics"),
@@ -102,7 +105,8 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, content: bytes) -> Non
 
 def test_a_record_without_what_a_report_needs_is_no_record_of_fmnist(tmp_path: Path) -> None:
     store, run = Store(tmp_path), fmnist()
-    for changes in ({"settings": {}}, {"checks": {"train": {}}}, {"settings": run.settings | {"classes": [2, 77]}}):
+    wrong: list[dict[str, Any]] = [{"settings": {}}, {"checks": {"train": {}}}]
+    for changes in (*wrong, {"settings": run.settings | {"classes": [2, 77]}}):
         kept(store, run, **changes)
         with pytest.raises(InputError, match="no valid run record"):
             store.load(run.id)

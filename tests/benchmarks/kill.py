@@ -29,8 +29,8 @@ import numpy as np
 
 from lorabench.runs import Store
 
-STUDY = ["study", "--seeds", "0-1", "-s", "study.workers=2", "-s", "holdout=1000", "--threads", "1"]
-STUDY += [f"--set={part}.{setting}" for part in ("pretrain", "finetune") for setting in ("epochs=1", "batch_size=2048")]
+SMALL = [f"--set={part}.{setting}" for part in ("pretrain", "finetune") for setting in ("epochs=1", "batch_size=2048")]
+STUDY = ["study", "--seeds", "0-1", "-s", "study.workers=2", "-s", "holdout=1000", "--threads", "1", *SMALL]
 MARK = "LORABENCH_KILL_MARK"
 PATIENCE = 300.0
 """Seconds after which a process that should have ended counts as one that hangs."""
