@@ -11,12 +11,14 @@ A target is a function from a random generator to nothing, and a line in `TARGET
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import gzip
 import io
 import json
 import math
 import random
+import shutil
 import struct
 import sys
 import tempfile
@@ -79,6 +81,7 @@ def feed_config(chance: random.Random) -> None:
 
 
 FOLDER = Path(tempfile.mkdtemp(prefix="lorabench-fuzz-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 CONFIG = config.flat(config.Config())
 DIGITS = {"labels": np.arange(10, dtype=np.uint8), "mnist": np.zeros(10, np.uint8)}
 TENSOR = torch.arange(6, dtype=torch.float32).reshape(2, 3)
