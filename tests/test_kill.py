@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import crashing
@@ -27,9 +25,9 @@ def test_every_step_on_disk_may_be_the_last(scene: str, tmp_path: Path) -> None:
 
 
 def test_a_killed_study_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path, data_dir: Path) -> None:
-    tally = kill.kill([*kill.STUDY, "--data-dir", str(data_dir)], 4, 0, tmp_path)
+    tally = kill.kill([*kill.STUDY, "--data-dir", str(data_dir)], 3, 0, tmp_path)
     assert not tally.failures, "\n".join(tally.failures)
-    assert sum(tally.victims.values()) == 4
+    assert sum(tally.victims.values()) == 3
 
 
 def test_the_harness_sees_what_a_kill_could_leave(tmp_path: Path) -> None:
@@ -45,26 +43,6 @@ def test_the_harness_sees_what_a_kill_could_leave(tmp_path: Path) -> None:
     assert any("is failed" in difference for difference in kill.differences(one, other))
     record.write_text("{")
     assert any("no valid run record" in difference for difference in kill.differences(one, other))
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_study_that_is_told_to_stop_leaves_no_process(sent: signal.Signals, tmp_path: Path, data_dir: Path) -> None:
-    arguments = [*kill.STUDY, "-s", "pretrain.epochs=5000", "--data-dir", str(data_dir)]
-    command = kill.Command(arguments, tmp_path / "runs")
-    while command.process.poll() is None and b"epoch" not in command.log.read_bytes():
-        time.sleep(0.02)
-    assert list(command.alive().values()).count("worker") == 2
-    command.process.send_signal(sent)
-    assert command.ended(), command.alive()
-    assert command.process.returncode == 128 + sent, command.log.read_text()
-    assert "Traceback" not in command.log.read_text()
-    runs, broken = Store(tmp_path / "runs").scan()
-    assert not broken
-    assert {run.status for run in runs if run.stage == "pretrain"} == {"interrupted"}
-    recorded = [(tmp_path / "runs" / run.id / "run.json").read_text() for run in runs if run.stage == "pretrain"]
-    assert recorded
-    assert all('"interrupted"' in text for text in recorded)
-    assert not list((tmp_path / "runs").rglob("*.part"))
 
 
 def test_a_full_disk_is_one_line_and_damages_nothing(tmp_path: Path) -> None:
@@ -83,8 +61,7 @@ def test_a_full_disk_is_one_line_and_damages_nothing(tmp_path: Path) -> None:
         "except RunFailedError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
-    assert "cannot be written: File too large" in done.stdout
-    assert "model.safetensors" in done.stdout
+    assert "lora-k4-s1-00000001: cannot be written: File too large" in done.stdout
     assert {path: path.read_bytes() for path in before} == before
     assert {path.name for path in (tmp_path / "lora-k4-s1-00000001").iterdir()} == {"run.json", "config.yaml"}
     assert store.load("lora-k4-s1-00000001").status == "failed"
@@ -125,8 +102,7 @@ def test_a_clock_that_is_put_back_hides_no_study(tmp_path: Path) -> None:
     assert store.newest_study() == ["pretrain-s0-00000003"]
 
 
-def test_two_writers_of_notes_take_turns(tmp_path: Path) -> None:
-    """What a killed writer left beside a file is no obstacle and not taken over."""
+def test_what_a_killed_writer_left_is_no_obstacle_and_not_taken_over(tmp_path: Path) -> None:
     (tmp_path / ".file.part").write_bytes(random.Random(0).randbytes(100))
     write_atomic(tmp_path / "file", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -38,6 +38,16 @@ PER_FOLDER = 4
 """Kills before the command is let run to its end."""
 
 
+def living(mark: bytes) -> set[int]:
+    """Ids of the processes that have `mark`, a `NAME=value`, in their environment, those that are only mourned not."""
+    found: set[int] = set()
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdecimal() and mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+    return found
+
+
 class Command:
     """One start of lorabench, with every process that comes of it: they inherit a mark in their environment."""
 
@@ -57,12 +67,11 @@ class Command:
     def alive(self) -> dict[int, str]:
         """What the command's living processes are, by id: `driver`, `worker`, or `helper` (multiprocessing's own)."""
         found: dict[int, str] = {}
-        for folder in Path("/proc").iterdir():
+        for pid in living(self.mark):
             with contextlib.suppress(OSError):
-                if folder.name.isdecimal() and self.mark in (folder / "environ").read_bytes().split(b"\0"):
-                    words = (folder / "cmdline").read_bytes()
-                    own = int(folder.name) == self.process.pid
-                    found[int(folder.name)] = "driver" if own else "worker" if b"spawn_main" in words else "helper"
+                words = Path(f"/proc/{pid}/cmdline").read_bytes()
+                own = pid == self.process.pid
+                found[pid] = "driver" if own else "worker" if b"spawn_main" in words else "helper"
         return found
 
     def ended(self) -> bool:
