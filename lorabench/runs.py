@@ -6,8 +6,8 @@
         folder.finish(draft.model_copy(update={...}))    # run.json says "done": the last write
 
 A run's id ends in a hash of everything that the run depends on, so the same inputs find the same folder. Every file
-is written beside its place, flushed, and moved there, so that a kill at any moment leaves a folder whose `run.json`
-says that it is unfinished, or none.
+is written beside its place, flushed, and moved there, and so is a new folder with its first record: a kill at any
+moment leaves a folder whose `run.json` says that it is unfinished, or none. What lay beside is cleared by the next try.
 """
 
 from __future__ import annotations
@@ -25,10 +25,19 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
+from lorabench import npz
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -41,12 +50,32 @@ if TYPE_CHECKING:
 SCHEMA = 1
 ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8}")
 MAX_RECORD_BYTES = 1_000_000
+MAX_FILE_BYTES = 1_000_000_000
+_CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
+"""JSON for characters that steer a terminal, line ends and tabs excepted."""
+
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+Row = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=10, max_length=10)]
+Ten = Annotated[list[Whole], Field(min_length=10, max_length=10)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _time(value: str) -> str:
+    if value:
+        datetime.fromisoformat(value)
+    return value
+
+
+Time = Annotated[str, AfterValidator(_time)]
+"""ISO 8601, or nothing."""
 
 
 class Record(BaseModel):
     """A frozen part of `run.json`. Unknown fields of a later minor version are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Parents(Record):
@@ -59,49 +88,57 @@ class Parents(Record):
 class Params(Record):
     """Numbers of parameters."""
 
-    total: int
-    trainable: int
-    frozen: int
+    total: Whole
+    trainable: Whole
+    frozen: Whole
 
 
 class Slice(Record):
     """Accuracy on some of the test images; `accuracy` is a fraction, None if there are no images."""
 
-    n: int
-    correct: int
-    accuracy: float | None
+    n: Whole
+    correct: Whole
+    accuracy: Share | None
 
 
 class Metrics(Record):
     """One model on one test set. `confusion[t][p]` counts images of `t` taken for `p`; `loss` is in nats."""
 
-    n: int
-    correct: int
-    accuracy: float
-    loss: float
-    confusion: list[list[int]]
+    n: Annotated[Whole, Field(ge=1)]
+    correct: Whole
+    accuracy: Share
+    loss: Amount
+    confusion: Annotated[list[Row], Field(min_length=10, max_length=10)]
     slices: dict[str, Slice] = Field(default_factory=dict[str, Slice])
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.correct > self.n:
+            raise ValueError("more images are right than there are")
+        if any(part.correct > part.n or (part.accuracy is None) != (part.n == 0) for part in self.slices.values()):
+            raise ValueError("a slice has more images right than there are, or no accuracy")
+        return self
 
 
 class Cost(Record):
     """What a run took: `train_s` in the training loop, `wall_s` for everything; `peak_rss_bytes` of its process."""
 
-    train_s: float
-    wall_s: float
-    steps: int
-    step_ms: float
-    images_per_s: float
-    peak_rss_bytes: int | None
+    train_s: Amount
+    wall_s: Amount
+    steps: Whole
+    step_ms: Amount
+    images_per_s: Amount
+    peak_rss_bytes: Whole | None
 
 
 class Epoch(Record):
     """A line of `history.jsonl`: mean training loss (nats), training accuracy (a fraction), last learning rate."""
 
-    epoch: int
-    loss: float
-    accuracy: float
-    lr: float
-    seconds: float
+    epoch: Whole
+    loss: Amount
+    accuracy: Share
+    lr: Amount
+    seconds: Amount
 
 
 class Failure(Record):
@@ -111,6 +148,45 @@ class Failure(Record):
     message: str
 
 
+class Census(Record):
+    """What F-MNIST's run says of a split: images and mirrored images of each digit, and a hash of the images."""
+
+    images: Ten
+    flipped: Ten
+    sha256: Sha256
+
+
+class Change(Record):
+    """What a fine-tune's run says of a layer, as `spectrum.Spectrum`."""
+
+    frobenius: Amount
+    stable_rank: Amount
+    rank90: Whole
+
+
+class Checks(Record):
+    """The facts in `Run.checks` that lorabench reads again."""
+
+    max_logit_change_at_birth: Amount = 0
+    frozen_unchanged: bool = True
+    delta_w: dict[str, Change] = Field(default_factory=dict[str, Change])
+
+
+class Rate(Record):
+    """The setting of a trained run that tables show by itself."""
+
+    lr: Amount | None = None
+
+
+class Mirroring(Record):
+    """The settings of F-MNIST's run."""
+
+    fraction: Share
+    classes: list[Annotated[int, Field(ge=0, le=9)]]
+    axis: str
+    seed: Whole
+
+
 class Run(Record):
     """One `run.json`."""
 
@@ -118,13 +194,13 @@ class Run(Record):
     id: str
     stage: Literal["pretrain", "fmnist", "finetune"]
     method: str | None = None
-    k: int | None = None
-    seed: int
+    k: Whole | None = None
+    seed: Whole
     study: str | None = None
     status: Literal["running", "done", "failed", "interrupted"] = "running"
     parents: Parents = Parents()
     params: Params | None = None
-    checkpoint_bytes: int | None = None
+    checkpoint_bytes: Whole | None = None
     metrics: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
     before: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
     """For a fine-tuned run: its base on the same test images."""
@@ -134,19 +210,61 @@ class Run(Record):
     """The settings that the run reads: what its id's hash is made of."""
     cost: Cost | None = None
     env: dict[str, Any] = Field(default_factory=dict[str, Any])
-    started: str = ""
-    ended: str | None = None
+    started: Time = ""
+    ended: Time | None = None
     error: Failure | None = None
-    files: dict[str, str] = Field(default_factory=dict[str, str])
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")], Sha256] = Field(
+        default_factory=dict[str, str]
+    )
     maker: str | None = None
     """While it is running: the process that makes it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _holds_what_is_read_again(self) -> Self:
+        if self.stage != "fmnist":
+            Checks.model_validate(self.checks, strict=True)
+            Rate.model_validate(self.settings, strict=True)
+        elif self.checks:
+            TypeAdapter(dict[Literal["train", "test"], Census]).validate_python(self.checks, strict=True)
+            Mirroring.model_validate(self.settings, strict=True)
+        return self
 
     @property
     def label(self) -> str:
         """What a table calls this run, without its seed and hash: `lora-k4`."""
         return self.id.rsplit("-s", 1)[0]
+
+
+class _Study(Record):
+    """What `Store.remember_study` keeps, as far as it is read again."""
+
+    runs: list[str]
+
+
+class BenchCost(BaseModel):
+    """What the report reads of one entry of a bench record; the rest is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    label: str
+    speedup: Amount | None
+    state_bytes: Annotated[Whole, Field(ge=1)]
+
+
+class Bench(BaseModel):
+    """What `Store.remember_bench` keeps."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    batch_size: Whole
+    threads: Whole
+    rounds: Whole
+    costs: list[BenchCost]
+
+
+Note = TypeVar("Note", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -175,10 +293,14 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds either what it held before or all of `data`, whatever happens."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write `data` so that `path` holds either what it held before or all of `data`, whatever happens.
+
+    For one writer at a time. What a killed one left behind is replaced, and a link in its place is not followed.
+    """
+    part = _beside(path)
+    part.unlink(missing_ok=True)
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -186,6 +308,15 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _shown(text: str, also: str = "") -> str:
+    """`text` without what no terminal should be sent; the characters of `also` stay."""
+    return "".join(c if c.isprintable() or c in also else "�" for c in text)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
 
 
 class Folder:
@@ -196,6 +327,23 @@ class Folder:
         self.run = draft
         self._files: dict[str, str] = {}
 
+    def begin(self) -> None:
+        """Put a folder that holds the first record and nothing else in the place of an earlier try's, in one step."""
+        part = _beside(self.path)
+        if part.exists():
+            shutil.rmtree(part)
+        try:
+            part.mkdir(parents=True)
+            self._record(part)
+            if self.path.is_dir():
+                self.path.rename(part / "earlier")
+            part.rename(self.path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        if (earlier := self.path / "earlier").exists():
+            shutil.rmtree(earlier)
+
     def write(self, name: str, data: bytes) -> None:
         """Add a file to the run; its checksum goes into `run.json`."""
         write_atomic(self.path / name, data)
@@ -204,21 +352,21 @@ class Folder:
     def finish(self, run: Run) -> None:
         """Write the final record, the last write of all."""
         self.run = run.model_copy(update={"status": "done", "ended": now(), "files": self._files, "maker": None})
-        self._record()
+        self._record(self.path)
 
     def stop(self, status: Literal["failed", "interrupted"], error: BaseException) -> None:
         """Record why the run ended early, as far as the disk still takes it."""
-        message = str(error) or type(error).__name__
-        failure = Failure(type=type(error).__name__, message=message[:2000])
+        message = _shown(str(error)[:2000], "\t\n")
+        failure = Failure(type=type(error).__name__, message=message or type(error).__name__)
         self.run = self.run.model_copy(
             update={"status": status, "ended": now(), "error": failure, "files": self._files, "maker": None}
         )
         with contextlib.suppress(OSError):
-            self._record()
+            self._record(self.path)
 
-    def _record(self) -> None:
+    def _record(self, place: Path) -> None:
         text = self.run.model_dump_json(by_alias=True, indent=1) + "\n"
-        write_atomic(self.path / "run.json", text.encode())
+        write_atomic(place / "run.json", text.encode())
 
 
 class Store:
@@ -250,19 +398,26 @@ class Store:
         folder = self.path(run_id)
         record = folder / "run.json"
         try:
-            if folder.is_symlink() or not record.is_file():
+            if folder.is_symlink() or record.is_symlink():
+                raise InputError(f"{record}: lorabench reads no run through a symbolic link")
+            if not record.is_file():
                 raise InputError(f"{record}: there is no such run record")
             if record.stat().st_size > MAX_RECORD_BYTES:
                 raise InputError(f"{record}: larger than {MAX_RECORD_BYTES:,} bytes, so it is no run record")
-            run = Run.model_validate_json(record.read_bytes())
+            content = record.read_bytes()
+            if _CONTROL.search(content):
+                raise InputError(f"{record}: no valid run record: it holds characters that steer a terminal")
+            run = Run.model_validate_json(content)
         except OSError as error:
             raise InputError(f"{record}: cannot be read: {error.strerror or error}") from error
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = _shown(".".join(str(part) for part in first["loc"])[:100])
             raise InputError(f"{record}: no valid run record: {where + ': ' if where else ''}{first['msg']}") from error
         if run.id != run_id:
-            raise InputError(f"{record}: describes the run {run.id}, not {run_id}")
+            raise InputError(f"{record}: describes the run {run.id[:100]!r}, not {run_id}")
+        if not all(ID.fullmatch(parent) for parent in (run.parents.base, run.parents.data) if parent):
+            raise InputError(f"{record}: no valid run record: a parent has no run's id")
         if run.status == "running" and not self._alive(run_id):
             return run.model_copy(update={"status": "interrupted"})
         return run
@@ -356,10 +511,10 @@ class Store:
         return {base: known[base] for base in wanted if base in known}
 
     def predictions(self, run: Run) -> dict[str, npt.NDArray[np.uint8]]:
-        """The arrays of the run's `predictions.npz`, each of 10,000 digits; empty if it has none.
+        """The arrays of the run's `predictions.npz`, each of a digit for every test image; empty if it has none.
 
         Raises:
-            InputError: the file is not the one that the run wrote.
+            InputError: the file is not the one that the run wrote, or holds anything else.
         """
         import numpy as np
 
@@ -367,19 +522,25 @@ class Store:
         if name not in run.files:
             return {}
         path = self.intact(run, name)
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+        found = npz.read(path, np.uint8)
+        if len({len(digits) for digits in found.values()}) > 1 or any((digits > 9).any() for digits in found.values()):
+            raise InputError(f"{path}: must hold a digit for every test image; run it again with --force")
+        return found
 
     def history(self, run: Run) -> list[Epoch]:
         """The run's epochs in their order; empty if it wrote none.
 
         Raises:
-            InputError: the file is not the one that the run wrote.
+            InputError: the file is not the one that the run wrote, or holds anything else.
         """
         name = "history.jsonl"
         if name not in run.files:
             return []
-        return [Epoch.model_validate_json(line) for line in self.intact(run, name).read_bytes().splitlines()]
+        path = self.intact(run, name)
+        try:
+            return [Epoch.model_validate_json(line) for line in path.read_bytes().splitlines()]
+        except ValidationError as error:
+            raise InputError(f"{path}: no history of a run; run it again with --force") from error
 
     def intact(self, run: Run, name: str) -> Path:
         """The path of a file of the run, after a look at its checksum.
@@ -388,26 +549,41 @@ class Store:
             InputError: it is missing, or not the one that the run wrote.
         """
         path = self.path(run.id) / name
+        if path.is_symlink():
+            raise InputError(f"{path}: lorabench reads no run through a symbolic link")
         if not path.is_file():
             raise InputError(f"{path}: there is no such file; make the run again with --force")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes, so no file of a run; remove it")
         if run.files.get(name) != sha256_file(path):
             raise InputError(f"{path}: not the file that the run wrote, its SHA-256 differs; run it again with --force")
         return path
 
     def remember_study(self, name: str, run_ids: Sequence[str]) -> None:
         """Record which runs the study `name` consists of: what `report` shows without arguments."""
-        with _writable(self.root):
-            path = self.root / ".studies" / f"{name}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
+        path = self.root / ".studies" / f"{name}.json"
+        record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
+        with self._noting(path):
+            newest = max((other.lstat().st_mtime_ns for other in path.parent.glob("*.json")), default=0)
             write_atomic(path, json.dumps(record, indent=1).encode())
+            if path.stat().st_mtime_ns <= newest:  # the clock was put back, or is coarse
+                os.utime(path, ns=(newest + 1, newest + 1))
 
     def remember_bench(self, record: Mapping[str, Any]) -> None:
         """Keep what `bench` measured last, for the report's cost claims."""
-        with _writable(self.root):
-            path = self.root / ".bench.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.root / ".bench.json"
+        with self._noting(path):
             write_atomic(path, json.dumps(record, indent=1).encode())
+
+    @contextlib.contextmanager
+    def _noting(self, path: Path) -> Generator[None]:
+        """Make the place for a note about runs, and keep other processes from writing one meanwhile."""
+        with _writable(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self._lock("notes")
+            Path(lock.lock_file).parent.mkdir(exist_ok=True)
+            with lock:
+                yield
 
     def newest_bench(self) -> dict[str, Any] | None:
         """What `remember_bench` kept; None if it never did.
@@ -416,12 +592,7 @@ class Store:
             InputError: the record is damaged.
         """
         path = self.root / ".bench.json"
-        if not path.is_file():
-            return None
-        try:
-            return dict(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: no valid record of a bench; remove it") from error
+        return _read_note(path, Bench, "bench").model_dump() if os.path.lexists(path) else None
 
     def newest_study(self) -> list[str] | None:
         """Ids of the runs of the study that ended last; None if no study did.
@@ -429,14 +600,11 @@ class Store:
         Raises:
             InputError: its record is damaged.
         """
-        records = sorted((self.root / ".studies").glob("*.json"), key=lambda path: path.stat().st_mtime)
+        records = sorted((self.root / ".studies").glob("*.json"), key=lambda path: path.lstat().st_mtime_ns)
         if not records:
             return None
-        try:
-            found = json.loads(records[-1].read_bytes())["runs"]
-            return [run_id for run_id in found if ID.fullmatch(run_id)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{records[-1]}: no valid record of a study; remove it") from error
+        found = _read_note(records[-1], _Study, "study").runs
+        return [run_id for run_id in found if ID.fullmatch(run_id)]
 
     @contextlib.contextmanager
     def locked(
@@ -450,7 +618,7 @@ class Store:
         """
         from filelock import Timeout
 
-        lock = self._lock(run_id)
+        lock = self._lock(self.path(run_id).name)
         with _writable(self.root):
             lock_path = Path(lock.lock_file)
             lock_path.parent.mkdir(parents=True, exist_ok=True)
@@ -483,10 +651,8 @@ class Store:
         with _writable(path):
             if path.is_symlink():
                 raise InputError(f"{path}: is a symbolic link; lorabench writes no run through one")
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
+            folder.begin()
             try:
-                folder._record()  # pyright: ignore[reportPrivateUsage]
                 folder.write("config.yaml", config.encode())
                 yield folder
             except KeyboardInterrupt as error:
@@ -503,10 +669,10 @@ class Store:
             if run.status != "done":
                 Folder(self.path(run_id), run).stop("failed", error)
 
-    def _lock(self, run_id: str) -> FileLock:
+    def _lock(self, name: str) -> FileLock:
         from filelock import FileLock  # imported late: with it comes asyncio, which `ls` need not wait for
 
-        return FileLock(self.root / ".locks" / f"{self.path(run_id).name}.lock")
+        return FileLock(self.root / ".locks" / f"{name}.lock")
 
     def _maker(self, run_id: str) -> str | None:
         with contextlib.suppress(InputError):
@@ -544,6 +710,18 @@ def _uncollected() -> Generator[None]:
         gc.freeze()
         if was_on:
             gc.enable()
+
+
+def _read_note(path: Path, model: type[Note], what: str) -> Note:
+    try:
+        if not path.is_symlink() and path.stat().st_size <= MAX_RECORD_BYTES:
+            return model.model_validate_json(path.read_bytes())
+        problem = "a symbolic link, or too large"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    except ValidationError as error:
+        problem = str(error.errors()[0]["msg"])
+    raise InputError(f"{path}: no valid record of a {what}: {problem}; remove it")
 
 
 @contextlib.contextmanager

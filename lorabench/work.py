@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, train
-from lorabench.errors import InputError, RunFailedError
+from lorabench.errors import ConfigError, InputError, RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runs import Cost, Metrics, Params, Run
 from lorabench.scale import parameter_count
@@ -348,7 +348,10 @@ def load_base(run: Run, store: Store) -> nn.Module:
     Raises:
         InputError: as `load_model`.
     """
-    return load_model(store.load(str(run.parents.base)), store)
+    base = store.load(str(run.parents.base))
+    if base.stage != "pretrain":
+        raise InputError(f"{store.path(run.id)}: {base.id} is no base: its stage is {base.stage}")
+    return load_model(base, store)
 
 
 def load_model(run: Run, store: Store) -> nn.Module:
@@ -364,12 +367,24 @@ def load_model(run: Run, store: Store) -> nn.Module:
         tensors = checkpoint.decode(store.intact(run, "model.safetensors"), checkpoint.trained(model), {})
         checkpoint.restore(model, tensors)
         return model
+    _check_settings(run, store)
     base = load_base(run, store)
     origin = _origin(run.settings, str(run.parents.base), base)
     model = apply_settings(base, run.settings)
     path = store.intact(run, "adapter.safetensors")
     checkpoint.restore(model, checkpoint.decode(path, checkpoint.trained(model), origin))
     return model
+
+
+def _check_settings(run: Run, store: Store) -> None:
+    """Hold what a record says of its method against what that method takes."""
+    flags = {f"finetune.{key}": value for key, value in run.settings.items()}
+    try:
+        known = config.load(flags=flags, methods=methods.schemas()).config.finetune
+    except ConfigError as error:
+        raise InputError(f"{store.path(run.id)}: settings that no run has: {error.problems[0]}") from error
+    if missing := {"method", "targets", "seed", *known.options} - run.settings.keys():
+        raise InputError(f"{store.path(run.id)}: the record does not say its {min(missing)}")
 
 
 def _origin(settings: dict[str, Any], base_id: str, base: nn.Module) -> dict[str, str]:

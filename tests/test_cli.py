@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from benchmarks import kill
 from safetensors.numpy import load
 
 if TYPE_CHECKING:
@@ -369,7 +371,9 @@ def test_a_runs_folder_that_cannot_be_written(lab: Lab) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_interrupted_study_says_so_and_goes_on(lab: Lab, sent: signal.Signals, code: int, workers: str) -> None:
     arguments = ["study", "--seeds", "0-1", *SHORT, "-s", "pretrain.epochs=300", "-s", f"study.workers={workers}"]
-    process = subprocess.Popen(lab.command(*arguments), env=lab.env, stderr=subprocess.PIPE, text=True)
+    mark = uuid.uuid4().hex
+    env = {**lab.env, kill.MARK: mark}
+    process = subprocess.Popen(lab.command(*arguments), env=env, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     assert process.stderr
     for line in process.stderr:
@@ -382,6 +386,10 @@ def test_an_interrupted_study_says_so_and_goes_on(lab: Lab, sent: signal.Signals
     bases = [record for run_id, record in lab.records().items() if run_id.startswith("pretrain")]
     assert {record["status"] for record in bases} == {"interrupted"}
     assert "interrupted" in lab.run("ls").stdout
+    assert not list(lab.runs.rglob("*.part"))
+    while orphans := kill.living(f"{kill.MARK}={mark}".encode()):
+        assert time.monotonic() < deadline + 120, orphans
+        time.sleep(0.05)
 
 
 def test_bench_measures_and_the_report_reads_it(copied: Lab) -> None:

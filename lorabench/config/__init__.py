@@ -178,7 +178,7 @@ def _hoist_options(
     """
     common = [key for key in model.model_fields if key != "options"]
     method = section.get("method", Finetune.model_fields["method"].default)
-    if method not in methods:
+    if not isinstance(method, str) or method not in methods:
         key = (*path, "method")
         place, near = _place(key, merged), nearest(str(method), methods)
         problems.append(

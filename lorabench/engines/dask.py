@@ -28,7 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from lorabench import __version__, events
+from lorabench import __version__, events, npz
 from lorabench.errors import InputError, LockedError, LorabenchError, RunFailedError
 from lorabench.events import Event
 from lorabench.runs import Store
@@ -268,8 +268,8 @@ class _Driver:
         run = self._store.cached(stage.parents.data) if stage.parents.data else None
         if not run:
             return None
-        with np.load(self._store.intact(run, "flips.npz"), allow_pickle=False) as file:
-            return hash_flips(file["train"], file["test"])
+        masks = npz.read(self._store.intact(run, "flips.npz"), np.bool_)
+        return hash_flips(masks["train"], masks["test"]) if {"train", "test"} <= masks.keys() else None
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         """Tell what a worker's `_Teller` said."""

@@ -10,6 +10,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lorabench import npz
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ def _parts(store: Store, fmnist: Run, labels: Digits) -> dict[str, Mask]:
     """`flipped`; `upright`, the same digits left as they are; `rest`, the other digits."""
     import numpy as np
 
-    with np.load(store.intact(fmnist, "flips.npz"), allow_pickle=False) as file:
-        flipped: Mask = file["test"]
-    if len(flipped) != len(labels):
+    flipped: Mask | None = npz.read(store.intact(fmnist, "flips.npz"), np.bool_).get("test")
+    if flipped is None or len(flipped) != len(labels):
         return {}
     affected = np.isin(labels, fmnist.settings["classes"])
     return {"flipped": flipped, "upright": affected & ~flipped, "rest": ~affected}

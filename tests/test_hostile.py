@@ -1,0 +1,303 @@
+"""Runs folders and files made by other hands: whatever is in them is refused in one clear line, and nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from report_factory import finetune, fmnist, pretrain
+
+from lorabench import checkpoint, config, methods, npz, work
+from lorabench.errors import ConfigError, InputError
+from lorabench.model import SimpleMnistClassifier
+from lorabench.runs import MAX_FILE_BYTES, Run, Store, write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GIGABYTES = 10 * 2**30
+
+
+def kept(store: Store, run: Run, contents: dict[str, bytes] | None = None, /, **changes: Any) -> Run:
+    """A run on disk whose record says what `changes` say, and whose files have the right checksums."""
+    place = store.root / run.id
+    place.mkdir(parents=True, exist_ok=True)
+    for name, content in (contents or {}).items():
+        (place / name).write_bytes(content)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in (contents or {}).items()}
+    record = json.loads(run.model_dump_json(by_alias=True)) | {"files": sums} | changes
+    (place / "run.json").write_text(json.dumps(record))
+    return run.model_copy(update={"files": sums})
+
+
+def packed(header: bytes, body: bytes, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        archive.writestr("labels.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body)
+    return stream.getvalue()
+
+
+def header(shape: str, descr: str = "|u1") -> bytes:
+    return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"id": "../../etc"}, "describes the run '../../etc'"),
+        ({"id": "x" * 500_000}, "describes the run"),
+        ({"parents": {"base": "../../etc/passwd"}}, "a parent has no run's id"),
+        ({"parents": {"base": "/etc"}}, "a parent has no run's id"),
+        ({"files": {"../../etc/passwd": "0" * 64}}, "files"),
+        ({"files": {"/etc/passwd": "0" * 64}}, "files"),
+        ({"files": {"a\0b": "0" * 64}}, "terminal"),
+        ({"files": {"a" * 5_000: "0" * 64}}, "files"),
+        ({"files": {"model.safetensors": "no checksum"}}, "files"),
+        ({"seed": 10**400}, "seed"),
+        ({"k": -1}, "k"),
+        ({"k": 2**70}, "k"),
+        ({"started": "yesterday"}, "started"),
+        ({"started": 5}, "started"),
+        ({"error": {"type": "X", "message": "\x1b[2J\x1b]0;gone\x07"}}, "steer a terminal"),
+        ({"study": "\x9b2J"}, "steer a terminal"),
+        ({"checks": {"delta_w": {"fc1": {"frobenius": "big"}}}}, "delta_w"),
+        ({"checks": {"max_logit_change_at_birth": math.nan}}, "max_logit"),
+        ({"settings": {"lr": [1]}}, "lr"),
+        ({"settings": {"lr": "1e-3"}}, "lr"),
+        ({"metrics": {"mnist": finetune().metrics["mnist"].model_dump() | {"loss": 1e308}}}, "loss"),
+        ({"status": "finished"}, "status"),
+        ({"metrics": {"mnist": {"n": 0}}}, "metrics.mnist"),
+        ({"metrics": []}, "metrics"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_record_of_another_hand_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    store, run = Store(tmp_path), finetune()
+    kept(store, run, **changes)
+    with pytest.raises(InputError) as caught:
+        store.load(run.id)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 600
+    assert str(caught.value).isprintable()
+    assert store.cached(run.id) is None
+    runs, broken = store.scan()
+    assert (runs, [folder.id for folder in broken]) == ([], [run.id])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 400_000 + b"]" * 400_000, b'{"checks": ' + b"[" * 100_000, b"{}", b"null", b"\0", b"9" * 900_000],
+    ids=lambda content: str(content[:12]),
+)
+def test_a_record_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    run = kept(Store(tmp_path), finetune())
+    (tmp_path / run.id / "run.json").write_bytes(content)
+    with pytest.raises(InputError, match=f"{run.id}.*no valid run record"):
+        Store(tmp_path).load(run.id)
+
+
+def test_a_record_without_what_a_report_needs_is_no_record_of_fmnist(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), fmnist()
+    wrong: list[dict[str, Any]] = [{"settings": {}}, {"checks": {"train": {}}}]
+    for changes in (*wrong, {"settings": run.settings | {"classes": [2, 77]}}):
+        kept(store, run, **changes)
+        with pytest.raises(InputError, match="no valid run record"):
+            store.load(run.id)
+
+
+@pytest.mark.parametrize("what", ["folder", "run.json", "predictions.npz"])
+def test_no_symbolic_link_is_followed(tmp_path: Path, what: str) -> None:
+    store = Store(tmp_path / "runs")
+    run = kept(store, finetune(), {"predictions.npz": packed(header("(3,)"), b"\1\2\3")})
+    assert store.predictions(run)["labels"].tolist() == [1, 2, 3]
+    inside = store.root / run.id if what == "folder" else store.root / run.id / what
+    inside.rename(tmp_path / "outside")
+    inside.symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match="symbolic link"):
+        store.predictions(store.load(run.id))
+
+
+def test_a_link_where_a_file_is_prepared_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    (tmp_path / ".file.part").symlink_to(precious)
+    write_atomic(tmp_path / "file", b"new")
+    assert (precious.read_text(), (tmp_path / "file").read_bytes()) == ("x", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "precious"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        packed(header(f"({GIGABYTES},)"), b"\0" * 100),
+        packed(header("(70000,)"), b"\0" * 70_000),
+        packed(header("(20000000,)"), b"\0" * 20_000_000),
+        packed(header("(3, 1)"), b"\0" * 3),
+        packed(header("(-3,)"), b"\0" * 3),
+        packed(header("(3,)", "|O"), b"\0" * 3),
+        packed(header("(3,)", "<f8"), b"\0" * 24),
+        packed(header("(3,)"), b"\0\0\x0a"),
+        packed(header("(3,)"), b"\0\0\1", zipfile.ZIP_LZMA),
+        packed(b"(" * 10_000, b""),
+        packed(b"__import__('os').abort()", b""),
+        packed(header("(3,)"), b"\0\0\1")[:-30],
+        b"PK\3\4",
+        b"",
+    ],
+    ids=lambda content: f"{len(content)} bytes",
+)
+def test_predictions_that_claim_anything_else_are_refused(tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    run = kept(store, finetune(), {"predictions.npz": content})
+    with pytest.raises(InputError, match=r"predictions\.npz"):
+        store.predictions(run)
+
+
+def test_too_many_arrays_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, allow_pickle=False, **{f"a{i}": np.zeros(1, np.uint8) for i in range(17)})
+    with pytest.raises(InputError, match="17 arrays"):
+        npz.read(path, np.uint8)
+
+
+def test_a_file_larger_than_any_run_writes_is_not_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = kept(store, finetune(), {"model.safetensors": b""})
+    os.truncate(tmp_path / run.id / "model.safetensors", MAX_FILE_BYTES + 1)
+    with pytest.raises(InputError, match="larger than"):
+        store.intact(run, "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (2**60).to_bytes(8, "little") + b"{}",
+        (2**64 - 1).to_bytes(8, "little"),
+        (40).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}',
+        (2).to_bytes(8, "little") + b"{}",
+        (200_000).to_bytes(8, "little") + b"[" * 200_000,
+        b"",
+    ],
+    ids=lambda content: f"{content[:12]}",
+)
+def test_a_checkpoint_that_claims_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    run = kept(store, pretrain(), {"model.safetensors": content})
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        work.load_model(run, store)
+
+
+def test_a_run_that_is_its_own_base_has_no_model(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), finetune()
+    kept(store, run, parents={"base": run.id, "data": None}, settings=SETTINGS)
+    with pytest.raises(InputError, match="is no base"):
+        work.load_model(store.load(run.id), store)
+
+
+SETTINGS = json.loads(config.Config().finetune.model_dump_json()) | {"seed": 0, "k": 4, "init": "talk", "alpha": None}
+SETTINGS.pop("options")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "os.system"}, "no method is called"),
+        ({"method": {}}, "no method is called"),
+        ({"k": 10**12}, "less than or equal to 4096"),
+        ({"targets": ["fc1", "../x"]}, "targets"),
+        ({"seed": -1}, "seed"),
+        ({"nonsense.deep": 1}, "unknown key"),
+    ],
+)
+def test_settings_that_no_run_has_make_no_model(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    store, run = Store(tmp_path), finetune()
+    kept(store, pretrain(), {"model.safetensors": whole()})
+    kept(store, run, {"adapter.safetensors": b""}, settings=SETTINGS | changes)
+    with pytest.raises(InputError, match=said):
+        work.load_model(store.load(run.id), store)
+
+
+@pytest.mark.parametrize("lacking", ["method", "targets", "seed", "k"])
+def test_settings_that_are_not_there_make_no_model(tmp_path: Path, lacking: str) -> None:
+    store, run = Store(tmp_path), finetune()
+    kept(store, run, settings={key: value for key, value in SETTINGS.items() if key != lacking})
+    with pytest.raises(InputError, match=lacking):
+        work.load_model(store.load(run.id), store)
+
+
+def whole() -> bytes:
+    return checkpoint.encode(checkpoint.trained(SimpleMnistClassifier()), {})
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"epoch": "x"}', b"\xff\n", b"[" * 200_000])
+def test_a_damaged_history_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    run = kept(store, finetune(), {"history.jsonl": content})
+    with pytest.raises(InputError, match=r"history\.jsonl: no history"):
+        store.history(run)
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'{"runs": 5}', b'{"runs": [5]}', b"[" * 200_000, b"\xff", b" " * 1_000_001]
+)
+def test_a_damaged_note_of_a_study_or_a_bench_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = Store(tmp_path)
+    (tmp_path / ".studies").mkdir()
+    (tmp_path / ".studies" / "a\nb.json").write_bytes(content)
+    (tmp_path / ".bench.json").write_bytes(content)
+    with pytest.raises(InputError, match="no valid record of a study"):
+        store.newest_study()
+    with pytest.raises(InputError, match="no valid record of a bench"):
+        store.newest_bench()
+
+
+def test_a_note_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".studies").mkdir()
+    (tmp_path / ".studies" / "x.json").symlink_to(tmp_path / "nothing")
+    with pytest.raises(InputError, match="no valid record of a study"):
+        Store(tmp_path).newest_study()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x]\nb: *a\n",
+        "a: &a [*a]\n",
+        "&a a: &a 1\n<<: *a\n",
+        "study: {seeds: 0-9999999999}\n",
+        "seed: " + "9" * 500_000,
+        "seed: 1e999\n",
+        "seed: !!python/object/apply:os.abort []\n",
+        "[" * 100_000,
+        "finetune: {method: {a: b}}\n",
+        "finetune: {method: [lora]}\n",
+        "? [a]\n: 1\n",
+        "seed: 1\0\n",
+        "x: " * 10_000,
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_config_of_another_hand_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load([path], methods=methods.schemas())
+    assert all(len(problem) < 1_000 for problem in caught.value.problems)
+
+
+def test_what_was_refused_when_it_is_read_is_never_written(tmp_path: Path) -> None:
+    """A failure's message may quote anything; the record of it is read again all the same."""
+    store = Store(tmp_path)
+    draft = Run(schema=1, id="lora-k4-s0-00000000", stage="finetune", seed=0)
+    with pytest.raises(ValueError, match="gone"), store.locked(draft.id), store.start(draft, ""):
+        raise ValueError("\x1b[2Jgone\0 \ud800 é\n\\u001b")
+    failure = store.load(draft.id).error
+    assert failure
+    assert failure.message == "�[2Jgone� � é\n\\u001b"
