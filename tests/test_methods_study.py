@@ -73,9 +73,11 @@ def test_a_bad_entry_is_said_with_its_place(tmp_path: Path) -> None:
         'bad.yaml:3:8  study.methods[0].method  no method is called "lorra"; did you mean "lora"?'
     )
     assert found[1].startswith("bad.yaml:4:22  study.methods[1].k  input should be greater than or equal to 1; got 0")
-    assert found[2] == "bad.yaml:5:22  study.methods[2].k  unknown key; known keys: method, targets, lr"
+    assert (
+        found[2] == "bad.yaml:5:22  study.methods[2].k  unknown key of the method full; known keys: method, targets, lr"
+    )
     assert found[3].startswith(
-        "bad.yaml:6:22  study.methods[3].epochs  unknown key; known keys: method, targets, lr, k"
+        "bad.yaml:6:22  study.methods[3].epochs  unknown key of the method lora; known keys: method, targets, lr, k"
     )
     assert "study.methods[4].method  field required" in found[4]
     assert "study.methods[5]" in found[5]

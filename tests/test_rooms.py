@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,5 +162,9 @@ def test_quick_commands_import_no_torch(command: list[str], tmp_path: Path) -> N
         "except SystemExit as stop: assert not stop.code, stop.code\n"
         "assert not {'torch', 'scipy', 'matplotlib', 'jinja2'} & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # The name of the shell is then taken from the command line, not guessed from who started the tests.
+    env = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
