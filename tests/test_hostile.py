@@ -279,6 +279,7 @@ def test_a_note_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
         "finetune: {method: {a: b}}\n",
         "finetune: {method: [lora]}\n",
         "? [a]\n: 1\n",
+        'finetune: {"\\ud800": 1}\n',
         "seed: 1\0\n",
         "x: " * 10_000,
     ],

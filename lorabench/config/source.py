@@ -110,6 +110,8 @@ def _refuse_bombs(text: str, name: str) -> None:
         where = f"{name}:{mark.line + 1}:{mark.column + 1}"
         if isinstance(event, yaml.AliasEvent):
             raise ConfigError([f"{where}  aliases (*{event.anchor}) are not allowed; write the value out"])
+        if isinstance(event, yaml.ScalarEvent) and re.search("[\ud800-\udfff]", str(event.value)):
+            raise ConfigError([f"{where}  half of a character (a surrogate) is no text"])
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise ConfigError([f"{where}  nested more than {MAX_DEPTH} levels deep"])
