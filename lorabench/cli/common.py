@@ -1,0 +1,148 @@
+"""What several commands share: options, configs, stages, runs by name."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorabench.errors import InputError, UsageError
+from lorabench.options import Shared, emit, stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lorabench.config import Config, Loaded, Source
+    from lorabench.runs import Run
+    from lorabench.stages import Stage
+    from lorabench.study import Result
+
+
+Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.")]
+
+
+MaybeNames = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Id, unique prefix, glob, or @last.")]
+
+
+K = Annotated[int | None, typer.Option("--k", help="The rank (PEFT calls it r).")]
+
+
+Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, rsLoRA's by α/√k.")]
+
+
+Targets = Annotated[str | None, typer.Option(metavar="LAYER,...", help="Only these layers, e.g. fc1,fc3.")]
+
+
+def _scheduler(engine: str | None) -> str | None:
+    if engine:
+        from lorabench import engines
+
+        try:
+            engines.scheduler(engine)
+        except UsageError as error:
+            raise typer.BadParameter(str(error)) from error
+    return engine
+
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        envvar="LORABENCH_ENGINE",
+        metavar="dask://HOST:PORT",
+        callback=_scheduler,
+        help="Run on this Dask cluster, not on this machine.",
+    ),
+]
+
+
+def load(shared: Shared, flags: dict[str, Any]) -> Loaded:
+    from lorabench import config, methods
+
+    return config.check(gather(shared, flags), methods=methods.schemas())
+
+
+def gather(shared: Shared, flags: dict[str, Any]) -> Source:
+    from lorabench import config
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    return config.gather(shared.config or [], shared.sets or [], {**shared.flags, **given})
+
+
+def run_stages(
+    todo: Sequence[Stage],
+    settings: Config,
+    shared: Shared,
+    *,
+    workers: int,
+    force: Sequence[Stage],
+    keep_going: bool = False,
+    engine: str | None = None,
+    take: Callable[[Result], None] | None = None,
+) -> list[Run]:
+    from lorabench import progress, study
+
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        done = study.run(
+            todo,
+            settings,
+            shared.store,
+            data_dir=shared.data_dir,
+            workers=workers,
+            force={stage.id for stage in force} if shared.force else (),
+            patient=not shared.no_wait,
+            keep_going=keep_going,
+            engine=engine,
+            take=take,
+            tell=tell,
+        )
+    return list(done.values())
+
+
+def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Shared) -> None:
+    """Say what would be run, what is there, and who set which setting."""
+    from lorabench import config
+
+    cached = {stage.id: not shared.force and shared.store.cached(stage.id) is not None for stage in todo}
+    if shared.json:
+        emit(
+            {
+                "command": "dry-run",
+                "stages": cached,
+                "settings": config.flat(loaded.config),
+                "origins": loaded.origins,
+            }
+        )
+        return
+    for stage in todo:
+        typer.echo(f"{'cached   ' if cached[stage.id] else 'would run'}  {stage.id}")
+    for key, origin in loaded.origins.items():
+        typer.echo(f"{key} set by {origin}")
+    typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
+
+
+def find(shared: Shared, names: Sequence[str]) -> list[Run]:
+    """The runs that all names stand for, each once, in the order of the names."""
+    found, broken = shared.store.select(names)
+    for folder in broken:
+        say(shared, f"left out: {folder.reason}")
+    return found
+
+
+def newest_study(shared: Shared) -> list[Run]:
+    runs, broken = shared.store.scan()
+    for folder in broken:
+        say(shared, f"left out: {folder.reason}")
+    by_id = {run.id: run for run in runs}
+    named = shared.store.newest_study()
+    if named is not None:
+        return [by_id[run_id] for run_id in named if run_id in by_id]
+    tuned = [run for run in runs if run.stage == "finetune" and run.status == "done"]
+    if not tuned:
+        raise InputError(f"there is no study in {shared.runs_dir} yet; `lorabench study` makes one")
+    return runs
+
+
+def say(shared: Shared, text: str) -> None:
+    if not shared.quiet:
+        print(text, file=sys.stderr)  # noqa: T201

@@ -1,0 +1,198 @@
+"""Commands that look at runs: evaluate, report, ls; and scale, at models that are not here."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lorabench.cli.app import app
+from lorabench.cli.common import (
+    K,
+    MaybeNames,
+    Names,
+    find,
+    load,
+    newest_study,
+    say,
+)
+from lorabench.errors import GateError, UsageError
+from lorabench.options import Shared, as_json, command, emit, stderr, stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lorabench.report import Shown
+    from lorabench.report.figures import Outcome
+    from lorabench.runs import Run
+
+
+@command(app)
+def evaluate(
+    shared: Shared,
+    runs: Names,
+    show_errors: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Draw N wrongly classified F-MNIST images; --json lists them all."),
+    ] = None,
+) -> None:
+    """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
+    from lorabench import progress, report, work
+
+    loaded = load(shared, {})
+    found = find(shared, runs)
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(shared.store, shared.data_dir, loaded.config, tell)
+        measured = [work.measure_again(run, lab) for run in found]
+        wrong = {run.id: work.mistakes(run, lab) for run in found} if show_errors else {}
+    if shared.json:
+        emit({"command": "evaluate", "runs": [report.evaluation_data(run, wrong.get(run.id)) for run in measured]})
+        return
+    console = stdout()
+    console.print(report.evaluation(measured))
+    if show_errors:
+        for run in measured:
+            console.print("", report.mistakes(run, wrong[run.id], show_errors), sep="\n")
+
+
+@command(app, name="report")
+def show(
+    shared: Shared,
+    runs: MaybeNames = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="RUN", help="What the others are compared with; default: the first.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="rich|md|csv|json|tex|html|svg", help="csv: a line for each run, unrounded."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a file; its ending is its format (.txt: rich).")
+    ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITION", help="Exit with 6 if a row is such as 'fmnist.delta.low < -0.3%'."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write figures into this folder, as PNG and SVG.")
+    ] = None,
+) -> None:
+    """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
+    from rich.console import Group
+
+    from lorabench import query, report
+
+    chosen = report.chosen(form, out, json=shared.json)
+    condition = query.parse(fail_on) if fail_on else None
+    shown = _shown(shared, runs, baseline)
+    unmet = report.failing(condition, shown.rows()) if condition else []
+    outcomes = _write_figures(shown.runs, shared, figures) if figures else []
+    envelope = {"command": "report", **shown.data, "unmet": unmet}
+    envelope |= {"figures": report.drawn_data(outcomes)} if figures else {}
+    table = Group(shown.table, "", report.drawn(outcomes)) if figures else shown.table
+    if chosen == "rich" and not out:
+        stdout().print(table)
+    else:
+        pictures = _pictures(shown.runs, shared) if chosen == "html" else []
+        text = as_json(envelope) if chosen == "json" else report.write(table, shown.runs, chosen, figures=pictures)
+        if out:
+            report.save(text.rstrip("\n") + "\n", out)
+            say(shared, f"wrote {out}")
+        if out and shared.json:
+            emit(envelope)
+        elif not out:
+            typer.echo(text.rstrip("\n"))
+    if unmet:
+        raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
+
+
+def _shown(shared: Shared, names: Sequence[str] | None, baseline: str | None) -> Shown:
+    from lorabench import report
+
+    store = shared.store
+    if not names and not baseline:
+        return report.study_shown(newest_study(shared), store.newest_bench())
+    found, broken = store.select(names) if names else (newest_study(shared), [])
+    shown = report.runs_shown(store, found, baseline=store.find(baseline) if baseline else [], broken=broken)
+    for folder in broken if "broken" not in shown.data else []:
+        say(shared, f"left out: {folder.reason}")
+    return shown
+
+
+def _write_figures(found: Sequence[Run], shared: Shared, folder: Path) -> list[Outcome]:
+    from lorabench import gallery
+    from lorabench.report import figures
+
+    return figures.write(gallery.gather(found, shared.store, shared.data_dir), folder)
+
+
+def _pictures(found: Sequence[Run], shared: Shared) -> list[tuple[str, str]]:
+    from lorabench import gallery
+    from lorabench.report import figures
+
+    return figures.svgs(gallery.gather(found, shared.store, shared.data_dir))
+
+
+@command(app)
+def ls(
+    shared: Shared,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help="Only runs such as 'k >= 4 and fmnist.accuracy > 97%'.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="[-]FIELD,...", help="The order; - falls: -fmnist.accuracy.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; without --sort the newest.")] = None,
+    cols: Annotated[
+        str | None, typer.Option(metavar="FIELD,...", help="Show these; `help` lists the fields there are.")
+    ] = None,
+) -> None:
+    """List the runs."""
+    from datetime import UTC, datetime
+
+    from lorabench import report
+
+    runs, broken = shared.store.scan()
+    listed = report.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
+    if shared.json:
+        emit({"command": "ls", **(report.listing_data(listed, broken) if listed else report.fields_data(runs))})
+        return
+    console = stdout()
+    when = datetime.now(UTC)
+    table = report.listing(listed, broken, now=when, width=console.width) if listed else report.fields_table(runs)
+    console.print(table, crop=False)
+
+
+@command(app)
+def scale(
+    shared: Shared,
+    arch: Annotated[
+        str | None, typer.Argument(metavar="[ARCH]", help="mlp, gpt3-175b (the default), llama-3-8b or llama-3-70b.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(metavar="METHOD", help="Any method of `finetune --help`.")] = None,
+    k: K = None,
+    targets: Annotated[
+        str | None, typer.Option(metavar="MATRIX,...", help="Which matrices; default: q,v, or the method's own.")
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="fp32|fp16|bf16|mixed", help="Of weights and Adam.")] = "fp16",
+    gpu_gb: Annotated[int, typer.Option(min=1, max=1_000_000, help="Memory of a GPU, in 10^9 bytes.")] = 32,
+    sizes: Annotated[str | None, typer.Option(metavar="NxM,...", help="Linear layers of these sizes.")] = None,
+) -> None:
+    """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
+    from lorabench import estimate, report
+
+    if arch and sizes:
+        raise UsageError("give an architecture or --sizes, not both")
+    if method:
+        estimate.check_method(method)
+    chosen = load(shared, {"finetune.method": method, "finetune.k": k}).config.finetune
+    model = estimate.given(sizes) if sizes else estimate.architecture(arch or "gpt3-175b")
+    named = [name.strip() for name in targets.split(",")] if targets else None
+    found = estimate.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
+    for warning in estimate.warnings(model, chosen.method, chosen.options, found.targets):
+        say(shared, warning)
+    if shared.json:
+        emit({"command": "scale", **report.scaling_data(found)})
+    else:
+        stdout().print(report.scaling(found))

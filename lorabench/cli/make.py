@@ -1,0 +1,150 @@
+"""Commands that make one run: pretrain, make-fmnist, finetune-lora, finetune."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lorabench.cli.app import app
+from lorabench.cli.common import (
+    Alpha,
+    K,
+    Targets,
+    dry_run,
+    load,
+    run_stages,
+    say,
+)
+from lorabench.options import Shared, command, emit, stdout
+
+
+@command(app)
+def pretrain(shared: Shared) -> None:
+    """Train the 784-256-128-10 classifier on MNIST."""
+    _make("pretrain", shared, {}, "lorabench finetune-lora --k 4")
+
+
+@command(app)
+def make_fmnist(
+    shared: Shared,
+    fraction: Annotated[float | None, typer.Option(help="Which part of each class is mirrored.")] = None,
+    classes: Annotated[str | None, typer.Option(metavar="DIGIT,...", help="Which digits, e.g. 2,3.")] = None,
+    axis: Annotated[str | None, typer.Option(metavar="horizontal|vertical|both", help="How to mirror.")] = None,
+    write_idx: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write F-MNIST for torchvision.datasets.MNIST(DIR)."),
+    ] = None,
+) -> None:
+    """Make F-MNIST, in which 30% of the twos and threes are mirrored."""
+    listed = None if classes is None else [int(c) if c.strip().isdecimal() else c.strip() for c in classes.split(",")]
+    flags = {
+        "fmnist.fraction": fraction,
+        "fmnist.classes": listed,
+        "fmnist.axis": axis,
+        "fmnist.seed": shared.seed,
+    }
+    _make("fmnist", shared, flags, "lorabench finetune-lora --k 4", write_idx=write_idx)
+
+
+@command(app)
+def finetune_lora(
+    shared: Shared,
+    k: K = None,
+    init: Annotated[str | None, typer.Option(metavar="talk|kaiming|gaussian", help="How A is drawn.")] = None,
+    alpha: Alpha = None,
+    targets: Targets = None,
+) -> None:
+    """Repair the classifier on F-MNIST by LoRA; the same as `finetune lora`."""
+    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets)
+
+
+def _method_list() -> str:
+    """A paragraph for each method: name, parameters at its defaults, title, paper. Only for `finetune --help`."""
+    if "finetune" not in sys.argv:
+        return ""
+    from lorabench import methods
+    from lorabench.scale import CLASSIFIER
+
+    def line(name: str, method: methods.Method) -> str:
+        options = methods.options_model(name)().model_dump()
+        shapes = [CLASSIFIER[layer] for layer in method.where(list(CLASSIFIER), options)]
+        own = ", ".join(f"{key}={'null' if value is None else value}" for key, value in options.items())
+        return f"{name}  {method.formula(shapes, options):,} parameters  {method.title}. {method.paper}. {own}".strip()
+
+    return (
+        "\n\n".join(["Methods, what they train by default, and their own settings:"])
+        + "\n\n"
+        + "\n\n".join(line(name, method) for name, method in methods.METHODS.items())
+    )
+
+
+@command(app, epilog=_method_list())
+def finetune(
+    shared: Shared,
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="One of the methods below.")],
+    k: K = None,
+    init: Annotated[str | None, typer.Option(metavar="NAME", help="How the method draws its weights.")] = None,
+    alpha: Alpha = None,
+    targets: Targets = None,
+) -> None:
+    """Repair the classifier on F-MNIST by any method."""
+    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets)
+
+
+def _finetune(method: str, shared: Shared, **own: Any) -> None:
+    flags = {"finetune.method": method, **{f"finetune.{key}": value for key, value in own.items()}}
+    _make("finetune", shared, flags, "lorabench report {id}")
+
+
+def _make(
+    kind: Literal["pretrain", "fmnist", "finetune"],
+    shared: Shared,
+    flags: dict[str, Any],
+    following: str,
+    *,
+    write_idx: Path | None = None,
+) -> None:
+    """Run one stage after those that it needs, and show it."""
+    from lorabench import report, stages
+
+    loaded = load(shared, flags)
+    todo = stages.chain(loaded.config, kind)
+    stage = todo[-1]
+    if shared.dry_run:
+        dry_run(todo, loaded, shared)
+        return
+    there = not shared.force and shared.store.cached(stage.id) is not None
+    if missing := [parent.id for parent in todo[:-1] if not shared.store.cached(parent.id)]:
+        say(
+            shared,
+            f"{stage.id} needs {' and '.join(missing)}: making {'them' if len(missing) > 1 else 'it'} first",
+        )
+    run = run_stages(todo, loaded.config, shared, workers=1, force=[stage])[-1]
+    pictures = None
+    written: list[Path] = []
+    if kind == "fmnist" and (write_idx or not shared.json):
+        from lorabench import data
+
+        mnist = data.load(shared.data_dir)
+        mnist = data.hold_out(mnist, loaded.config.holdout) if loaded.config.holdout else mnist
+        chosen = loaded.config.fmnist
+        flips = data.choose(mnist, fraction=chosen.fraction, classes=chosen.classes, axis=chosen.axis, seed=chosen.seed)
+        pictures = report.preview(*data.examples(mnist, flips))
+        written = data.write_fmnist(write_idx, mnist, flips) if write_idx else []
+    how: dict[str, Any] = {
+        "cached": there,
+        "folder": shared.store.path(run.id),
+        "next_command": following.format(id=run.id) + shared.elsewhere,
+    }
+    if shared.json:
+        emit({"command": kind, **report.summary_data(run, **how), "written": [str(path) for path in written]})
+        return
+    console = stdout()
+    if pictures:
+        console.print(pictures)
+    if written:
+        console.print(f"wrote {len(written)} files below {write_idx}", soft_wrap=True)
+    console.print(report.summary(run, **how))

@@ -1,0 +1,92 @@
+"""Commands that take runs elsewhere and back: export, import-peft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lorabench import export as exporting
+from lorabench.cli.app import app
+from lorabench.cli.common import (
+    Names,
+    find,
+    load,
+)
+from lorabench.errors import UsageError
+from lorabench.options import Shared, command, emit, stderr, stdout
+
+
+@command(app)
+def export(
+    shared: Shared,
+    runs: Names,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(exporting.TARGETS),
+            help="; ".join(f"{name}: {target.title}" for name, target in exporting.TARGETS.items()) + ".",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A new or empty folder; default: exports/RUN-TO."),
+    ] = None,
+) -> None:
+    """Take a run elsewhere; done only once the files, read again, give what the run gives."""
+    from lorabench import progress, report
+
+    settings, found = load(shared, {}).config, find(shared, runs)
+    usual = exporting.place(found, to, Path("exports"))
+    folder = out or usual
+    if shared.dry_run:
+        names = [run.id for run in found]
+        if shared.json:
+            emit({"command": "dry-run", "runs": names, "to": to, "folder": str(folder)})
+        else:
+            typer.echo(f"would write {' '.join(names)} to {to} into {folder}")
+        return
+    from lorabench import work
+
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
+        done = exporting.export(found, to, folder, lab, force=shared.force)
+    if shared.json:
+        emit({"command": "export", **report.exported_data(done, shared.elsewhere)})
+    else:
+        stdout().print(report.exported(done, shared.elsewhere), soft_wrap=True)
+
+
+@command(app)
+def import_peft(
+    shared: Shared,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="As PEFT's save_pretrained writes it.")],
+    base: Annotated[str, typer.Option(metavar="RUN", help="The pretrained run that the adapter was made for.")],
+) -> None:
+    """Bring a LoRA adapter back from PEFT as a finished run."""
+    from lorabench import progress, report
+
+    settings, found = load(shared, {}).config, find(shared, [base])
+    if len(found) > 1:
+        raise UsageError(f"--base {base} fits {len(found)} runs; name one")
+    if shared.dry_run:
+        if shared.json:
+            emit({"command": "dry-run", "folder": str(folder), "base": found[0].id})
+        else:
+            typer.echo(f"would import {folder} onto {found[0].id}")
+        return
+    from lorabench import adopt, work
+
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
+        run, cached = adopt.adopt(folder, found[0], lab, force=shared.force, wait=not shared.no_wait)
+    how: dict[str, Any] = {
+        "cached": cached,
+        "folder": shared.store.path(run.id),
+        "next_command": f"lorabench report {found[0].id} {run.id}{shared.elsewhere}",
+    }
+    if shared.json:
+        emit({"command": "import-peft", **report.summary_data(run, **how)})
+    else:
+        stdout().print(report.summary(run, **how))

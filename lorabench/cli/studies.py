@@ -1,0 +1,176 @@
+"""Commands that make many runs: study, tune, sweep; and bench, which times them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lorabench.cli.app import app
+from lorabench.cli.common import (
+    Engine,
+    K,
+    dry_run,
+    gather,
+    load,
+    run_stages,
+    say,
+)
+from lorabench.errors import GateError, PartialError, UsageError
+from lorabench.options import Shared, command, emit, stderr, stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lorabench.runs import Run
+    from lorabench.stages import Stage
+
+
+@command(app, name="study")
+def whole_study(
+    shared: Shared,
+    seeds: Annotated[str | None, typer.Option(metavar="0-4", help="One study for each of these seeds.")] = None,
+    k: K = None,
+    engine: Engine = None,
+) -> None:
+    """Run the talk's whole story for several seeds, then report it."""
+    from lorabench import engines, report, stages
+
+    loaded = load(shared, {"study.seeds": seeds, "finetune.k": k})
+    settings = loaded.config
+    report.check_keys(settings.expect)
+    todo = stages.study(settings)
+    if shared.dry_run:
+        dry_run(todo, loaded, shared)
+        return
+    workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
+    done = run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine)
+    shared.store.remember_study(settings.study.name, [stage.id for stage in todo])
+    costs = shared.store.newest_bench()
+    rows = report.ledger(done, costs)
+    unmet = report.check(settings.expect, rows)
+    if shared.json:
+        emit({"command": "study", **report.study_data(done, costs), "unmet": unmet})
+    else:
+        console = stdout()
+        console.print(report.study_report(done, costs))
+        console.print(
+            f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
+            soft_wrap=True,
+        )
+    if unmet:
+        raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
+
+
+@command(app)
+def tune(
+    shared: Shared,
+    seeds: Annotated[str, typer.Option(metavar="0-4", help="One fine-tune at each point for each of these.")] = "0",
+    engine: Engine = None,
+) -> None:
+    """Choose each method's learning rate on held-out images; the test set is not looked at."""
+    from lorabench import engines, report
+    from lorabench import tune as room
+
+    loaded = load(shared, {"study.seeds": seeds})
+    curves = room.curves(loaded.config)
+    todo = room.todo(curves)
+    if shared.dry_run:
+        dry_run(todo, loaded, shared)
+        return
+    workers = loaded.config.study.workers or engines.cores()
+
+    def perform(stages: Sequence[Stage]) -> dict[str, Run]:
+        runs = run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
+        return {run.id: run for run in runs}
+
+    found, done = room.tune(curves, perform, lambda text: say(shared, text))
+    rows, held_out = room.rows(found, done), found[0].config.holdout
+    if shared.json:
+        emit({"command": "tune", "holdout": held_out, "curves": report.curves_data(rows)})
+    else:
+        stdout().print(report.curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
+
+
+@command(app)
+def sweep(
+    shared: Shared,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", metavar="KEY=VALUE,...", help="An axis: k=1,2,4, lora.lr=1e-3,3e-3, any config key."),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0-4", help="A fine-tune at each point for each of these.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going/--fail-fast", help="Finish the other points where one fails, or stop.")
+    ] = True,
+    engine: Engine = None,
+) -> None:
+    """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
+    from lorabench import engines, report
+    from lorabench import sweep as room
+
+    planned = room.plan(gather(shared, {"study.seeds": seeds, "study.workers": workers}), grid or [])
+    settings, todo = planned.config, planned.todo
+    workers = settings.study.workers or engines.cores()
+    if shared.dry_run:
+        expected = room.preview(planned, shared.store, workers, shared.force)
+        if shared.json:
+            emit({"command": "dry-run", **report.plan_data(expected), "origins": planned.loaded.origins})
+        else:
+            stdout().print(report.plan_report(expected))
+        return
+    tally = room.Tally(planned, shared.store)
+    run_stages(
+        todo,
+        settings,
+        shared,
+        workers=workers,
+        force=todo,
+        keep_going=keep_going,
+        engine=engine,
+        take=tally.take,
+    )
+    shared.store.remember_study(settings.sweep.name, [stage.id for stage in todo])
+    found = tally.result()
+    if shared.json:
+        emit({"command": "sweep", **report.sweep_data(found)})
+    else:
+        console = stdout()
+        console.print(report.sweep_report(found), crop=False)
+        console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
+    if failed := found.tuned.failed:
+        raise PartialError(f"{failed} of {sum(map(len, (p.tuned for p in planned.points)))} fine-tunes failed")
+
+
+@command(app)
+def bench(
+    shared: Shared,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[METHOD]...", help="Which methods; none: all.")] = None,
+    ranks: Annotated[str, typer.Option(metavar="K,...", help="LoRA's ranks.")] = "1,4,16",
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Images per training step.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Turns of every method.")] = 5,
+    steps: Annotated[int, typer.Option(min=2, max=10_000, help="Training steps in a turn.")] = 20,
+) -> None:
+    """Measure what each method costs on this machine: time, memory, latency."""
+    if not all(k.strip().isdecimal() and 1 <= int(k) <= 1024 for k in ranks.split(",")):
+        raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
+    from lorabench import bench as room
+    from lorabench import progress, report, work
+
+    settings = load(shared, {}).config
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(
+            shared.store, shared.data_dir, settings.model_copy(update={"threads": settings.threads or 1}), tell
+        )
+        chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
+        record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=lab.device)
+    shared.store.remember_bench(record)
+    if shared.json:
+        emit({"command": "bench", **record})
+    else:
+        stdout().print(report.costs_table(record))
