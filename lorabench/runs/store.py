@@ -1,14 +1,4 @@
-"""Run folders on disk: create, finish, fail, load, find. Opens no tensor and imports no torch.
-
-    store = Store(Path("runs"))
-    with store.start(draft, config_text) as folder:      # run.json says "running"
-        folder.write("model.safetensors", data)
-        folder.finish(draft.model_copy(update={...}))    # run.json says "done": the last write
-
-A run's id ends in a hash of everything that the run depends on, so the same inputs find the same folder. Every file
-is written beside its place, flushed, and moved there, and so is a new folder with its first record: a kill at any
-moment leaves a folder whose `run.json` says that it is unfinished, or none. What lay beside is cleared by the next try.
-"""
+"""All runs below one folder: make, load, find, lock; and notes of studies and benches."""
 
 from __future__ import annotations
 
@@ -16,29 +6,33 @@ import contextlib
 import difflib
 import fnmatch
 import gc
-import hashlib
 import json
 import os
 import platform
-import re
-import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
     ValidationError,
-    model_validator,
 )
 
 from lorabench import npz
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
+from lorabench.runs.folder import Folder, sha256_file, shown, write_atomic
+from lorabench.runs.record import (
+    CONTROL,
+    ID,
+    MAX_FILE_BYTES,
+    MAX_RECORD_BYTES,
+    SCHEMA,
+    Bench,
+    Epoch,
+    Run,
+    Study,
+    now,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -46,223 +40,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from filelock import FileLock
-
-SCHEMA = 1
-ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8}")
-MAX_RECORD_BYTES = 1_000_000
-MAX_FILE_BYTES = 1_000_000_000
-_CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
-"""JSON for characters that steer a terminal, line ends and tabs excepted."""
-
-Whole = Annotated[int, Field(ge=0, le=2**53)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0, le=1e15)]
-Row = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=10, max_length=10)]
-Ten = Annotated[list[Whole], Field(min_length=10, max_length=10)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-def _time(value: str) -> str:
-    if value:
-        datetime.fromisoformat(value)
-    return value
-
-
-Time = Annotated[str, AfterValidator(_time)]
-"""ISO 8601, or nothing."""
-
-
-class Record(BaseModel):
-    """A frozen part of `run.json`. Unknown fields of a later minor version are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class Parents(Record):
-    """Ids of the runs that this one was made from."""
-
-    base: str | None = None
-    data: str | None = None
-
-
-class Params(Record):
-    """Numbers of parameters."""
-
-    total: Whole
-    trainable: Whole
-    frozen: Whole
-
-
-class Slice(Record):
-    """Accuracy on some of the test images; `accuracy` is a fraction, None if there are no images."""
-
-    n: Whole
-    correct: Whole
-    accuracy: Share | None
-
-
-class Metrics(Record):
-    """One model on one test set. `confusion[t][p]` counts images of `t` taken for `p`; `loss` is in nats."""
-
-    n: Annotated[Whole, Field(ge=1)]
-    correct: Whole
-    accuracy: Share
-    loss: Amount
-    confusion: Annotated[list[Row], Field(min_length=10, max_length=10)]
-    slices: dict[str, Slice] = Field(default_factory=dict[str, Slice])
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        if self.correct > self.n:
-            raise ValueError("more images are right than there are")
-        if any(part.correct > part.n or (part.accuracy is None) != (part.n == 0) for part in self.slices.values()):
-            raise ValueError("a slice has more images right than there are, or no accuracy")
-        return self
-
-
-class Cost(Record):
-    """What a run took: `train_s` in the training loop, `wall_s` for everything; `peak_rss_bytes` of its process."""
-
-    train_s: Amount
-    wall_s: Amount
-    steps: Whole
-    step_ms: Amount
-    images_per_s: Amount
-    peak_rss_bytes: Whole | None
-
-
-class Epoch(Record):
-    """A line of `history.jsonl`: mean training loss (nats), training accuracy (a fraction), last learning rate."""
-
-    epoch: Whole
-    loss: Amount
-    accuracy: Share
-    lr: Amount
-    seconds: Amount
-
-
-class Failure(Record):
-    """Why a run did not finish."""
-
-    type: str
-    message: str
-
-
-class Census(Record):
-    """What F-MNIST's run says of a split: images and mirrored images of each digit, and a hash of the images."""
-
-    images: Ten
-    flipped: Ten
-    sha256: Sha256
-
-
-class Change(Record):
-    """What a fine-tune's run says of a layer, as `spectrum.Spectrum`."""
-
-    frobenius: Amount
-    stable_rank: Amount
-    rank90: Whole
-
-
-class Checks(Record):
-    """The facts in `Run.checks` that lorabench reads again."""
-
-    max_logit_change_at_birth: Amount = 0
-    frozen_unchanged: bool = True
-    delta_w: dict[str, Change] = Field(default_factory=dict[str, Change])
-
-
-class Rate(Record):
-    """The setting of a trained run that tables show by itself."""
-
-    lr: Amount | None = None
-
-
-class Mirroring(Record):
-    """The settings of F-MNIST's run."""
-
-    fraction: Share
-    classes: list[Annotated[int, Field(ge=0, le=9)]]
-    axis: str
-    seed: Whole
-
-
-class Run(Record):
-    """One `run.json`."""
-
-    schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
-    id: str
-    stage: Literal["pretrain", "fmnist", "finetune"]
-    method: str | None = None
-    k: Whole | None = None
-    seed: Whole
-    study: str | None = None
-    status: Literal["running", "done", "failed", "interrupted"] = "running"
-    parents: Parents = Parents()
-    params: Params | None = None
-    checkpoint_bytes: Whole | None = None
-    metrics: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
-    before: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
-    """For a fine-tuned run: its base on the same test images."""
-    checks: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Facts that the run verified about itself, such as the logits' change at birth."""
-    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """The settings that the run reads: what its id's hash is made of."""
-    cost: Cost | None = None
-    env: dict[str, Any] = Field(default_factory=dict[str, Any])
-    started: Time = ""
-    ended: Time | None = None
-    error: Failure | None = None
-    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")], Sha256] = Field(
-        default_factory=dict[str, str]
-    )
-    maker: str | None = None
-    """While it is running: the process that makes it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _holds_what_is_read_again(self) -> Self:
-        if self.stage != "fmnist":
-            Checks.model_validate(self.checks, strict=True)
-            Rate.model_validate(self.settings, strict=True)
-        elif self.checks:
-            TypeAdapter(dict[Literal["train", "test"], Census]).validate_python(self.checks, strict=True)
-            Mirroring.model_validate(self.settings, strict=True)
-        return self
-
-    @property
-    def label(self) -> str:
-        """What a table calls this run, without its seed and hash: `lora-k4`."""
-        return self.id.rsplit("-s", 1)[0]
-
-
-class _Study(Record):
-    """What `Store.remember_study` keeps, as far as it is read again."""
-
-    runs: list[str]
-
-
-class BenchCost(BaseModel):
-    """What the report reads of one entry of a bench record; the rest is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-    label: str
-    speedup: Amount | None
-    state_bytes: Annotated[Whole, Field(ge=1)]
-
-
-class Bench(BaseModel):
-    """What `Store.remember_bench` keeps."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    batch_size: Whole
-    threads: Whole
-    rounds: Whole
-    costs: list[BenchCost]
-
 
 Note = TypeVar("Note", bound=BaseModel)
 
@@ -273,100 +50,6 @@ class Broken:
 
     id: str
     reason: str
-
-
-def now() -> str:
-    """The time in UTC, to the second, as ISO 8601."""
-    return datetime.now(UTC).replace(microsecond=0).isoformat()
-
-
-def make_id(label: str, seed: int, inputs: Mapping[str, Any]) -> str:
-    """`<label>-s<seed>-<hash8>`, the hash taken of `inputs` as canonical JSON."""
-    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f"{label}-s{seed}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds either what it held before or all of `data`, whatever happens.
-
-    For one writer at a time. What a killed one left behind is replaced, and a link in its place is not followed.
-    """
-    part = _beside(path)
-    part.unlink(missing_ok=True)
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _shown(text: str, also: str = "") -> str:
-    """`text` without what no terminal should be sent; the characters of `also` stay."""
-    return "".join(c if c.isprintable() or c in also else "�" for c in text)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
-class Folder:
-    """A run's folder while the run is in progress; only `Store.start` makes one."""
-
-    def __init__(self, path: Path, draft: Run) -> None:
-        self.path = path
-        self.run = draft
-        self._files: dict[str, str] = {}
-
-    def begin(self) -> None:
-        """Put a folder that holds the first record and nothing else in the place of an earlier try's, in one step."""
-        part = _beside(self.path)
-        if part.exists():
-            shutil.rmtree(part)
-        try:
-            part.mkdir(parents=True)
-            self._record(part)
-            if self.path.is_dir():
-                self.path.rename(part / "earlier")
-            part.rename(self.path)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-        if (earlier := self.path / "earlier").exists():
-            shutil.rmtree(earlier)
-
-    def write(self, name: str, data: bytes) -> None:
-        """Add a file to the run; its checksum goes into `run.json`."""
-        write_atomic(self.path / name, data)
-        self._files[name] = hashlib.sha256(data).hexdigest()
-
-    def finish(self, run: Run) -> None:
-        """Write the final record, the last write of all."""
-        self.run = run.model_copy(update={"status": "done", "ended": now(), "files": self._files, "maker": None})
-        self._record(self.path)
-
-    def stop(self, status: Literal["failed", "interrupted"], error: BaseException) -> None:
-        """Record why the run ended early, as far as the disk still takes it."""
-        message = _shown(str(error)[:2000], "\t\n")
-        failure = Failure(type=type(error).__name__, message=message or type(error).__name__)
-        self.run = self.run.model_copy(
-            update={"status": status, "ended": now(), "error": failure, "files": self._files, "maker": None}
-        )
-        with contextlib.suppress(OSError):
-            self._record(self.path)
-
-    def _record(self, place: Path) -> None:
-        text = self.run.model_dump_json(by_alias=True, indent=1) + "\n"
-        write_atomic(place / "run.json", text.encode())
 
 
 class Store:
@@ -405,14 +88,14 @@ class Store:
             if record.stat().st_size > MAX_RECORD_BYTES:
                 raise InputError(f"{record}: larger than {MAX_RECORD_BYTES:,} bytes, so it is no run record")
             content = record.read_bytes()
-            if _CONTROL.search(content):
+            if CONTROL.search(content):
                 raise InputError(f"{record}: no valid run record: it holds characters that steer a terminal")
             run = Run.model_validate_json(content)
         except OSError as error:
             raise InputError(f"{record}: cannot be read: {error.strerror or error}") from error
         except ValidationError as error:
             first = error.errors()[0]
-            where = _shown(".".join(str(part) for part in first["loc"])[:100])
+            where = shown(".".join(str(part) for part in first["loc"])[:100])
             raise InputError(f"{record}: no valid run record: {where + ': ' if where else ''}{first['msg']}") from error
         if run.id != run_id:
             raise InputError(f"{record}: describes the run {run.id[:100]!r}, not {run_id}")
@@ -603,7 +286,7 @@ class Store:
         records = sorted((self.root / ".studies").glob("*.json"), key=lambda path: path.lstat().st_mtime_ns)
         if not records:
             return None
-        found = _read_note(records[-1], _Study, "study").runs
+        found = _read_note(records[-1], Study, "study").runs
         return [run_id for run_id in found if ID.fullmatch(run_id)]
 
     @contextlib.contextmanager

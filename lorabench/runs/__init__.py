@@ -1,0 +1,50 @@
+"""Run folders on disk: create, finish, fail, load, find. Opens no tensor and imports no torch.
+
+    store = Store(Path("runs"))
+    with store.start(draft, config_text) as folder:      # run.json says "running"
+        folder.write("model.safetensors", data)
+        folder.finish(draft.model_copy(update={...}))    # run.json says "done": the last write
+
+A run's id ends in a hash of everything that the run depends on, so the same inputs find the same folder. Every file
+is written beside its place, flushed, and moved there, and so is a new folder with its first record: a kill at any
+moment leaves a folder whose `run.json` says that it is unfinished, or none. What lay beside is cleared by the next try.
+
+    record   `run.json` as data      folder   one run in progress      store   all of them
+"""
+
+from lorabench.runs.folder import Folder, sha256_file, write_atomic
+from lorabench.runs.record import (
+    MAX_FILE_BYTES,
+    MAX_RECORD_BYTES,
+    Cost,
+    Epoch,
+    Failure,
+    Metrics,
+    Params,
+    Parents,
+    Run,
+    Slice,
+    make_id,
+    now,
+)
+from lorabench.runs.store import Broken, Store
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_RECORD_BYTES",
+    "Broken",
+    "Cost",
+    "Epoch",
+    "Failure",
+    "Folder",
+    "Metrics",
+    "Params",
+    "Parents",
+    "Run",
+    "Slice",
+    "Store",
+    "make_id",
+    "now",
+    "sha256_file",
+    "write_atomic",
+]

@@ -1,0 +1,98 @@
+"""A run's folder while the run is in progress. Every write is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from typing import TYPE_CHECKING, Literal
+
+from lorabench.runs.record import Failure, Run, now
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` holds either what it held before or all of `data`, whatever happens.
+
+    For one writer at a time. What a killed one left behind is replaced, and a link in its place is not followed.
+    """
+    part = beside(path)
+    part.unlink(missing_ok=True)
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def shown(text: str, also: str = "") -> str:
+    """`text` without what no terminal should be sent; the characters of `also` stay."""
+    return "".join(c if c.isprintable() or c in also else "�" for c in text)
+
+
+def beside(path: Path) -> Path:
+    """Where a file or folder is written before it takes its place at `path`."""
+    return path.with_name(f".{path.name}.part")
+
+
+class Folder:
+    """A run's folder while the run is in progress; only `Store.start` makes one."""
+
+    def __init__(self, path: Path, draft: Run) -> None:
+        self.path = path
+        self.run = draft
+        self._files: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Put a folder that holds the first record and nothing else in the place of an earlier try's, in one step."""
+        part = beside(self.path)
+        if part.exists():
+            shutil.rmtree(part)
+        try:
+            part.mkdir(parents=True)
+            self._record(part)
+            if self.path.is_dir():
+                self.path.rename(part / "earlier")
+            part.rename(self.path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        if (earlier := self.path / "earlier").exists():
+            shutil.rmtree(earlier)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Add a file to the run; its checksum goes into `run.json`."""
+        write_atomic(self.path / name, data)
+        self._files[name] = hashlib.sha256(data).hexdigest()
+
+    def finish(self, run: Run) -> None:
+        """Write the final record, the last write of all."""
+        self.run = run.model_copy(update={"status": "done", "ended": now(), "files": self._files, "maker": None})
+        self._record(self.path)
+
+    def stop(self, status: Literal["failed", "interrupted"], error: BaseException) -> None:
+        """Record why the run ended early, as far as the disk still takes it."""
+        message = shown(str(error)[:2000], "\t\n")
+        failure = Failure(type=type(error).__name__, message=message or type(error).__name__)
+        self.run = self.run.model_copy(
+            update={"status": status, "ended": now(), "error": failure, "files": self._files, "maker": None}
+        )
+        with contextlib.suppress(OSError):
+            self._record(self.path)
+
+    def _record(self, place: Path) -> None:
+        text = self.run.model_dump_json(by_alias=True, indent=1) + "\n"
+        write_atomic(place / "run.json", text.encode())

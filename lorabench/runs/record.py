@@ -1,0 +1,249 @@
+"""`run.json` as data: what a run was asked for, made from, gave and took; and the notes beside the runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+SCHEMA = 1
+ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8}")
+MAX_RECORD_BYTES = 1_000_000
+MAX_FILE_BYTES = 1_000_000_000
+CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
+"""JSON for characters that steer a terminal, line ends and tabs excepted."""
+
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+Row = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=10, max_length=10)]
+Ten = Annotated[list[Whole], Field(min_length=10, max_length=10)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _time(value: str) -> str:
+    if value:
+        datetime.fromisoformat(value)
+    return value
+
+
+Time = Annotated[str, AfterValidator(_time)]
+"""ISO 8601, or nothing."""
+
+
+class Record(BaseModel):
+    """A frozen part of `run.json`. Unknown fields of a later minor version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Parents(Record):
+    """Ids of the runs that this one was made from."""
+
+    base: str | None = None
+    data: str | None = None
+
+
+class Params(Record):
+    """Numbers of parameters."""
+
+    total: Whole
+    trainable: Whole
+    frozen: Whole
+
+
+class Slice(Record):
+    """Accuracy on some of the test images; `accuracy` is a fraction, None if there are no images."""
+
+    n: Whole
+    correct: Whole
+    accuracy: Share | None
+
+
+class Metrics(Record):
+    """One model on one test set. `confusion[t][p]` counts images of `t` taken for `p`; `loss` is in nats."""
+
+    n: Annotated[Whole, Field(ge=1)]
+    correct: Whole
+    accuracy: Share
+    loss: Amount
+    confusion: Annotated[list[Row], Field(min_length=10, max_length=10)]
+    slices: dict[str, Slice] = Field(default_factory=dict[str, Slice])
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.correct > self.n:
+            raise ValueError("more images are right than there are")
+        if any(part.correct > part.n or (part.accuracy is None) != (part.n == 0) for part in self.slices.values()):
+            raise ValueError("a slice has more images right than there are, or no accuracy")
+        return self
+
+
+class Cost(Record):
+    """What a run took: `train_s` in the training loop, `wall_s` for everything; `peak_rss_bytes` of its process."""
+
+    train_s: Amount
+    wall_s: Amount
+    steps: Whole
+    step_ms: Amount
+    images_per_s: Amount
+    peak_rss_bytes: Whole | None
+
+
+class Epoch(Record):
+    """A line of `history.jsonl`: mean training loss (nats), training accuracy (a fraction), last learning rate."""
+
+    epoch: Whole
+    loss: Amount
+    accuracy: Share
+    lr: Amount
+    seconds: Amount
+
+
+class Failure(Record):
+    """Why a run did not finish."""
+
+    type: str
+    message: str
+
+
+class Census(Record):
+    """What F-MNIST's run says of a split: images and mirrored images of each digit, and a hash of the images."""
+
+    images: Ten
+    flipped: Ten
+    sha256: Sha256
+
+
+class Change(Record):
+    """What a fine-tune's run says of a layer, as `spectrum.Spectrum`."""
+
+    frobenius: Amount
+    stable_rank: Amount
+    rank90: Whole
+
+
+class Checks(Record):
+    """The facts in `Run.checks` that lorabench reads again."""
+
+    max_logit_change_at_birth: Amount = 0
+    frozen_unchanged: bool = True
+    delta_w: dict[str, Change] = Field(default_factory=dict[str, Change])
+
+
+class Rate(Record):
+    """The setting of a trained run that tables show by itself."""
+
+    lr: Amount | None = None
+
+
+class Mirroring(Record):
+    """The settings of F-MNIST's run."""
+
+    fraction: Share
+    classes: list[Annotated[int, Field(ge=0, le=9)]]
+    axis: str
+    seed: Whole
+
+
+class Run(Record):
+    """One `run.json`."""
+
+    schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
+    id: str
+    stage: Literal["pretrain", "fmnist", "finetune"]
+    method: str | None = None
+    k: Whole | None = None
+    seed: Whole
+    study: str | None = None
+    status: Literal["running", "done", "failed", "interrupted"] = "running"
+    parents: Parents = Parents()
+    params: Params | None = None
+    checkpoint_bytes: Whole | None = None
+    metrics: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
+    before: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
+    """For a fine-tuned run: its base on the same test images."""
+    checks: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Facts that the run verified about itself, such as the logits' change at birth."""
+    settings: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """The settings that the run reads: what its id's hash is made of."""
+    cost: Cost | None = None
+    env: dict[str, Any] = Field(default_factory=dict[str, Any])
+    started: Time = ""
+    ended: Time | None = None
+    error: Failure | None = None
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")], Sha256] = Field(
+        default_factory=dict[str, str]
+    )
+    maker: str | None = None
+    """While it is running: the process that makes it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _holds_what_is_read_again(self) -> Self:
+        if self.stage != "fmnist":
+            Checks.model_validate(self.checks, strict=True)
+            Rate.model_validate(self.settings, strict=True)
+        elif self.checks:
+            TypeAdapter(dict[Literal["train", "test"], Census]).validate_python(self.checks, strict=True)
+            Mirroring.model_validate(self.settings, strict=True)
+        return self
+
+    @property
+    def label(self) -> str:
+        """What a table calls this run, without its seed and hash: `lora-k4`."""
+        return self.id.rsplit("-s", 1)[0]
+
+
+class Study(Record):
+    """What `Store.remember_study` keeps, as far as it is read again."""
+
+    runs: list[str]
+
+
+class BenchCost(BaseModel):
+    """What the report reads of one entry of a bench record; the rest is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    label: str
+    speedup: Amount | None
+    state_bytes: Annotated[Whole, Field(ge=1)]
+
+
+class Bench(BaseModel):
+    """What `Store.remember_bench` keeps."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    batch_size: Whole
+    threads: Whole
+    rounds: Whole
+    costs: list[BenchCost]
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()
+
+
+def make_id(label: str, seed: int, inputs: Mapping[str, Any]) -> str:
+    """`<label>-s<seed>-<hash8>`, the hash taken of `inputs` as canonical JSON."""
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{label}-s{seed}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
