@@ -55,7 +55,7 @@ def adopt(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool 
     settings: dict[str, Any] = {
         **finetune.model_dump(mode="json", include={"method", "targets", "seed"}),
         **adapter.options,
-        "tensors_sha256": checkpoint.tensor_hash(adapter.tensors),
+        work.IMPORTED: checkpoint.tensor_hash(adapter.tensors),
     }
     parents = Parents(base=base.id, data=base.parents.data)
     inputs = {"stage": "import-peft", "settings": settings, "base": parents.base, "data": parents.data}

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from lorabench.stages import Stage
 
 
+IMPORTED = "tensors_sha256"
+"""The setting that a run has in place of a recipe if it was trained elsewhere: the hash of what was brought."""
 PROBE = 1_000
 """F-MNIST test images on which a fresh method's logits are compared with the base's."""
 
@@ -378,7 +380,7 @@ def load_model(run: Run, store: Store) -> nn.Module:
 
 def _check_settings(run: Run, store: Store) -> None:
     """Hold what a record says of its method against what that method takes."""
-    flags = {f"finetune.{key}": value for key, value in run.settings.items()}
+    flags = {f"finetune.{key}": value for key, value in run.settings.items() if key != IMPORTED}
     try:
         known = config.load(flags=flags, methods=methods.schemas()).config.finetune
     except ConfigError as error:

@@ -421,10 +421,8 @@ def test_the_report_is_written_in_every_format(small_study: Lab, tmp_path: Path)
 
 
 def test_any_registered_method_runs(copied: Lab) -> None:
-    found = copied.json("finetune", "adapter", *SHORT)
-    assert found["params"]["trainable"] == 6_544
-    assert found["id"].startswith("adapter-s0-")
     tuned = copied.json("finetune", "dora", *SHORT, "--k", "2", "--targets", "fc1")
+    assert tuned["id"].startswith("dora-k2-s0-")
     assert tuned["params"]["trainable"] == 2 * (784 + 256) + 256
 
 
@@ -468,8 +466,5 @@ main()
     assert "toy  3 parameters" in run("finetune", "--help")
     made = json.loads(run("finetune", "toy", *SHORT, "--json"))
     assert made["params"]["trainable"] == 3
-    assert made["id"] in run("ls", "-q")
     assert json.loads(run("report", made["id"], "--json"))["run"]["method"] == "toy"
-    beside = run("report", "lora-k4-s0", made["id"])
-    assert "toy" in beside
-    assert json.loads(run("evaluate", made["id"], "--json"))["runs"][0]["id"] == made["id"]
+    assert "toy" in run("report", "lora-k4-s0", made["id"])

@@ -239,7 +239,7 @@ def _damage(tensors: dict[str, Tensor], how: str) -> None:
         ("nan", "fc1.A holds values that are not finite"),
         ("type", r"fc1.A is torch.float64"),
         ("missing", "lacks the tensor fc2.B"),
-        ("extra", "does not belong to this model: fc9.A"),
+        ("extra", "does not belong to this model: 'fc9.A'"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, how: str, message: str) -> None:
