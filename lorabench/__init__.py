@@ -11,25 +11,24 @@ frozen       what need be computed only once
 train        fit(): the one training loop
 evaluate     logits -> accuracy, confusion matrix, slices
 checkpoint   trained tensors as bytes, and back with every doubt checked
-runs         run folders on disk
+npz          NumPy archives of other hands, read within bounds
+runs/        run folders on disk
 stages       what there is to do, and the ids of it
 work         what each stage does
 engines/     where stages run: in this process, side by side in others, on a Dask cluster
 study        the stages in their order
-<<<<<<< HEAD
+sweep        a grid of settings over seeds
 peft_folder  PEFT's files for LoRA, written and read without PEFT
 export/      a run taken elsewhere: plain weights, a PEFT folder, F-MNIST as files
 adopt        a PEFT folder brought back as a run
-=======
-sweep        a grid of settings over seeds
->>>>>>> c01e1ec (Tests of the sweep, and a benchmark of what it costs besides its fine-tunes)
 bench        what each method costs on this machine
 tensorboard  runs as event files
 stats        intervals and paired tests
+query        conditions on what runs hold
 report/      run records -> tables, and figures
 gallery      what the figures are drawn from
 options      what every command has; events, progress: what it tells while it runs
-cli          the command line
+cli/         the command line
 """
 
 __version__ = "1.0.0"
