@@ -14,9 +14,10 @@ checkpoint   trained tensors as bytes, and back with every doubt checked
 npz          NumPy archives of other hands, read within bounds
 runs/        run folders on disk
 stages       what there is to do, and the ids of it
-work         what each stage does
+work         what each stage does; spectrum: what it did to the weights; environment: on which machine
 engines/     where stages run: in this process, side by side in others, on a Dask cluster
 study        the stages in their order
+tune         a learning rate for each method, on held-out images
 sweep        a grid of settings over seeds
 peft_folder  PEFT's files for LoRA, written and read without PEFT
 export/      a run taken elsewhere: plain weights, a PEFT folder, F-MNIST as files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,11 @@ def test_every_room_was_seen() -> None:
     rooms = {room(path) for path in files()}
     assert set(LADDER) <= rooms
     assert rooms - set(LADDER) <= EVERYTHING
+
+
+def test_the_tour_names_every_room() -> None:
+    rooms = {room(path) for path in files()} - {"__init__", "__main__"}
+    assert rooms <= set(re.findall(r"\w+", lorabench.__doc__ or ""))
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
