@@ -417,7 +417,18 @@ def test_the_report_is_written_in_every_format(small_study: Lab, tmp_path: Path)
     assert accuracy == {key: run["metrics"]["fmnist"]["accuracy"] for key, run in tuned.items()}
     assert "must end in .txt, .md" in small_study.fails(2, "report", "--out", "report.png")
     assert "stdout takes one of them" in small_study.fails(2, "report", "--format", "csv")
-    assert "cannot be written" in small_study.fails(4, "report", "--out", str(tmp_path / "none" / "report.html"))
+    assert "cannot be written" in small_study.fails(4, "report", "--out", str(tmp_path / "none" / "report.md"))
+
+
+def test_figures_are_files_and_stand_in_the_page(small_study: Lab, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    document = small_study.json("report", "--figures", str(tmp_path / "figures"), "--out", str(page))
+    written = {Path(file).name for figure in document["figures"] for file in figure["files"]}
+    assert {"confusions.svg", "confusions.png", "samples.svg", "samples.png"} <= written
+    assert written == {path.name for path in (tmp_path / "figures").iterdir()}
+    missing = {figure["name"]: figure["missing"] for figure in document["figures"] if not figure["files"]}
+    assert "two or more" in missing["rank"]
+    assert page.read_text().count("<svg") == len(written) / 2
 
 
 def test_any_registered_method_runs(copied: Lab) -> None:

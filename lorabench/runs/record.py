@@ -25,7 +25,7 @@ SCHEMA = 1
 ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8}")
 MAX_RECORD_BYTES = 1_000_000
 MAX_FILE_BYTES = 1_000_000_000
-CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
+_CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
 """JSON for characters that steer a terminal, line ends and tabs excepted."""
 
 Whole = Annotated[int, Field(ge=0, le=2**53)]
@@ -236,6 +236,11 @@ class Bench(BaseModel):
     threads: Whole
     rounds: Whole
     costs: list[BenchCost]
+
+
+def steers(content: bytes) -> bool:
+    """Whether a record's JSON holds characters that steer a terminal. Two quick looks spare most the slow one."""
+    return (rb"\u00" in content or b"\xc2" in content) and bool(_CONTROL.search(content))
 
 
 def now() -> str:

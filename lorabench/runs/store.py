@@ -22,7 +22,6 @@ from lorabench import npz
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
 from lorabench.runs.folder import Folder, sha256_file, shown, write_atomic
 from lorabench.runs.record import (
-    CONTROL,
     ID,
     MAX_FILE_BYTES,
     MAX_RECORD_BYTES,
@@ -32,6 +31,7 @@ from lorabench.runs.record import (
     Run,
     Study,
     now,
+    steers,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Store:
             if record.stat().st_size > MAX_RECORD_BYTES:
                 raise InputError(f"{record}: larger than {MAX_RECORD_BYTES:,} bytes, so it is no run record")
             content = record.read_bytes()
-            if CONTROL.search(content):
+            if steers(content):
                 raise InputError(f"{record}: no valid run record: it holds characters that steer a terminal")
             run = Run.model_validate_json(content)
         except OSError as error:
