@@ -51,9 +51,9 @@ def measure(points: int, workers: int, runs: Path) -> None:
     command = [sys.executable, "-m", "lorabench", "sweep", "--seeds", "0-4", "-j", str(workers), "-q"]
     command += ["--grid", "k=" + ",".join(str(k + 1) for k in range(ranks))]
     command += ["--grid", "lora.lr=" + ",".join(f"{i + 1}e-3" for i in range(lrs))]
-    command += [*(part for setting in SHORTEST for part in ("-s", setting)), "--runs-dir", str(runs), "--json"]
+    command += [*(part for setting in SHORTEST for part in ("-s", setting)), "--runs-dir", str(runs)]
     began, started = time.time(), time.perf_counter()
-    driver = subprocess.Popen(command, stdout=subprocess.PIPE)
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     seconds: dict[int, float] = {}
     memory: dict[int, list[float]] = {}
     while driver.poll() is None:
