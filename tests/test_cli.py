@@ -431,10 +431,11 @@ def test_figures_are_files_and_stand_in_the_page(small_study: Lab, tmp_path: Pat
     assert page.read_text().count("<svg") == len(written) / 2
 
 
-def test_any_registered_method_runs(copied: Lab) -> None:
-    tuned = copied.json("finetune", "dora", *SHORT, "--k", "2", "--targets", "fc1")
-    assert tuned["id"].startswith("dora-k2-s0-")
-    assert tuned["params"]["trainable"] == 2 * (784 + 256) + 256
+def test_flags_of_finetune_are_settings(copied: Lab) -> None:
+    planned = copied.json("finetune", "dora", *SHORT, "--k", "2", "--targets", "fc1", "--dry-run")
+    assert list(planned["stages"])[-1].startswith("dora-k2-s0-")
+    chosen = planned["settings"]["finetune"]
+    assert (chosen["k"], chosen["targets"]) == (2, ["fc1"])
 
 
 def test_json_is_the_only_thing_on_stdout(lab: Lab) -> None:
