@@ -180,7 +180,7 @@ class _Line:
             run, cached = future.result()
             self._ready.extend(self._children.pop(stage.id, ()))
             self._take(Result(stage, run, cached=cached))
-        elif isinstance(error, BrokenProcessPool | KeyboardInterrupt):  # the latter: it alone was told to stop
+        elif isinstance(error, BrokenProcessPool):
             if stage.id not in self._tried:
                 self._tried.add(stage.id)
                 self._suspects.append(stage)

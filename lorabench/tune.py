@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench import methods, stages
-from lorabench.report import CurveRow
+from lorabench.report.curves import CurveRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,8 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from lorabench import bench, report
+from lorabench import bench
 from lorabench.errors import InputError, UsageError
+from lorabench.report import ledger
+from lorabench.report.costs import costs_table
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
@@ -58,19 +60,19 @@ def test_times_are_there_and_in_order(record: dict[str, Any]) -> None:
 
 def test_the_table_fits_80_columns(record: dict[str, Any]) -> None:
     page = io.StringIO()
-    Console(file=page, width=80).print(report.costs_table(record))
+    Console(file=page, width=80).print(costs_table(record))
     lines = page.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("lora k=4") and "305.2" in line for line in lines)
 
 
 def test_the_ledger_answers_the_talks_speed(record: dict[str, Any]) -> None:
-    rows = {row.key: row for row in report.ledger([], record)}
+    rows = {row.key: row for row in ledger.ledger([], record)}
     gain = 100 * (costs(record)["lora k=4"]["speedup"] - 1)
     assert rows["cost.speed"].value == pytest.approx(gain)
     assert rows["cost.speed"].verdict == ("better" if gain > 25 else "lower")
     assert rows["cost.memory"].note == "1,040,576 of 3,762,360 B"  # with a step counter of 4 B in each of 6 tensors
-    assert {row.key: row for row in report.ledger([])}["cost.speed"].verdict == "open"
+    assert {row.key: row for row in ledger.ledger([])}["cost.speed"].verdict == "open"
 
 
 def test_cases() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from test_cli import Lab
 
+from lorabench.engines import processes
 from lorabench.engines.cores import cores, quota
 from lorabench.work import spread
 
@@ -97,3 +100,13 @@ def test_two_studies_at_once_do_each_run_once(tmp_path: Path, data_dir: Path, mo
         made = [text.count(f"{run}: done") for text in said]
         assert sum(made) == 1, (run, said)
     assert said[0].count("device auto: no GPU here, running on the CPU") == 1
+
+
+def test_a_worker_that_does_not_stop_is_killed() -> None:
+    """It is as deaf as one that has only just been started; `end` waits, but not for ever."""
+    worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    with processes.undisturbed():
+        worker.start()
+    processes.end([worker])
+    worker.join(60)
+    assert worker.exitcode == -signal.SIGKILL

@@ -16,11 +16,12 @@ import torch
 from safetensors.torch import load, save
 from test_cli import Lab as CommandLine
 
-from lorabench import adopt, checkpoint, config, data, evaluate, export, methods, peft_folder, report, stages, work
+from lorabench import adopt, checkpoint, config, data, evaluate, export, methods, peft_folder, stages, work
 from lorabench.data.vision import import_datasets
 from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedError, UsageError
 from lorabench.export.same import LIMIT
 from lorabench.model import SimpleMnistClassifier
+from lorabench.report import exported as tables
 from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:
@@ -458,7 +459,7 @@ def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: 
 def test_an_export_as_plain_data(shop: Shop, tmp_path: Path) -> None:
     run = shop.run("lora")
     done = export.export([run], "merged", tmp_path / "two words", shop.lab)
-    document = report.exported_data(done, " --runs-dir x")
+    document = tables.exported_data(done, " --runs-dir x")
     assert json.loads(json.dumps(document)) == document
     assert (document["runs"], document["to"], document["folder"]) == ([run.id], "merged", str(tmp_path / "two words"))
     assert [file["name"] for file in document["files"]] == ["model.safetensors"]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from report_factory import FMNIST, failed, finetune, fmnist, metrics, pretrain, render, study
 
-from lorabench import query, report
+from lorabench import query
 from lorabench.errors import UsageError
+from lorabench.report import fields, listing, selection
 from lorabench.runs import Broken, Run
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ RUNS = [fmnist(), pretrain(), with_k(1, 300), with_k(2, 200), with_k(4, 200), wi
 
 def ids(**how: Any) -> list[str]:
     """The chosen runs by stage or rank, for short."""
-    chosen = report.select(RUNS, **how)
+    chosen = selection.select(RUNS, **how)
     return [run.status if run.error else f"k{run.k}" if run.k else run.stage for run in chosen.runs]
 
 
 def test_fields_are_the_records_own_values() -> None:
     run = finetune(env={"torch": "2.13.0", "git": {"commit": "abc", "dirty": False}})
-    found = report.fields(run)
+    found = fields.fields(run)
     expected = {
         "id": run.id,
         "method": "lora",
@@ -63,17 +64,17 @@ def test_fields_are_the_records_own_values() -> None:
         "env.git.dirty": False,
     }
     assert {name: found[name] for name in expected} == expected
-    assert report.fields(fmnist())["classes"] == "2,3"
+    assert fields.fields(fmnist())["classes"] == "2,3"
 
 
 def test_measured_fields_are_null_where_nothing_was_measured() -> None:
-    found = report.fields(failed())
+    found = fields.fields(failed())
     assert found["error"] == "the loss is NaN at step 12 of 940; try a smaller finetune.lr"
     assert found["fmnist.rest.accuracy"] is found["forgotten"] is found["cost.wall_s"] is None
 
 
 def test_every_field_can_be_asked_for_in_a_condition() -> None:
-    for name in {name for run in RUNS for name in report.fields(run)}:
+    for name in {name for run in RUNS for name in fields.fields(run)}:
         assert query.parse(f"{name} == null").names == (name,)
 
 
@@ -82,7 +83,7 @@ def test_where_keeps_the_runs_that_fit() -> None:
     assert ids(where="id ~ 'pretrain-*' or status == 'failed'") == ["pretrain", "failed"]
     assert ids(where="lr == 0.003 and fmnist.accuracy != null") == ["k1", "k2", "k4", "k8"]
     assert ids(where="k > 100") == []
-    assert report.select(RUNS, where="k > 100").total == 7
+    assert selection.select(RUNS, where="k > 100").total == 7
 
 
 def test_sort_puts_what_lacks_the_field_last_and_keeps_ties_in_order_of_time() -> None:
@@ -91,7 +92,7 @@ def test_sort_puts_what_lacks_the_field_last_and_keeps_ties_in_order_of_time() -
     assert ids(sort="-fmnist.accuracy, -k") == ["k8", "k4", "k2", "k1", "pretrain", "failed", "fmnist"]
     assert ids(sort="stage,-k")[:3] == ["k8", "k4", "failed"]
     lost = finetune(id="lora-k4-s0-00000000", metrics={"fmnist": metrics({}).model_copy(update={"loss": math.nan})})
-    order = report.select([lost, *study([0, 1])], sort="-fmnist.loss").runs
+    order = selection.select([lost, *study([0, 1])], sort="-fmnist.loss").runs
     assert [run.stage for run in order[-2:]] == ["finetune", "fmnist"]
     assert order[-2].id == lost.id
 
@@ -100,7 +101,7 @@ def test_limit_takes_the_first_of_an_order_or_the_newest() -> None:
     assert ids(sort="-k", limit=2) == ["k8", "k4"]
     assert ids(limit=2) == ["k8", "failed"]
     assert ids(where="k < 100", limit=100) == ["k1", "k2", "k4", "k8", "failed"]
-    assert report.select(RUNS, where="k == 4", limit=1).fitting == 2
+    assert selection.select(RUNS, where="k == 4", limit=1).fitting == 2
 
 
 @pytest.mark.parametrize(
@@ -118,20 +119,20 @@ def test_limit_takes_the_first_of_an_order_or_the_newest() -> None:
 )
 def test_what_cannot_be_selected_is_refused(how: dict[str, Any], problem: str) -> None:
     with pytest.raises(UsageError) as caught:
-        report.select(RUNS, **how)
+        selection.select(RUNS, **how)
     assert problem in str(caught.value)
 
 
 def test_an_empty_folder_has_no_wrong_names() -> None:
-    assert report.select([], where="whatever > 4", sort="some,thing", columns="at,all").runs == ()
+    assert selection.select([], where="whatever > 4", sort="some,thing", columns="at,all").runs == ()
 
 
 def test_columns_are_shown_in_full_in_the_records_units() -> None:
-    chosen = report.select(
+    chosen = selection.select(
         RUNS, columns="id,k,fmnist.accuracy,method,checks.frozen_unchanged", where="k == 8 or k == null"
     )
     long = "x" * 300
-    table = report.listing(chosen, [Broken("lora-k4-s9-aaaaaaaa", long)], now=NOW, width=20)
+    table = listing.listing(chosen, [Broken("lora-k4-s9-aaaaaaaa", long)], now=NOW, width=20)
     lines = render(table, 400).splitlines()
     assert lines[0].split() == ["id", "k", "fmnist.accuracy", "method", "checks.frozen_unchanged"]
     assert [line.split() for line in lines[1:4]] == [
@@ -141,7 +142,7 @@ def test_columns_are_shown_in_full_in_the_records_units() -> None:
     ]
     assert "3 of 7 runs" in lines
     assert f"lora-k4-s9-aaaaaaaa  cannot be read: {long}" in lines
-    document = report.listing_data(chosen)
+    document = listing.listing_data(chosen)
     assert document["runs"][2] == {
         "id": "lora-k8-s0-00000008",
         "k": 8,
@@ -153,19 +154,19 @@ def test_columns_are_shown_in_full_in_the_records_units() -> None:
 
 
 def test_numbers_stand_right_and_texts_left() -> None:
-    chosen = report.select([with_k(8, 150), pretrain(), finetune(k=16)], columns="k,method")
-    assert render(report.listing(chosen, now=NOW)).splitlines()[:4] == [" k  method", " 8  lora", " -  -", "16  lora"]
+    chosen = selection.select([with_k(8, 150), pretrain(), finetune(k=16)], columns="k,method")
+    assert render(listing.listing(chosen, now=NOW)).splitlines()[:4] == [" k  method", " 8  lora", " -  -", "16  lora"]
 
 
 def test_nothing_fits() -> None:
-    assert render(report.listing(report.select(RUNS, where="k > 100"), now=NOW)) == "no runs fit\n"
+    assert render(listing.listing(selection.select(RUNS, where="k > 100"), now=NOW)) == "no runs fit\n"
 
 
 def test_the_fields_are_listed_with_their_newest_values() -> None:
-    found = {row["name"]: row for row in report.fields_data(RUNS)["fields"]}
+    found = {row["name"]: row for row in listing.fields_data(RUNS)["fields"]}
     assert found["fmnist.accuracy"] == {"name": "fmnist.accuracy", "runs": 5, "newest": 0.985}
     assert found["forgotten"]["runs"] == 4
-    lines = render(report.fields_table(RUNS), 400).splitlines()
+    lines = render(listing.fields_table(RUNS), 400).splitlines()
     assert len(lines) == len(found) + 1
     assert ["fmnist.accuracy", "5", "0.985"] in [line.split() for line in lines]
 

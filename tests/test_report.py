@@ -22,17 +22,18 @@ from report_factory import (
     without_escapes,
 )
 
-from lorabench import report, stats
+from lorabench import stats
 from lorabench.config import Expectation
 from lorabench.errors import ConfigError
+from lorabench.report import expect, ledger, overview, talk
 from lorabench.report.accuracy import NO_DIFFERENCE
 from lorabench.report.arm import arms, main_arm
 from lorabench.report.number import age, ranges, signed
 from lorabench.runs import Params, Parents, Run
 
 
-def rows(runs: list[Run]) -> dict[str, report.Row]:
-    return {row.key: row for row in report.ledger(runs)}
+def rows(runs: list[Run]) -> dict[str, talk.Row]:
+    return {row.key: row for row in ledger.ledger(runs)}
 
 
 def other(method: str, seed: int = 0, errors: int = 230) -> Run:
@@ -49,14 +50,14 @@ def other(method: str, seed: int = 0, errors: int = 230) -> Run:
 
 def test_the_whole_report_fits_80_columns_with_and_without_colour() -> None:
     for runs in (study(), study([3]), [*study(), failed(), other("full"), other("adapter")]):
-        plain = render(report.study_report(runs))
+        plain = render(overview.study_report(runs))
         assert widest(plain) <= 80
-        assert without_escapes(render(report.study_report(runs), color=True)) == plain
+        assert without_escapes(render(overview.study_report(runs), color=True)) == plain
         assert plain.isascii()
 
 
 def test_the_2x2_holds_the_mean_interval_and_paired_difference() -> None:
-    text = squeezed(render(report.study_report(study())))
+    text = squeezed(render(overview.study_report(study())))
     tuned = stats.t_interval([100 - (226 + 5 * seed) / 100 for seed in range(5)])
     gain = stats.t_interval([(222 + 452 - 226 - 5 * seed) / 100 for seed in range(5)])
     assert tuned.low is not None
@@ -70,18 +71,18 @@ def test_the_2x2_holds_the_mean_interval_and_paired_difference() -> None:
 
 
 def test_a_difference_whose_interval_holds_0_is_said_aloud() -> None:
-    found = report.study_data(study())["accuracy"][1]["difference"]
+    found = overview.study_data(study())["accuracy"][1]["difference"]
     assert found["mnist"]["detectable"] is False
     assert found["fmnist"]["detectable"] is True
     assert (found["fmnist"]["p"], found["fmnist"]["smallest_p"]) == (0.0625, 0.0625)
-    lines = render(report.study_report(study())).splitlines()
+    lines = render(overview.study_report(study())).splitlines()
     below = next(lines[i + 1] for i, line in enumerate(lines) if "lora-k4 - base" in line)
     assert squeezed(below) == f"{NO_DIFFERENCE} sign-flip p = 0.0625"
     assert "5 seeds cannot give a sign-flip p below 0.0625" in "\n".join(lines)
 
 
 def test_one_seed_has_no_interval_and_no_spread() -> None:
-    text = render(report.study_report(study([3])))
+    text = render(overview.study_report(study([3])))
     above, _ = text.split("what the talk says")
     assert "1 seed: no interval" in above
     assert "mean over" not in above
@@ -89,7 +90,7 @@ def test_one_seed_has_no_interval_and_no_spread() -> None:
     assert "[" not in above.replace("[95%", "")
     assert "±" not in text
     assert NO_DIFFERENCE not in text
-    assert report.study_data(study([3]))["accuracy"][1]["difference"]["mnist"]["detectable"] is None
+    assert overview.study_data(study([3]))["accuracy"][1]["difference"]["mnist"]["detectable"] is None
 
 
 def test_more_seeds_than_the_sign_flip_test_takes() -> None:
@@ -97,15 +98,15 @@ def test_more_seeds_than_the_sign_flip_test_takes() -> None:
     many = [
         run.model_copy(update={"seed": run.seed + 10 * i}) for i in range(3) for run in runs if run.stage == "finetune"
     ]
-    found = report.study_data(many)["accuracy"][1]["difference"]["fmnist"]
+    found = overview.study_data(many)["accuracy"][1]["difference"]["fmnist"]
     assert found["estimate"]["n"] == 30
     assert found["p"] is None
-    assert "sign-flip" not in render(report.study_report(many))
+    assert "sign-flip" not in render(overview.study_report(many))
 
 
 def test_a_seed_whose_fine_tune_failed_counts_for_the_base_alone() -> None:
     runs = [*study(range(4)), pretrain(4), failed(4)]
-    found = report.study_data(runs)
+    found = overview.study_data(runs)
     assert found["accuracy"][0]["accuracy"]["mnist"]["n"] == 5
     assert found["accuracy"][1]["accuracy"]["mnist"]["n"] == 4
     assert found["unfinished"] == [
@@ -115,7 +116,7 @@ def test_a_seed_whose_fine_tune_failed_counts_for_the_base_alone() -> None:
             "error": "RunFailedError: the loss is NaN at step 12 of 940; try a smaller finetune.lr",
         }
     ]
-    text = squeezed(render(report.study_report(runs)))
+    text = squeezed(render(overview.study_report(runs)))
     assert f"{failed(4).id} failed RunFailedError: the loss is NaN" in text
     assert "] n=4" in text
 
@@ -123,29 +124,29 @@ def test_a_seed_whose_fine_tune_failed_counts_for_the_base_alone() -> None:
 def test_the_base_is_what_its_fine_tunes_measured() -> None:
     measured = finetune(0).before
     lied = pretrain(0, mnist_errors=999)
-    found = report.study_data([fmnist(), lied, finetune(0)])["accuracy"][0]
+    found = overview.study_data([fmnist(), lied, finetune(0)])["accuracy"][0]
     assert found["accuracy"]["mnist"]["mean"] == 100 * measured["mnist"].accuracy
-    alone = report.study_data([fmnist(), lied, finetune(0, before={})])["accuracy"]
+    alone = overview.study_data([fmnist(), lied, finetune(0, before={})])["accuracy"]
     assert alone[0]["accuracy"]["mnist"]["mean"] == 100 * lied.metrics["mnist"].accuracy
     assert alone[1]["difference"]["mnist"]["estimate"]["mean"] == pytest.approx(7.77)  # pyright: ignore[reportUnknownMemberType]
 
 
 def test_missing_metrics_leave_gaps_and_not_errors() -> None:
     runs = [fmnist(), finetune(0, metrics={}, before={}, params=None, checkpoint_bytes=None, checks={})]
-    assert "not measured" in render(report.study_report(runs))
+    assert "not measured" in render(overview.study_report(runs))
     no_mnist = finetune(0, before={}, metrics={"fmnist": finetune(0).metrics["fmnist"]})
-    assert "97.74" in render(report.study_report([no_mnist]))
+    assert "97.74" in render(overview.study_report([no_mnist]))
 
 
 def test_nothing_finished() -> None:
-    assert "no run of this study is finished" in render(report.study_report([failed()]))
-    assert failed().id in render(report.study_report([failed()]))
-    assert all(row.verdict == "open" for row in report.ledger([]) if not row.key.startswith("gpt3."))
+    assert "no run of this study is finished" in render(overview.study_report([failed()]))
+    assert failed().id in render(overview.study_report([failed()]))
+    assert all(row.verdict == "open" for row in ledger.ledger([]) if not row.key.startswith("gpt3."))
 
 
 def test_tables_and_data_agree() -> None:
-    found = report.study_data(study())
-    text = squeezed(render(report.study_report(study())))
+    found = overview.study_data(study())
+    text = squeezed(render(overview.study_report(study())))
     for row in found["accuracy"]:
         for cell in row["accuracy"].values():
             assert f"{cell['mean']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]" in text
@@ -160,7 +161,7 @@ def test_tables_and_data_agree() -> None:
 
 
 def test_the_data_are_plain_json() -> None:
-    found = report.study_data(study())
+    found = overview.study_data(study())
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["study"] == "demo"
     assert found["seeds"] == [0, 1, 2, 3, 4]
@@ -169,7 +170,7 @@ def test_the_data_are_plain_json() -> None:
 
 
 def test_the_largest_changes_come_first() -> None:
-    text = squeezed(render(report.study_report(study())))
+    text = squeezed(render(overview.study_report(study())))
     assert "largest changes 9->4 0 to 1,135 4->9 1,110 to 0 3->8 865 to 45 2->5 665 to 0" in text
 
 
@@ -212,7 +213,7 @@ def test_the_talks_lora_is_shown_in_full() -> None:
 
 
 def test_every_figure_of_the_talk_has_a_row() -> None:
-    found = report.ledger(study())
+    found = ledger.ledger(study())
     assert [(row.key, row.talk, row.verdict) for row in found] == [
         ("params.total", "235,146", "exact"),
         ("mnist.base", "97.78", "reproduced"),
@@ -341,8 +342,8 @@ def test_expectations_that_hold_are_silent() -> None:
         "flipped.train": Expectation(value=3_626),
         "lora.birth": Expectation(value=0),
     }
-    assert report.check(wanted, report.ledger(study())) == []
-    assert report.check({}, []) == []
+    assert expect.check(wanted, ledger.ledger(study())) == []
+    assert expect.check({}, []) == []
 
 
 def test_expectations_that_do_not_hold_say_by_how_much() -> None:
@@ -351,7 +352,7 @@ def test_expectations_that_do_not_hold_say_by_how_much() -> None:
         "params.trainable": Expectation(value=6_249),
         "fmnist.full": Expectation(value=97.8, tolerance=0.3),
     }
-    assert report.check(wanted, report.ledger(study())) == [
+    assert expect.check(wanted, ledger.ledger(study())) == [
         "fmnist.tuned  expected 97.74 within 0.05, got 97.64",
         "params.trainable  expected 6,249, got 6,248",
         "fmnist.full  expected 97.8 within 0.3, and nothing measured it",
@@ -359,18 +360,18 @@ def test_expectations_that_do_not_hold_say_by_how_much() -> None:
 
 
 def test_a_tolerance_includes_its_end() -> None:
-    row = replace(report.ledger([])[0], value=97.74)
-    assert report.check({row.key: Expectation(value=97.64, tolerance=0.1)}, [row]) == []
-    assert report.check({row.key: Expectation(value=97.63, tolerance=0.1)}, [row]) != []
+    row = replace(ledger.ledger([])[0], value=97.74)
+    assert expect.check({row.key: Expectation(value=97.64, tolerance=0.1)}, [row]) == []
+    assert expect.check({row.key: Expectation(value=97.63, tolerance=0.1)}, [row]) != []
 
 
 def test_an_unknown_expectation_is_a_config_error_with_the_nearest_first() -> None:
     with pytest.raises(ConfigError) as caught:
-        report.check({"fmnist.tund": Expectation(value=1), "params.totl": Expectation(value=1)}, report.ledger([]))
+        expect.check({"fmnist.tund": Expectation(value=1), "params.totl": Expectation(value=1)}, ledger.ledger([]))
     first, second = caught.value.problems
     assert first.startswith("expect.fmnist.tund  unknown key; known keys: fmnist.tuned, ")
     assert second.startswith("expect.params.totl  unknown key; known keys: params.total, ")
-    assert all(row.key in first for row in report.ledger([]))
+    assert all(row.key in first for row in ledger.ledger([]))
 
 
 # Numbers
@@ -403,5 +404,10 @@ def test_ages() -> None:
 
 
 def test_importing_the_report_loads_nothing_slow() -> None:
-    code = "import lorabench.report, sys; sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'torch')))"
+    code = (
+        "import importlib, lorabench.report as report, pkgutil, sys\n"
+        "for room in pkgutil.iter_modules(report.__path__, 'lorabench.report.'):\n"
+        "    importlib.import_module(room.name)\n"
+        "sys.exit(any(m in sys.modules for m in ('matplotlib', 'numpy', 'scipy', 'torch')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,9 +15,8 @@ from report_factory import failed, finetune, render, squeezed, study
 from rich.console import Group
 from rich.panel import Panel
 
-from lorabench import report
 from lorabench.errors import InputError, UsageError
-from lorabench.report import confusion, latex, markdown, page
+from lorabench.report import confusion, evaluation, formats, latex, markdown, overview, page, single
 from lorabench.report.compare import compare, compare_report
 from lorabench.report.document import Beside, Line, Picture, Table, blocks
 from lorabench.report.formats import Format
@@ -144,12 +143,12 @@ READ = {"html": from_html, "md": from_markdown, "tex": from_latex}
 def test_every_format_holds_the_same_rows(form: Format) -> None:
     runs = many()
     for shown in (
-        report.study_report(runs),
-        report.run_report(runs[2]),
+        overview.study_report(runs),
+        single.run_report(runs[2]),
         groups_report(groups(runs[1:4])),
-        report.evaluation([finetune(0), finetune(1)]),
+        evaluation.evaluation([finetune(0), finetune(1)]),
     ):
-        found, others = READ[form](report.write(shown, runs, form))
+        found, others = READ[form](formats.write(shown, runs, form))
         assert found == tables(shown)
         assert [text for text in others if text != "lorabench report"] == lines(shown)
         printed = squeezed(render(shown, 400))
@@ -163,7 +162,7 @@ def test_a_text_is_never_markup(form: Format) -> None:
     table.add_row(*NASTY)
     table.add_row(*reversed(NASTY))
     shown = stack([heading(NASTY[0]), table, note(NASTY[1]), note(NASTY[3]), note(NASTY[4])])
-    found, others = READ[form](report.write(shown, [], form))
+    found, others = READ[form](formats.write(shown, [], form))
     assert found == [[NASTY, NASTY, NASTY[::-1]]]
     assert others == [NASTY[0], NASTY[1], NASTY[3], NASTY[4]]
 
@@ -206,10 +205,10 @@ def test_a_matrix_is_a_table_and_keeps_its_shades() -> None:
 def test_what_no_format_knows_is_a_picture_of_characters() -> None:
     shown = stack([Panel("x < y ``` z", width=30)])
     assert [type(block) for block in blocks(shown)] == [Picture]
-    assert "<pre>" in report.write(shown, [], "html")
-    assert "x &lt; y" in report.write(shown, [], "html")
-    assert report.write(shown, [], "md").startswith("````\n")
-    assert "x~\\textless{}~y" in report.write(shown, [], "tex")
+    assert "<pre>" in formats.write(shown, [], "html")
+    assert "x &lt; y" in formats.write(shown, [], "html")
+    assert formats.write(shown, [], "md").startswith("````\n")
+    assert "x~\\textless{}~y" in formats.write(shown, [], "tex")
 
 
 # HTML
@@ -217,7 +216,7 @@ def test_what_no_format_knows_is_a_picture_of_characters() -> None:
 
 def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
     svg = '<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg viewBox="0 0 1 1"><path d="M0 0"/></svg>'
-    text = page.write(blocks(report.study_report(many())), [("k & accuracy", svg)])
+    text = page.write(blocks(overview.study_report(many())), [("k & accuracy", svg)])
     found = Page(text)
     names = {name for name, _ in found.tags}
     assert not names & {"script", "link", "img", "iframe", "object", "a"}
@@ -233,16 +232,16 @@ def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
 
 
 def test_verdicts_keep_their_colours() -> None:
-    text = report.write(report.study_report(many()), [], "html")
+    text = formats.write(overview.study_report(many()), [], "html")
     assert '<span class="red">failed</span>' in text
     assert '<span class="green">reproduced</span>' in text
     assert '<span class="dim">\nsign-flip p = 0.0625</span>' in text
 
 
 def test_a_study_is_the_pages_title() -> None:
-    assert "<title>demo</title>" in report.write(report.study_report(study()), [], "html")
+    assert "<title>demo</title>" in formats.write(overview.study_report(study()), [], "html")
     two = compare_report(compare(finetune(0), finetune(1)))
-    assert "<title>lorabench report</title>" in report.write(two, [], "html")
+    assert "<title>lorabench report</title>" in formats.write(two, [], "html")
 
 
 # CSV
@@ -250,7 +249,7 @@ def test_a_study_is_the_pages_title() -> None:
 
 def test_csv_has_a_line_for_each_run_with_its_exact_numbers() -> None:
     runs = many()
-    found = list(csv.DictReader(io.StringIO(report.write(report.study_report(runs), runs, "csv"))))
+    found = list(csv.DictReader(io.StringIO(formats.write(overview.study_report(runs), runs, "csv"))))
     assert [line["id"] for line in found] == [run.id for run in runs]
     for line, run in zip(found, runs, strict=True):
         for name, metrics in run.metrics.items():
@@ -266,8 +265,8 @@ def test_csv_has_a_line_for_each_run_with_its_exact_numbers() -> None:
 
 def test_csv_and_the_data_agree() -> None:
     runs = many()
-    lines_ = list(csv.DictReader(io.StringIO(report.write("", runs, "csv"))))
-    for row in report.study_data(runs)["accuracy"][1:]:
+    lines_ = list(csv.DictReader(io.StringIO(formats.write("", runs, "csv"))))
+    for row in overview.study_data(runs)["accuracy"][1:]:
         mine = [line for line in lines_ if line["label"] == row["label"] and line["status"] == "done"]
         for name, estimate in row["accuracy"].items():
             values = [100 * float(line[f"{name}.accuracy"]) for line in mine]
@@ -280,12 +279,12 @@ def test_csv_and_the_data_agree() -> None:
 
 def test_csv_labels_tell_settings_apart() -> None:
     other = finetune(1, settings=finetune(1).settings | {"lr": 0.1})
-    found = csv.DictReader(io.StringIO(report.write("", [finetune(0), other], "csv")))
+    found = csv.DictReader(io.StringIO(formats.write("", [finetune(0), other], "csv")))
     assert [line["label"] for line in found] == ["lora-k4 lr=0.003", "lora-k4 lr=0.1"]
 
 
 def test_csv_columns_stand_together_whichever_run_comes_first() -> None:
-    heads = [report.write("", runs, "csv").splitlines()[0].split(",") for runs in (study(), study()[::-1])]
+    heads = [formats.write("", runs, "csv").splitlines()[0].split(",") for runs in (study(), study()[::-1])]
     assert sorted(heads[0]) == sorted(heads[1])
     for head in heads:
         groups = [column.split(".")[0] for column in head if "." in column]
@@ -297,15 +296,15 @@ def test_csv_columns_stand_together_whichever_run_comes_first() -> None:
 
 
 def test_the_format_is_what_was_asked_for_or_what_the_file_ends_in() -> None:
-    assert report.chosen(None, None) == "rich"
-    assert report.chosen("tex", None) == "tex"
-    assert report.chosen(None, None, json=True) == "json"
-    assert report.chosen("json", None, json=True) == "json"
-    assert report.chosen(None, Path("a.HTML")) == "html"
-    assert report.chosen(None, Path("a.txt")) == "rich"
-    assert report.chosen("md", Path("a.md")) == "md"
-    assert report.chosen("md", Path("README.markdown")) == "md"
-    assert report.chosen(None, Path("a.svg"), json=True) == "svg"
+    assert formats.chosen(None, None) == "rich"
+    assert formats.chosen("tex", None) == "tex"
+    assert formats.chosen(None, None, json=True) == "json"
+    assert formats.chosen("json", None, json=True) == "json"
+    assert formats.chosen(None, Path("a.HTML")) == "html"
+    assert formats.chosen(None, Path("a.txt")) == "rich"
+    assert formats.chosen("md", Path("a.md")) == "md"
+    assert formats.chosen("md", Path("README.markdown")) == "md"
+    assert formats.chosen(None, Path("a.svg"), json=True) == "svg"
 
 
 @pytest.mark.parametrize(
@@ -321,23 +320,23 @@ def test_the_format_is_what_was_asked_for_or_what_the_file_ends_in() -> None:
 )
 def test_contradictions_are_refused(name: str | None, out: Path | None, json: bool, says: str) -> None:
     with pytest.raises(UsageError, match=re.escape(says)):
-        report.chosen(name, out, json=json)
+        formats.chosen(name, out, json=json)
 
 
 def test_every_format_can_be_written() -> None:
     for form in set(get_args(Format)) - {"json"}:
-        assert "97.64" in report.write(report.study_report(study()), study(), form) or form == "csv"
-    assert report.write(report.study_report(study()), study(), "rich") == render(report.study_report(study()))
+        assert "97.64" in formats.write(overview.study_report(study()), study(), form) or form == "csv"
+    assert formats.write(overview.study_report(study()), study(), "rich") == render(overview.study_report(study()))
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    report.save("old", tmp_path / "a.md")
+    formats.save("old", tmp_path / "a.md")
     (tmp_path / "b.md").hardlink_to(tmp_path / "a.md")
-    report.save("née", tmp_path / "a.md")
+    formats.save("née", tmp_path / "a.md")
     assert (tmp_path / "a.md").read_bytes() == "née".encode()
     assert (tmp_path / "b.md").read_text() == "old"
     (tmp_path / "folder.md").mkdir()
     for path in (tmp_path / "none" / "a.md", tmp_path / "folder.md"):
         with pytest.raises(InputError, match="cannot be written"):
-            report.save("new", path)
+            formats.save("new", path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.md", "b.md", "folder.md"]

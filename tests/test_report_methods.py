@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, study, widest
 
-from lorabench import report, stats
+from lorabench import stats
+from lorabench.report import overview, single
 from lorabench.report.accuracy import NO_DIFFERENCE
 from lorabench.report.arm import arms, main_arm
 from lorabench.report.methods import method_rows
@@ -74,7 +75,7 @@ def test_rows_by_hand() -> None:
 
 
 def test_the_tables_stand_above_the_ledger_in_80_columns() -> None:
-    text = render(report.study_report(comparison()))
+    text = render(overview.study_report(comparison()))
     assert widest(text) <= 80
     assert text.isascii()
     every, matched = text.index("every method"), text.index("about 6,248 parameters")
@@ -89,14 +90,14 @@ def test_the_tables_stand_above_the_ledger_in_80_columns() -> None:
 
 
 def test_one_seed_shows_no_spread() -> None:
-    text = render(report.study_report(comparison(1)))
+    text = render(overview.study_report(comparison(1)))
     assert "+-" not in text
     assert "1 seed: no interval; run more seeds to compare" in text
 
 
 def test_one_arm_has_no_comparison() -> None:
-    assert report.study_data(study())["methods"] == []
-    assert "every method" not in render(report.study_report(study()))
+    assert overview.study_data(study())["methods"] == []
+    assert "every method" not in render(overview.study_report(study()))
 
 
 def test_records_without_measurements_leave_gaps() -> None:
@@ -105,11 +106,11 @@ def test_records_without_measurements_leave_gaps() -> None:
     )
     row = by_label([fmnist(), pretrain(0), finetune(0), bare, failed()])["bitfit"]
     assert (row.fmnist, row.versus, row.matched, row.step_ms, row.merges) == (None, None, None, None, None)
-    assert widest(render(report.study_report([fmnist(), pretrain(0), finetune(0), bare]))) <= 80
+    assert widest(render(overview.study_report([fmnist(), pretrain(0), finetune(0), bare]))) <= 80
 
 
 def test_the_data_are_the_tables_rows() -> None:
-    found = json.loads(json.dumps(report.study_data(comparison())["methods"]))
+    found = json.loads(json.dumps(overview.study_data(comparison())["methods"]))
     assert [row["trained"] for row in found] == [6_248, 6_248, 6_544, 384, 784]
     assert found[1]["versus"]["detectable"] is True
 
@@ -124,8 +125,8 @@ def test_the_talks_initialisation_is_the_reference_whatever_comes_first() -> Non
 
 def test_a_single_run_shows_its_spectrum() -> None:
     run = tuned(0, "full", 200, 235_146)
-    text = render(report.run_report(run))
+    text = render(single.run_report(run))
     assert "fc1 2.500 1.75 3" in squeezed(text)
     assert "delta" not in text
-    assert report.run_data(run)["delta_w"] == [{"layer": "fc1", "frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}]
-    assert "delta w skipped a ReLU" in squeezed(render(report.run_report(tuned(0, "adapter", 200))))
+    assert single.run_data(run)["delta_w"] == [{"layer": "fc1", "frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}]
+    assert "delta w skipped a ReLU" in squeezed(render(single.run_report(tuned(0, "adapter", 200))))

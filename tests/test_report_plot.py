@@ -9,7 +9,7 @@ import pytest
 from report_factory import finetune, fmnist, pretrain, render, squeezed, widest
 from rich.console import Console
 
-from lorabench import report
+from lorabench.report import overview, single
 from lorabench.report.plot import rank_plot
 from lorabench.report.rank import rank_series
 from lorabench.report.shown import runs_shown
@@ -53,8 +53,8 @@ def test_training_prints_the_first_and_the_last_value() -> None:
 
 
 def test_a_run_in_full_shows_its_training() -> None:
-    assert "█▃▂▁" in render(report.run_report(finetune(), history=epochs(4)))
-    assert len(report.run_data(finetune(), history=epochs(4))["history"]) == 4
+    assert "█▃▂▁" in render(single.run_report(finetune(), history=epochs(4)))
+    assert len(single.run_data(finetune(), history=epochs(4))["history"]) == 4
 
 
 def test_a_plot_has_a_line_for_each_k_with_its_interval() -> None:
@@ -106,7 +106,7 @@ def test_series_differ_in_k_alone() -> None:
 
 
 def test_reports_show_the_plot_where_there_are_two_ranks(tmp_path: Path) -> None:
-    assert "accuracy against k" in render(report.study_report(study()))
+    assert "accuracy against k" in render(overview.study_report(study()))
     assert "accuracy against k" in render(runs_shown(Store(tmp_path), study()[4:]).table)
     assert "accuracy against k" not in render(
         runs_shown(Store(tmp_path), [finetune(0), finetune(1), finetune(2)]).table

@@ -12,7 +12,8 @@ import pytest
 from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, study, widest, without_escapes
 from rich.console import Console
 
-from lorabench import report, stats
+from lorabench import stats
+from lorabench.report import digits, listing, overview, selection, single, summary
 from lorabench.report.single import scores
 from lorabench.runs import Broken, Run
 
@@ -24,7 +25,7 @@ LONG = "a-method-with-a-long-name-k128-s4294967295-0123abcd"
 
 
 def test_one_run_in_full() -> None:
-    text = render(report.run_report(finetune(0)))
+    text = render(single.run_report(finetune(0)))
     flat = squeezed(text)
     low, high = stats.wilson(9_774, 10_000)
     assert f"F-MNIST 97.74 [{100 * low:.2f}, {100 * high:.2f}] 93.26 10,000" in flat
@@ -36,17 +37,17 @@ def test_one_run_in_full() -> None:
     assert "worst 9->4 217 3->8 9" in flat
     assert pretrain().id in flat
     assert widest(text) <= 80
-    assert without_escapes(render(report.run_report(finetune(0)), color=True)) == text
+    assert without_escapes(render(single.run_report(finetune(0)), color=True)) == text
 
 
 def test_a_run_without_a_base_has_no_column_for_it() -> None:
-    assert "base  images" not in render(report.run_report(pretrain()))
-    assert "base  images" in render(report.run_report(finetune()))
+    assert "base  images" not in render(single.run_report(pretrain()))
+    assert "base  images" in render(single.run_report(finetune()))
     assert [row.before for row in scores(pretrain())] == [None] * 5
 
 
 def test_one_f_mnist_run() -> None:
-    text = squeezed(render(report.run_report(fmnist())))
+    text = squeezed(render(single.run_report(fmnist())))
     assert "train 2 1,787 5,958 29.99%" in text
     assert "test 3 303 1,010 30.00%" in text
     assert "axis horizontal" in text
@@ -54,16 +55,16 @@ def test_one_f_mnist_run() -> None:
 
 
 def test_a_run_that_failed_shows_why() -> None:
-    text = squeezed(render(report.run_report(failed())))
+    text = squeezed(render(single.run_report(failed())))
     assert f"{failed().id} failed" in text
     assert "RunFailedError: the loss is NaN" in text
     assert "accuracy" not in text
     empty = fmnist().model_copy(update={"status": "failed", "checks": {}})
-    assert "failed" in render(report.run_report(empty))
+    assert "failed" in render(single.run_report(empty))
 
 
 def test_run_data_are_the_record_and_what_follows_from_it() -> None:
-    found = report.run_data(finetune(0))
+    found = single.run_data(finetune(0))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["run"]["schema"] == 1
     assert found["run"]["metrics"]["fmnist"]["correct"] == 9_774
@@ -77,7 +78,7 @@ def test_run_data_are_the_record_and_what_follows_from_it() -> None:
 
 
 def listed(runs: list[Run], broken: tuple[Broken, ...] = (), width: int = 80) -> str:
-    return render(report.listing(report.select(runs), broken, now=NOW, width=width), width, crop=False)
+    return render(listing.listing(selection.select(runs), broken, now=NOW, width=width), width, crop=False)
 
 
 def test_the_list_shows_every_run() -> None:
@@ -107,7 +108,7 @@ def test_ids_are_never_cut_and_what_they_say_is_dropped_first() -> None:
 def test_broken_folders_are_named() -> None:
     text = listed([finetune()], (Broken("lora-k4-s9-aaaaaaaa", "run.json: no valid run record"),))
     assert "lora-k4-s9-aaaaaaaa  cannot be read: run.json: no valid run record" in text
-    found = report.listing_data(report.select([finetune()]), [Broken("lora-k4-s9-aaaaaaaa", "why")])
+    found = listing.listing_data(selection.select([finetune()]), [Broken("lora-k4-s9-aaaaaaaa", "why")])
     assert found["broken"] == [{"id": "lora-k4-s9-aaaaaaaa", "reason": "why"}]
     assert (found["runs"][0]["id"], found["runs"][0]["fmnist"]) == (finetune().id, 97.74)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -125,7 +126,7 @@ def test_no_runs() -> None:
 )
 def test_a_command_ends_with_the_run_and_what_to_type_next(run: Run, next_command: str) -> None:
     folder = Path("runs") / run.id
-    text = render(report.summary(run, cached=False, folder=folder, next_command=next_command))
+    text = render(summary.summary(run, cached=False, folder=folder, next_command=next_command))
     lines = text.splitlines()
     assert len(lines) <= 15
     assert widest(text) <= 80
@@ -134,13 +135,13 @@ def test_a_command_ends_with_the_run_and_what_to_type_next(run: Run, next_comman
     assert lines[-2] == str(folder)
     assert lines[-1].split("  ") == ["next", next_command]
     assert "97.78 [97.47, 98.05]" in text
-    found = report.summary_data(run, cached=False, folder=folder, next_command=next_command)
+    found = summary.summary_data(run, cached=False, folder=folder, next_command=next_command)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["accuracy"][0]["accuracy"] == 97.78
 
 
 def test_a_cached_run_says_so() -> None:
-    text = render(report.summary(fmnist(), cached=True, folder=Path("runs"), next_command="lorabench pretrain"))
+    text = render(summary.summary(fmnist(), cached=True, folder=Path("runs"), next_command="lorabench pretrain"))
     assert "there already, not run again" in text
     assert "axis horizontal, seed 0, sha256 train abababababab, test cdcdcdcdcdcd" in text
     assert "1,787" in text
@@ -149,7 +150,7 @@ def test_a_cached_run_says_so() -> None:
 
 def test_a_long_folder_is_not_cut() -> None:
     folder = Path("/".join(["a-folder-somewhere"] * 8)) / LONG
-    text = render(report.summary(finetune(), cached=False, folder=folder, next_command="x"))
+    text = render(summary.summary(finetune(), cached=False, folder=folder, next_command="x"))
     assert str(folder) in text.replace("\n", "")
 
 
@@ -166,7 +167,7 @@ def one() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
 def picture(console_encoding: str, width: int = 80, n: int = 1) -> list[str]:
     file = io.TextIOWrapper(io.BytesIO(), encoding=console_encoding)
     images = np.repeat(one(), n, axis=0)
-    Console(file=file, width=width, color_system=None).print(report.preview(images, images[:, :, ::-1]))
+    Console(file=file, width=width, color_system=None).print(digits.preview(images, images[:, :, ::-1]))
     file.seek(0)
     return file.read().splitlines()
 
@@ -184,7 +185,7 @@ def test_a_character_holds_two_lines_of_the_picture() -> None:
     images = np.zeros((3, 28, 28), np.uint8)
     images[0, 0:2] = images[1, 2:3] = images[2, 0:3] = 255
     console = Console(file=io.StringIO(), width=80, color_system=None)
-    top = console.render_lines(report.preview(images, images), pad=False)[1]
+    top = console.render_lines(digits.preview(images, images), pad=False)[1]
     assert "".join(segment.text for segment in top) == "  ".join(["▀" * 18, "▄" * 18, "█" * 18])
 
 
@@ -203,5 +204,5 @@ def test_digits_without_unicode_are_drawn_by_density() -> None:
 
 def test_tables_survive_an_output_without_unicode() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    Console(file=file, width=80).print(report.study_report(study()))
+    Console(file=file, width=80).print(overview.study_report(study()))
     file.flush()

@@ -12,9 +12,10 @@ import torch
 from report_factory import render, squeezed, widest
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorabench import estimate, methods, report, scale
+from lorabench import estimate, methods, scale
 from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded
+from lorabench.report import scaling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -256,14 +257,14 @@ def test_what_is_unknown_is_refused_with_the_nearest_names(given: Any, message: 
 @pytest.mark.parametrize("name", NAMED)
 def test_the_tables_fit_80_columns(name: str) -> None:
     for method in ("lora", "dora", "full"):
-        text = render(report.scaling(estimate.project(name, method)))
+        text = render(scaling.scaling(estimate.project(name, method)))
         assert widest(text) <= 80
         assert "\n\n\n" not in text
     assert ("the paper's rows" in text) == (name == "gpt3-175b")
 
 
 def test_tables_and_data_agree() -> None:
-    text, data = squeezed(render(report.scaling(gpt3()))), report.scaling_data(gpt3())
+    text, data = squeezed(render(scaling.scaling(gpt3()))), scaling.scaling_data(gpt3())
     assert data["tuned"]["trainable"] == 18_874_368
     assert "trained parameters 175,255,800,000 18,874,368 0.0108% 9,285" in text
     assert "checkpoint 350.5 GB 37.75 MB 0.0108% 9,285" in text

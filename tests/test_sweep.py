@@ -17,8 +17,9 @@ from report_factory import render, squeezed, widest
 from test_cli import Lab
 from test_config import CONFIGS, load
 
-from lorabench import config, engines, events, report, stages, study, sweep
+from lorabench import config, engines, events, stages, study, sweep
 from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError
+from lorabench.report import sweep as tables
 from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepResult
 from lorabench.runs import Store
 
@@ -157,7 +158,7 @@ def test_the_table_has_a_row_and_a_column_for_every_value() -> None:
         cell((2, 1e-3), [99.0, 99.5], failed=1),
         cell((2, 3e-5), [], failed=3),
     ]
-    text = render(report.sweep_report(result(("k", "lora.lr"), cells)))
+    text = render(tables.sweep_report(result(("k", "lora.lr"), cells)))
     lines = [line.split() for line in text.splitlines()]
     assert lines[0] == ["k", "\\", "lora.lr", "0.001", "3e-05"]
     assert lines[1] == ["1", "96.50", "+-", "1.24", "97.50", "+-", "1.24", "*"]
@@ -179,25 +180,25 @@ def test_the_table_has_a_row_and_a_column_for_every_value() -> None:
 
 def test_a_lead_that_seeds_do_not_carry_is_called_none() -> None:
     unsure = [cell((1,), [96.0, 97.0, 96.0]), cell((2,), [97.0, 96.0, 96.5])]
-    text = squeezed(render(report.sweep_report(result(("k",), unsure, held_out=5000))))
+    text = squeezed(render(tables.sweep_report(result(("k",), unsure, held_out=5000))))
     assert "best: k=2" in text
     assert "no detectable difference" in text
     assert "measured on 5,000 images held out" in text
     assert "test set" not in text
     assert "k F-MNIST, % flipped, % MNIST, % trained 1 96.33 +- 1.43 50.00 +- 0.00" in text
     single = [cell((k,), [96.0 + k]) for k in (1, 2)]
-    text = render(report.sweep_report(result(("k",), single, seeds=1)))
+    text = render(tables.sweep_report(result(("k",), single, seeds=1)))
     assert "one seed cannot tell them apart" in text
     assert "+-" not in text
 
 
 def test_a_wide_grid_is_cut_into_parts_and_further_axes_into_blocks() -> None:
     cells = [cell((k, lr, c), [96.0, 97.0, 98.0]) for k in (1, 2) for lr in range(9) for c in ([2], [2, 3])]
-    text = render(report.sweep_report(result(("k", "lr", "fmnist.classes"), cells)))
+    text = render(tables.sweep_report(result(("k", "lr", "fmnist.classes"), cells)))
     assert widest(text) <= 80
     assert text.count("fmnist.classes=2\n") + text.count("fmnist.classes=2, 3\n") == 2
     assert text.count("97.00 +- 2.48") == 36
-    points = report.sweep_data(result(("k", "lr", "fmnist.classes"), cells))["points"]
+    points = tables.sweep_data(result(("k", "lr", "fmnist.classes"), cells))["points"]
     assert points[3]["values"] == {"k": 1, "lr": 1, "fmnist.classes": [2, 3]}
     assert [point["best"] for point in points].count(True) == 1
 
@@ -207,7 +208,7 @@ def test_an_estimate_comes_from_runs_that_are_alike(tmp_path: Path) -> None:
     store = Store(tmp_path)
     blank = sweep.preview(found, store, workers=2, force=False)
     assert (blank.missing, blank.cached, blank.seconds, blank.unknown) == (4, 0, 0.0, 3)
-    assert "no past run is like 3 of those" in render(report.plan_report(blank))
+    assert "no past run is like 3 of those" in render(tables.plan_report(blank))
     for seed, (method, seconds) in enumerate([("lora", 10.0), ("lora", 30.0), ("lora", 20.0), ("bitfit", 99.0)]):
         settings = {"epochs": 4, "batch_size": 64}
         past = report_factory.finetune(seed, method=method, settings=settings)
@@ -216,7 +217,7 @@ def test_an_estimate_comes_from_runs_that_are_alike(tmp_path: Path) -> None:
             folder.finish(past)
     done = sweep.preview(found, store, workers=2, force=False)
     assert (done.seconds, done.unknown) == (2 * 21.0 / 2, 1)
-    text = render(report.plan_report(done))
+    text = render(tables.plan_report(done))
     assert "2 points: would run 4, cached 0" in text
     assert "about 21.0 s with 2 workers" in text
 
@@ -303,13 +304,6 @@ def test_a_worker_that_dies_takes_nothing_with_it_but_its_stage(play: Play) -> N
     assert failed[play.tuned[1]].culprit == guilty
     assert play.told[-1] == events.Overall(8, 8)
     assert [event for event in play.told if isinstance(event, events.Failed)] == [events.Failed(study.DIED, guilty)]
-
-
-def test_a_worker_that_is_told_to_stop_has_its_stage_tried_again(play: Play) -> None:
-    play.ways = {play.bases[0]: [KeyboardInterrupt()], play.bases[3]: ["refused"]}
-    results = play.run()
-    assert all(result.run for result in results.values())
-    assert [pool.submitted.count(play.bases[0]) for pool in play.pools] == [2, 0]
 
 
 def test_fail_fast_begins_nothing_after_a_failure(play: Play) -> None:

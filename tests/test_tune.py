@@ -10,8 +10,9 @@ from report_factory import finetune, render, widest
 from test_cli import SHORT, Lab
 from test_config import load
 
-from lorabench import events, report, stages, study, tune
+from lorabench import events, stages, study, tune
 from lorabench.errors import RunFailedError
+from lorabench.report import curves
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def test_a_best_at_the_edge_widens_the_grid_until_it_is_not() -> None:
 def test_the_curves_print_and_can_be_pasted(tmp_path: Path) -> None:
     values: list[float | None] = [90.0, 91.0, 92.0, 97.44, 96.0, None, 10.0]
     found = [
-        report.CurveRow("lora kaiming", {"method": "lora", "init": "kaiming"}, list(tune.GRID), values, 3e-3),
-        report.CurveRow("full", {"method": "full"}, [3e-5, *tune.GRID], [98.0, *values], 3e-5),
-        report.CurveRow("prompt reprogram", {"method": "prompt"}, list(tune.GRID), [None] * 7, None),
+        curves.CurveRow("lora kaiming", {"method": "lora", "init": "kaiming"}, list(tune.GRID), values, 3e-3),
+        curves.CurveRow("full", {"method": "full"}, [3e-5, *tune.GRID], [98.0, *values], 3e-5),
+        curves.CurveRow("prompt reprogram", {"method": "prompt"}, list(tune.GRID), [None] * 7, None),
     ]
-    text = render(report.curves_table(found, images=5000, seeds=[0]))
+    text = render(curves.curves_table(found, images=5000, seeds=[0]))
     assert widest(text) <= 80
     for needed in ("97.4*", "x", "98.0*", "5,000 held-out images, 1 seed: 0", "the edge of what was tried: full"):
         assert needed in text
@@ -92,7 +93,7 @@ def test_the_curves_print_and_can_be_pasted(tmp_path: Path) -> None:
     pasted.write_text(text[text.index("study:") :])
     entries = load(pasted).config.study.methods
     assert [(entry.method, entry.lr) for entry in entries] == [("lora", 3e-3), ("full", 3e-5), ("prompt", None)]
-    assert [row["edge"] for row in report.curves_data(found)] == [False, True, False]
+    assert [row["edge"] for row in curves.curves_data(found)] == [False, True, False]
 
 
 def test_keep_going_leaves_out_what_failed_and_its_children(tmp_path: Path, data_dir: Path) -> None:

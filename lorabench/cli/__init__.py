@@ -28,6 +28,6 @@ def main() -> None:
         text = error.format_message()
         report_failure(text, UsageError(text), getattr(error, "exit_code", 2), as_json="--json" in sys.argv)
         raise SystemExit(2) from None
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         raise SystemExit(130) from None
     raise SystemExit(code if isinstance(code, int) else 0)

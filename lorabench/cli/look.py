@@ -23,8 +23,8 @@ from lorabench.options import Shared, as_json, command, emit, stderr, stdout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.report import Shown
     from lorabench.report.figures import Outcome
+    from lorabench.report.shown import Shown
     from lorabench.runs import Run
 
 
@@ -38,7 +38,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
-    from lorabench import progress, report, work
+    from lorabench import progress, work
+    from lorabench.report import evaluation, mistakes
 
     loaded = load(shared, {})
     found = find(shared, runs)
@@ -47,13 +48,13 @@ def evaluate(
         measured = [work.measure_again(run, lab) for run in found]
         wrong = {run.id: work.mistakes(run, lab) for run in found} if show_errors else {}
     if shared.json:
-        emit({"command": "evaluate", "runs": [report.evaluation_data(run, wrong.get(run.id)) for run in measured]})
+        emit({"command": "evaluate", "runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]})
         return
     console = stdout()
-    console.print(report.evaluation(measured))
+    console.print(evaluation.evaluation(measured))
     if show_errors:
         for run in measured:
-            console.print("", report.mistakes(run, wrong[run.id], show_errors), sep="\n")
+            console.print("", mistakes.mistakes(run, wrong[run.id], show_errors), sep="\n")
 
 
 @command(app, name="report")
@@ -81,23 +82,24 @@ def show(
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
     from rich.console import Group
 
-    from lorabench import query, report
+    from lorabench import query
+    from lorabench.report import drawn, formats, gate
 
-    chosen = report.chosen(form, out, json=shared.json)
+    chosen = formats.chosen(form, out, json=shared.json)
     condition = query.parse(fail_on) if fail_on else None
     shown = _shown(shared, runs, baseline)
-    unmet = report.failing(condition, shown.rows()) if condition else []
+    unmet = gate.failing(condition, shown.rows()) if condition else []
     outcomes = _write_figures(shown.runs, shared, figures) if figures else []
     envelope = {"command": "report", **shown.data, "unmet": unmet}
-    envelope |= {"figures": report.drawn_data(outcomes)} if figures else {}
-    table = Group(shown.table, "", report.drawn(outcomes)) if figures else shown.table
+    envelope |= {"figures": drawn.drawn_data(outcomes)} if figures else {}
+    table = Group(shown.table, "", drawn.drawn(outcomes)) if figures else shown.table
     if chosen == "rich" and not out:
         stdout().print(table)
     else:
         pictures = _pictures(shown.runs, shared) if chosen == "html" else []
-        text = as_json(envelope) if chosen == "json" else report.write(table, shown.runs, chosen, figures=pictures)
+        text = as_json(envelope) if chosen == "json" else formats.write(table, shown.runs, chosen, figures=pictures)
         if out:
-            report.save(text.rstrip("\n") + "\n", out)
+            formats.save(text.rstrip("\n") + "\n", out)
             say(shared, f"wrote {out}")
         if out and shared.json:
             emit(envelope)
@@ -108,16 +110,16 @@ def show(
 
 
 def _shown(shared: Shared, names: Sequence[str] | None, baseline: str | None) -> Shown:
-    from lorabench import report
+    from lorabench.report import shown
 
     store = shared.store
     if not names and not baseline:
-        return report.study_shown(newest_study(shared), store.newest_bench())
+        return shown.study_shown(newest_study(shared), store.newest_bench())
     found, broken = store.select(names) if names else (newest_study(shared), [])
-    shown = report.runs_shown(store, found, baseline=store.find(baseline) if baseline else [], broken=broken)
-    for folder in broken if "broken" not in shown.data else []:
+    result = shown.runs_shown(store, found, baseline=store.find(baseline) if baseline else [], broken=broken)
+    for folder in broken if "broken" not in result.data else []:
         say(shared, f"left out: {folder.reason}")
-    return shown
+    return result
 
 
 def _write_figures(found: Sequence[Run], shared: Shared, folder: Path) -> list[Outcome]:
@@ -151,16 +153,16 @@ def ls(
     """List the runs."""
     from datetime import UTC, datetime
 
-    from lorabench import report
+    from lorabench.report import listing, selection
 
     runs, broken = shared.store.scan()
-    listed = report.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
+    listed = selection.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
     if shared.json:
-        emit({"command": "ls", **(report.listing_data(listed, broken) if listed else report.fields_data(runs))})
+        emit({"command": "ls", **(listing.listing_data(listed, broken) if listed else listing.fields_data(runs))})
         return
     console = stdout()
     when = datetime.now(UTC)
-    table = report.listing(listed, broken, now=when, width=console.width) if listed else report.fields_table(runs)
+    table = listing.listing(listed, broken, now=when, width=console.width) if listed else listing.fields_table(runs)
     console.print(table, crop=False)
 
 
@@ -180,7 +182,8 @@ def scale(
     sizes: Annotated[str | None, typer.Option(metavar="NxM,...", help="Linear layers of these sizes.")] = None,
 ) -> None:
     """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
-    from lorabench import estimate, report
+    from lorabench import estimate
+    from lorabench.report import scaling
 
     if arch and sizes:
         raise UsageError("give an architecture or --sizes, not both")
@@ -193,6 +196,6 @@ def scale(
     for warning in estimate.warnings(model, chosen.method, chosen.options, found.targets):
         say(shared, warning)
     if shared.json:
-        emit({"command": "scale", **report.scaling_data(found)})
+        emit({"command": "scale", **scaling.scaling_data(found)})
     else:
-        stdout().print(report.scaling(found))
+        stdout().print(scaling.scaling(found))

@@ -108,7 +108,8 @@ def _make(
     write_idx: Path | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
-    from lorabench import report, stages
+    from lorabench import stages
+    from lorabench.report import digits, summary
 
     loaded = load(shared, flags)
     todo = stages.chain(loaded.config, kind)
@@ -132,7 +133,7 @@ def _make(
         mnist = data.hold_out(mnist, loaded.config.holdout) if loaded.config.holdout else mnist
         chosen = loaded.config.fmnist
         flips = data.choose(mnist, fraction=chosen.fraction, classes=chosen.classes, axis=chosen.axis, seed=chosen.seed)
-        pictures = report.preview(*data.examples(mnist, flips))
+        pictures = digits.preview(*data.examples(mnist, flips))
         written = data.write_fmnist(write_idx, mnist, flips) if write_idx else []
     how: dict[str, Any] = {
         "cached": there,
@@ -140,11 +141,11 @@ def _make(
         "next_command": following.format(id=run.id) + shared.elsewhere,
     }
     if shared.json:
-        emit({"command": kind, **report.summary_data(run, **how), "written": [str(path) for path in written]})
+        emit({"command": kind, **summary.summary_data(run, **how), "written": [str(path) for path in written]})
         return
     console = stdout()
     if pictures:
         console.print(pictures)
     if written:
         console.print(f"wrote {len(written)} files below {write_idx}", soft_wrap=True)
-    console.print(report.summary(run, **how))
+    console.print(summary.summary(run, **how))

@@ -35,7 +35,8 @@ def export(
     ] = None,
 ) -> None:
     """Take a run elsewhere; done only once the files, read again, give what the run gives."""
-    from lorabench import progress, report
+    from lorabench import progress
+    from lorabench.report import exported
 
     settings, found = load(shared, {}).config, find(shared, runs)
     usual = exporting.place(found, to, Path("exports"))
@@ -53,9 +54,9 @@ def export(
         lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
         done = exporting.export(found, to, folder, lab, force=shared.force)
     if shared.json:
-        emit({"command": "export", **report.exported_data(done, shared.elsewhere)})
+        emit({"command": "export", **exported.exported_data(done, shared.elsewhere)})
     else:
-        stdout().print(report.exported(done, shared.elsewhere), soft_wrap=True)
+        stdout().print(exported.exported(done, shared.elsewhere), soft_wrap=True)
 
 
 @command(app)
@@ -65,7 +66,8 @@ def import_peft(
     base: Annotated[str, typer.Option(metavar="RUN", help="The pretrained run that the adapter was made for.")],
 ) -> None:
     """Bring a LoRA adapter back from PEFT as a finished run."""
-    from lorabench import progress, report
+    from lorabench import progress
+    from lorabench.report import summary
 
     settings, found = load(shared, {}).config, find(shared, [base])
     if len(found) > 1:
@@ -87,6 +89,6 @@ def import_peft(
         "next_command": f"lorabench report {found[0].id} {run.id}{shared.elsewhere}",
     }
     if shared.json:
-        emit({"command": "import-peft", **report.summary_data(run, **how)})
+        emit({"command": "import-peft", **summary.summary_data(run, **how)})
     else:
-        stdout().print(report.summary(run, **how))
+        stdout().print(summary.summary(run, **how))

@@ -34,11 +34,12 @@ def whole_study(
     engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
-    from lorabench import engines, report, stages
+    from lorabench import engines, stages
+    from lorabench.report import expect, ledger, overview
 
     loaded = load(shared, {"study.seeds": seeds, "finetune.k": k})
     settings = loaded.config
-    report.check_keys(settings.expect)
+    expect.check_keys(settings.expect)
     todo = stages.study(settings)
     if shared.dry_run:
         dry_run(todo, loaded, shared)
@@ -47,13 +48,13 @@ def whole_study(
     done = run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine)
     shared.store.remember_study(settings.study.name, [stage.id for stage in todo])
     costs = shared.store.newest_bench()
-    rows = report.ledger(done, costs)
-    unmet = report.check(settings.expect, rows)
+    rows = ledger.ledger(done, costs)
+    unmet = expect.check(settings.expect, rows)
     if shared.json:
-        emit({"command": "study", **report.study_data(done, costs), "unmet": unmet})
+        emit({"command": "study", **overview.study_data(done, costs), "unmet": unmet})
     else:
         console = stdout()
-        console.print(report.study_report(done, costs))
+        console.print(overview.study_report(done, costs))
         console.print(
             f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
             soft_wrap=True,
@@ -69,8 +70,9 @@ def tune(
     engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
-    from lorabench import engines, report
+    from lorabench import engines
     from lorabench import tune as room
+    from lorabench.report.curves import curves_data, curves_table
 
     loaded = load(shared, {"study.seeds": seeds})
     curves = room.curves(loaded.config)
@@ -87,9 +89,9 @@ def tune(
     found, done = room.tune(curves, perform, lambda text: say(shared, text))
     rows, held_out = room.rows(found, done), found[0].config.holdout
     if shared.json:
-        emit({"command": "tune", "holdout": held_out, "curves": report.curves_data(rows)})
+        emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows)})
     else:
-        stdout().print(report.curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
+        stdout().print(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
 
 
 @command(app)
@@ -111,8 +113,9 @@ def sweep(
     engine: Engine = None,
 ) -> None:
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
-    from lorabench import engines, report
+    from lorabench import engines
     from lorabench import sweep as room
+    from lorabench.report import sweep as tables
 
     planned = room.plan(gather(shared, {"study.seeds": seeds, "study.workers": workers}), grid or [])
     settings, todo = planned.config, planned.todo
@@ -120,9 +123,9 @@ def sweep(
     if shared.dry_run:
         expected = room.preview(planned, shared.store, workers, shared.force)
         if shared.json:
-            emit({"command": "dry-run", **report.plan_data(expected), "origins": planned.loaded.origins})
+            emit({"command": "dry-run", **tables.plan_data(expected), "origins": planned.loaded.origins})
         else:
-            stdout().print(report.plan_report(expected))
+            stdout().print(tables.plan_report(expected))
         return
     tally = room.Tally(planned, shared.store)
     run_stages(
@@ -138,10 +141,10 @@ def sweep(
     shared.store.remember_study(settings.sweep.name, [stage.id for stage in todo])
     found = tally.result()
     if shared.json:
-        emit({"command": "sweep", **report.sweep_data(found)})
+        emit({"command": "sweep", **tables.sweep_data(found)})
     else:
         console = stdout()
-        console.print(report.sweep_report(found), crop=False)
+        console.print(tables.sweep_report(found), crop=False)
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
     if failed := found.tuned.failed:
         raise PartialError(f"{failed} of {sum(map(len, (p.tuned for p in planned.points)))} fine-tunes failed")
@@ -160,7 +163,8 @@ def bench(
     if not all(k.strip().isdecimal() and 1 <= int(k) <= 1024 for k in ranks.split(",")):
         raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
     from lorabench import bench as room
-    from lorabench import progress, report, work
+    from lorabench import progress, work
+    from lorabench.report import costs
 
     settings = load(shared, {}).config
     with progress.show(stderr(), quiet=shared.quiet) as tell:
@@ -173,4 +177,4 @@ def bench(
     if shared.json:
         emit({"command": "bench", **record})
     else:
-        stdout().print(report.costs_table(record))
+        stdout().print(costs.costs_table(record))

@@ -12,16 +12,18 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any
 
 from lorabench.engines.cores import cores
 from lorabench.errors import RunFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Generator, Sequence
+    from concurrent.futures import Executor, Future
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
     from multiprocessing.queues import SimpleQueue
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from lorabench.runs import Run, Store
     from lorabench.stages import Stage
     from lorabench.work import Lab
+
+GRACE = 1.5
+"""Seconds that a worker has to stop once it was told to."""
 
 
 @contextlib.contextmanager
@@ -50,20 +55,50 @@ def open_processes(
     seats: SimpleQueue[int] = context.SimpleQueue()
     for seat in range(workers):
         seats.put(seat)
-    pool = ProcessPoolExecutor(workers, context, _enter, (store, data_dir, settings, writer, context.Lock(), seats))
+    pool = _Pool(workers, context, _enter, (store, data_dir, settings, writer, context.Lock(), seats))
     try:
         yield pool, _perform, workers
     except BrokenProcessPool as error:
         raise RunFailedError("a worker process died: killed from outside, or out of memory") from error
     except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
+        end(multiprocessing.active_children())
         raise
     finally:
         pool.shutdown(cancel_futures=True)
         # With its last writer gone the pipe ends. A last message could wait for ever: for the lock of a killed worker.
         writer.close()
         listener.join()
+
+
+class _Pool(ProcessPoolExecutor):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Submit a call. It may start a worker, which a signal in the middle would leave behind, half started."""
+        with undisturbed():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Generator[None]:
+    """Put off the signals that stop lorabench. A process that starts inside puts them off until it does not want to."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its own start would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end(workers: Sequence[BaseProcess]) -> None:
+    """Let the workers record that they were interrupted, then make sure that they are gone."""
+    deadline = time.monotonic() + GRACE
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(max(0, deadline - time.monotonic()))
+        worker.kill()
 
 
 def _listen(reader: Connection[Event, Event], tell: Tell) -> None:
@@ -92,6 +127,8 @@ def _enter(
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     seat = seats.get()
 
     def tell(event: Event) -> None:
@@ -115,6 +152,7 @@ def _leave_with(driver: BaseProcess | None) -> None:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if not _busy:
         os._exit(0)
     raise KeyboardInterrupt
@@ -128,5 +166,8 @@ def _perform(stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
     _busy = True
     try:
         return work.perform(stage, lab=lab, force=force, wait=wait)
+    except KeyboardInterrupt:
+        # Not back to the queue of calls, whose lock may have gone with another worker that stopped.
+        os._exit(0)
     finally:
         _busy = False

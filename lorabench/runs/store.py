@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import platform
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,19 +79,21 @@ class Store:
         Raises:
             InputError: there is none, or it is damaged.
         """
-        folder = self.path(run_id)
-        record = folder / "run.json"
+        record = self.path(run_id) / "run.json"
         try:
-            if folder.is_symlink() or record.is_symlink():
+            found = record.lstat()
+            if stat.S_ISLNK(found.st_mode) or record.parent.is_symlink():
                 raise InputError(f"{record}: lorabench reads no run through a symbolic link")
-            if not record.is_file():
+            if not stat.S_ISREG(found.st_mode):
                 raise InputError(f"{record}: there is no such run record")
-            if record.stat().st_size > MAX_RECORD_BYTES:
+            if found.st_size > MAX_RECORD_BYTES:
                 raise InputError(f"{record}: larger than {MAX_RECORD_BYTES:,} bytes, so it is no run record")
             content = record.read_bytes()
             if steers(content):
                 raise InputError(f"{record}: no valid run record: it holds characters that steer a terminal")
             run = Run.model_validate_json(content)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(f"{record}: there is no such run record") from error
         except OSError as error:
             raise InputError(f"{record}: cannot be read: {error.strerror or error}") from error
         except ValidationError as error:

@@ -32,10 +32,11 @@ import numpy as np
 import torch
 import yaml
 
-from lorabench import checkpoint, config, methods, npz, query, report
+from lorabench import checkpoint, config, methods, npz, query
 from lorabench.config.source import parse_yaml
 from lorabench.data.idx import read_idx
 from lorabench.errors import LorabenchError
+from lorabench.report import fields, listing, selection, shown
 from lorabench.runs import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -142,13 +143,13 @@ def feed_run(chance: random.Random) -> None:
     path.write_bytes(damaged(chance, text) if chance.random() < 0.2 else text)
     store = Store(FOLDER)
     run = store.load(RUN["id"])
-    render(report.listing(report.select([run]), now=datetime(2025, 11, 24, tzinfo=UTC)))
-    report.fields(run)
+    render(listing.listing(selection.select([run]), now=datetime(2025, 11, 24, tzinfo=UTC)))
+    fields.fields(run)
     for runs in ([run], [run, finetune(1)], [run, finetune(1), pretrain()]):
-        shown = report.runs_shown(store, [r.model_copy(update={"files": {}}) for r in runs])
-        render(shown.table)
-        json.dumps(shown.data, default=str)
-    study = report.study_shown([fmnist(), pretrain(), run])
+        found = shown.runs_shown(store, [r.model_copy(update={"files": {}}) for r in runs])
+        render(found.table)
+        json.dumps(found.data, default=str)
+    study = shown.study_shown([fmnist(), pretrain(), run])
     render(study.table)
 
 

@@ -2,10 +2,13 @@
 
     python tests/benchmarks/kill.py --moments 100 --seed 0
     python tests/benchmarks/kill.py --moments 20 -- sweep --grid k=1,2 --seeds 0-1 -s study.workers=2
+    python tests/benchmarks/kill.py --moments 100 --stop
 
-SIGKILL goes to the driver, to one of its workers, or to all of its processes at once. After a few kills in one runs
-folder the command runs to its end, with `--no-wait`, so that a lock that outlived its process would show. Then the
-folder must hold the files of the undisturbed one, no more and no fewer, with equal metrics and predictions. Reads
+SIGKILL goes to the driver, to one of its workers, or to all of its processes at once. With `--stop`, the command is
+asked to stop instead: by SIGTERM, or by Ctrl-C, which a terminal sends to all processes as SIGINT. It must end by
+that and leave no run that says it were running; how long it took is printed. After a few such moments in one
+runs folder the command runs to its end, with `--no-wait`, so that a lock that outlived its process would show. Then
+the folder must hold the files of the undisturbed one, no more and no fewer, with equal metrics and predictions. Reads
 /proc, so Linux only.
 """
 
@@ -13,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -115,13 +120,19 @@ class Tally:
     victims: Counter[str] = field(default_factory=Counter[str])
     places: Counter[str] = field(default_factory=Counter[str])
     failures: list[str] = field(default_factory=list[str])
+    seconds: list[float] = field(default_factory=list[float])
+    """From a polite signal to the end of the last process."""
 
     def __str__(self) -> str:
         def counts(counter: Counter[str]) -> str:
             return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
 
         kills = sum(self.victims.values())
-        return f"{kills} kills: {counts(self.victims)}; at {counts(self.places)}; {len(self.failures)} failures"
+        text = f"{kills} moments: {counts(self.victims)}; at {counts(self.places)}; {len(self.failures)} failures"
+        if not self.seconds:
+            return text
+        middle, most = statistics.median(self.seconds), max(self.seconds)
+        return f"{text}; stopped within {middle:.2f} s (median), {most:.2f} s (the slowest)"
 
 
 def undisturbed(arguments: list[str], folder: Path) -> Reference:
@@ -137,8 +148,10 @@ def undisturbed(arguments: list[str], folder: Path) -> Reference:
     return Reference(runs, first, time.monotonic() - began)
 
 
-def strike(arguments: list[str], reference: Reference, runs: Path, tally: Tally, chance: random.Random) -> bool:
-    """Start the command and kill it at a random moment; false if it had ended before.
+def strike(
+    arguments: list[str], reference: Reference, runs: Path, tally: Tally, chance: random.Random, *, polite: bool
+) -> bool:
+    """Start the command and kill or stop it at a random moment; false if it had ended before.
 
     One moment in five lies anywhere, the others after the first word, when there is work to be destroyed.
     """
@@ -154,8 +167,11 @@ def strike(arguments: list[str], reference: Reference, runs: Path, tally: Tally,
     if command.process.poll() is not None:
         return False
     before = _place(runs)
-    tally.victims[command.kill(chance.choice(("driver", "worker", "all")), chance)] += 1
     tally.places[before] += 1
+    if polite:
+        _stop(command, runs, tally, chance)
+    else:
+        tally.victims[command.kill(chance.choice(("driver", "worker", "all")), chance)] += 1
     if not command.ended():
         tally.failures.append(f"{runs.name}: {command.alive()} still live, killed {before}\n{command.log.read_text()}")
         command.kill("all", chance)
@@ -163,6 +179,26 @@ def strike(arguments: list[str], reference: Reference, runs: Path, tally: Tally,
         tally.failures.append(f"{runs.name}: a traceback, killed {before}\n{said}")
     tally.failures += [f"{runs.name}: after a kill {folder.reason}" for folder in Store(runs).scan()[1]]
     return True
+
+
+def _stop(command: Command, runs: Path, tally: Tally, chance: random.Random) -> None:
+    """Ask the command to stop, by one of two signals, and hold it to it."""
+    sent = chance.choice((signal.SIGTERM, signal.SIGINT))
+    tally.victims[sent.name] += 1
+    began = time.monotonic()
+    with contextlib.suppress(ProcessLookupError):
+        if sent == signal.SIGTERM:
+            command.process.terminate()
+        else:
+            os.killpg(command.process.pid, sent)
+    if not command.ended():
+        return
+    tally.seconds.append(time.monotonic() - began)
+    code, said = command.process.returncode, command.log.read_text()
+    if code not in (128 + sent, -sent, 0):  # -sent: in Python's own first or last moment; 0: it was done just then
+        tally.failures.append(f"{runs.name}: exit code {code} after {sent.name}\n{said}")
+    records = [json.loads(path.read_text()) for path in runs.glob("*/run.json")]
+    tally.failures += [f"{r['id']}: running, after {sent.name}\n{said}" for r in records if r["status"] == "running"]
 
 
 def _place(runs: Path) -> str:
@@ -202,17 +238,21 @@ def differences(reference: Path, runs: Path) -> list[str]:
     return found
 
 
-def kill(arguments: list[str], moments: int, seed: int, folder: Path) -> Tally:
-    """Kill the command at so many moments, several in each runs folder, and hold every folder against the reference."""
+def kill(arguments: list[str], moments: int, seed: int, folder: Path, *, polite: bool = False) -> Tally:
+    """Kill the command, or stop it if `polite`, at so many moments, several in each runs folder.
+
+    Every folder is held against the reference.
+    """
     chance, tally, number = random.Random(seed), Tally(), 0
     reference = undisturbed(arguments, folder)
     while sum(tally.victims.values()) < moments:
         number += 1
         runs = folder / f"killed-{number}"
         for _ in range(min(PER_FOLDER, moments - sum(tally.victims.values()))):
-            if not strike(arguments, reference, runs, tally, chance):
+            if not strike(arguments, reference, runs, tally, chance, polite=polite):
                 break
         finish(arguments, reference, runs, tally)
+        print(tally, file=sys.stderr)
     return tally
 
 
@@ -221,10 +261,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stop", action="store_true", help="SIGTERM or Ctrl-C, not SIGKILL")
     parser.add_argument("arguments", nargs="*", help="the command that is killed, after --; default: a tiny study")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tally = kill(given.arguments or STUDY, given.moments, given.seed, Path(folder))
+        tally = kill(given.arguments or STUDY, given.moments, given.seed, Path(folder), polite=given.stop)
     for failure in tally.failures:
         print(failure, file=sys.stderr)
     print(tally)
