@@ -104,6 +104,7 @@ def run(
     while not line.empty:
         with engines.open_engine(workers, store, data_dir, config, tell, engine) as (executor, perform, capacity):
             line.work_through(partial(executor.submit, perform, wait=patient), capacity)
+        line.give_up_dead()
     if line.failure:
         raise line.failure
     return {stage.id: done[stage.id] for stage in todo if stage.id in done}
@@ -134,6 +135,7 @@ class _Line:
         # Stages that a worker process died of, perhaps. Each has one more try, alone, and is in `_tried` from then on.
         self._suspects: deque[Stage] = deque()
         self._tried: set[str] = set()
+        self._dead: list[Stage] = []
         ids = {stage.id for stage in missing}
         for stage in missing:
             if stage.parents.base in ids:
@@ -185,13 +187,21 @@ class _Line:
                 self._tried.add(stage.id)
                 self._suspects.append(stage)
             else:
-                died = RunFailedError(DIED)
-                self._store.give_up(stage.id, died)
-                self._fail(stage, died)
+                self._dead.append(stage)
         elif isinstance(error, LorabenchError) and not isinstance(error, RunFailedError):
             self.failure = self.failure or error
         else:
             self._fail(stage, error)
+
+    def give_up_dead(self) -> None:
+        """Record what a worker process died of twice. To be called once the executor is closed.
+
+        Before that the process may still be on its way out, and hold the lock of its run.
+        """
+        while self._dead:
+            stage, died = self._dead.pop(), RunFailedError(DIED)
+            self._store.give_up(stage.id, died)
+            self._fail(stage, died)
 
     def _fail(self, stage: Stage, error: BaseException) -> None:
         if not self._keep_going:

@@ -265,12 +265,17 @@ class Play:
         self.ways: dict[str, list[Way]] = {}
         self.pools: list[Script] = []
         self.told: list[Event] = []
+        self.lingering: list[str] = []
+        """Runs whose lock a dying worker holds until its pool is closed."""
         monkeypatch.setattr(engines, "open_engine", self.open_engine)
 
     @contextlib.contextmanager
     def open_engine(self, *_: object) -> Generator[tuple[Executor, None, int]]:
         self.pools.append(Script(self.ways))
-        yield self.pools[-1], None, 2
+        with contextlib.ExitStack() as held:
+            for run_id in self.lingering:
+                held.enter_context(Store(self.runs).locked(run_id))
+            yield self.pools[-1], None, 2
 
     def run(self, *, keep_going: bool = True) -> dict[str, Result]:
         results: dict[str, Result] = {}
@@ -304,6 +309,18 @@ def test_a_worker_that_dies_takes_nothing_with_it_but_its_stage(play: Play) -> N
     assert failed[play.tuned[1]].culprit == guilty
     assert play.told[-1] == events.Overall(8, 8)
     assert [event for event in play.told if isinstance(event, events.Failed)] == [events.Failed(study.DIED, guilty)]
+
+
+def test_a_dead_worker_is_recorded_though_it_took_its_time_to_die(play: Play) -> None:
+    guilty, store = play.bases[0], Store(play.runs)
+    play.ways = {guilty: [BrokenProcessPool("killed"), BrokenProcessPool("killed")]}
+    play.lingering = [guilty]
+    left = report_factory.pretrain(id=guilty, status="running")
+    store.path(guilty).mkdir(parents=True)
+    (store.path(guilty) / "run.json").write_text(left.model_dump_json(by_alias=True))
+    assert play.run()[guilty].reason == study.DIED
+    record = store.load(guilty)
+    assert (record.status, record.error and record.error.message) == ("failed", study.DIED)
 
 
 def test_fail_fast_begins_nothing_after_a_failure(play: Play) -> None:
