@@ -146,7 +146,7 @@ def test_a_killed_worker_costs_no_run_and_no_bit(cluster: Cluster, tmp_path: Pat
     assert "there already" in cluster.lab.run(*STUDY, "--engine", "dask://127.0.0.1:1").stderr
 
 
-def test_ctrl_c_stops_the_workers_and_a_worker_that_fails_says_why(cluster: Cluster) -> None:
+def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
     cluster.add("only")
     cluster.ready()
     endless = [*STUDY, "-s", "pretrain.epochs=10000", "--engine", cluster.engine]
@@ -166,6 +166,15 @@ def test_ctrl_c_stops_the_workers_and_a_worker_that_fails_says_why(cluster: Clus
     failed = next(record for record in cluster.lab.records().values() if record["status"] == "failed")
     assert (failed["error"]["type"], "history.jsonl" in failed["files"]) == ("RunFailedError", True)
     assert failed["env"]["worker"]["address"] in cluster.names()
+
+    process, _, run_id = begin(cluster.lab, *endless)
+    cluster.scheduler.kill()
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 4, rest
+    assert [line for line in rest.splitlines() if ": epoch" not in line] == [
+        "lorabench: the Dask scheduler is gone; the same command goes on from what is finished"
+    ]
+    assert cluster.lab.records()[run_id]["status"] == "failed"
 
 
 def opened(engine: str, tmp_path: Path) -> str:

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import logging
 import platform
 import socket
 import tempfile
@@ -109,6 +110,8 @@ def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
         from distributed.versions import VersionMismatchWarning
     except ImportError as error:
         raise InputError("--engine dask://... needs Dask: pip install 'lorabench[dask]'") from error
+    for name in ("distributed", "distributed.client"):  # what goes wrong is raised here, in a line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     ours = versions()
     address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
     try:
