@@ -27,11 +27,13 @@ from lorabench.runs import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-STUDY = [
-    *("study", "--seeds", "0", "-s", "holdout=40000"),
+SHORT = [
+    *("--seeds", "0", "-s", "holdout=40000"),
     *("-s", "pretrain.epochs=3", "-s", "finetune.epochs=1", "-s", "finetune.lr=0.01"),
 ]
 """20,000 images to train on."""
+STUDY = ["study", *SHORT]
+SWEEP = ["sweep", "--grid", "k=1,4", *SHORT]
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
@@ -115,9 +117,9 @@ def test_a_killed_worker_costs_no_run_and_no_bit(cluster: Cluster, tmp_path: Pat
     here = Lab(tmp_path / "here", Path(cluster.lab.env["LORABENCH_DATA"]))
     cluster.add("first")
     cluster.add("second")
-    here.run(*STUDY, "--threads", "1", "-q")
+    here.run(*SWEEP, "--threads", "1", "-q")
     cluster.ready()
-    process, lines, interrupted = begin(cluster.lab, *STUDY, "--engine", cluster.engine)
+    process, lines, interrupted = begin(cluster.lab, *SWEEP, "--engine", cluster.engine)
     victim = cluster.maker(interrupted)
     cluster.workers[victim].kill()
     rest = process.communicate(timeout=240)[1]
@@ -126,7 +128,7 @@ def test_a_killed_worker_costs_no_run_and_no_bit(cluster: Cluster, tmp_path: Pat
 
     records, expected = cluster.lab.records(), here.records()
     assert records.keys() == expected.keys()
-    assert len(records) == 3
+    assert len(records) == 4
     for run_id, record in records.items():
         for same in ("status", "metrics", "before", "checks", "params", "settings", "parents"):
             assert record[same] == expected[run_id][same], (run_id, same)
@@ -143,7 +145,7 @@ def test_a_killed_worker_costs_no_run_and_no_bit(cluster: Cluster, tmp_path: Pat
     living = next(address for address, name in cluster.names().items() if name != victim)
     assert records[interrupted]["env"]["worker"]["address"] == living
     assert not list((tmp_path / cluster.names()[living]).rglob("lorabench-*")), "a worker left a folder behind"
-    assert "there already" in cluster.lab.run(*STUDY, "--engine", "dask://127.0.0.1:1").stderr
+    assert "there already" in cluster.lab.run(*SWEEP, "--engine", "dask://127.0.0.1:1").stderr
 
 
 def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
