@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import signal
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -100,6 +102,26 @@ def test_two_studies_at_once_do_each_run_once(tmp_path: Path, data_dir: Path, mo
         made = [text.count(f"{run}: done") for text in said]
         assert sum(made) == 1, (run, said)
     assert said[0].count("device auto: no GPU here, running on the CPU") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_end_of_what_must_not_be_disturbed(number: signal.Signals) -> None:
+    """Though another thread is there, which the system may hand the signal to."""
+    stop, told, inside = threading.Event(), list[int](), False
+    other = threading.Thread(target=stop.wait)
+    other.start()
+    before = signal.signal(number, lambda number, _: told.append(number))
+    try:
+        with processes.undisturbed():
+            os.kill(os.getpid(), number)
+            for _ in range(100):  # Python answers a signal between two of its own steps
+                time.sleep(0.001)
+            inside = bool(told)
+    finally:
+        signal.signal(number, before)
+        stop.set()
+        other.join()
+    assert (inside, told) == (False, [number])
 
 
 def test_a_worker_that_does_not_stop_is_killed() -> None:

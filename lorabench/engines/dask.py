@@ -124,7 +124,10 @@ def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
     if text := difference("the scheduler", theirs, {name: ours[name] for name in theirs}):
         raise InputError(f"{place}: {text}")
     warnings.simplefilter("ignore", VersionMismatchWarning)  # `difference` says it, and more
-    client: Any = distributed.Client(address, timeout=CONNECT_S, set_as_default=False, name="lorabench")
+    try:
+        client: Any = distributed.Client(address, timeout=CONNECT_S, set_as_default=False, name="lorabench")
+    except OSError as error:
+        raise InputError(f"{place}: the Dask scheduler answers no more: {error}") from error
     with client:
         try:
             client.wait_for_workers(1, timeout=WORKERS_S)

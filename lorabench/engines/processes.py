@@ -67,7 +67,7 @@ def open_processes(
         pool.shutdown(cancel_futures=True)
         # With its last writer gone the pipe ends. A last message could wait for ever: for the lock of a killed worker.
         writer.close()
-        listener.join()
+        listener.join(GRACE)
 
 
 class _Pool(ProcessPoolExecutor):
@@ -80,15 +80,24 @@ class _Pool(ProcessPoolExecutor):
 @contextlib.contextmanager
 def undisturbed() -> Generator[None]:
     """Put off the signals that stop lorabench. A process that starts inside puts them off until it does not want to."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield  # Windows; or a thread in which no signal is answered
         return
     resource_tracker.ensure_running()  # its own start would lift the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    late: list[int] = []
+    # The block is for the new process, which inherits it. Here it holds for one thread only: the system hands the
+    # signal to another, and Python would answer it in this one all the same.
+    handlers = {number: signal.signal(number, lambda number, _: late.append(number)) for number in stopping}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if late:
+        signal.raise_signal(late[0])
 
 
 def end(workers: Sequence[BaseProcess]) -> None:
