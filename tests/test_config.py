@@ -189,3 +189,26 @@ def test_every_setting_that_a_stage_reads_changes_its_id() -> None:
         assert (changed[0].id != base[0], changed[2].id != base[2]) == (True, True), change
     for change in ("device=cpu", "threads=3", "reuse=false", "study.name=x"):
         assert [s.id for s in stages.chain(load(sets=[change]).config, "finetune")] == base, change
+
+
+@pytest.mark.parametrize("section", ["finetune", "study", "fmnist"])
+def test_a_section_that_is_no_mapping_is_not_replaced_by_what_is_set_in_it(tmp_path: Path, section: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"{section}: 3\n")
+    key = {"finetune": "k", "study": "name", "fmnist": "axis"}[section]
+    with pytest.raises(ConfigError) as caught:
+        load(path, sets=[f"{section}.{key}=4"])
+    assert any(f"{section}  input should be a valid dictionary" in problem for problem in caught.value.problems)
+
+
+def test_a_methods_settings_have_no_section_of_their_own(tmp_path: Path) -> None:
+    found = problems(tmp_path, "finetune: {options: {k: 8}}\nstudy: {methods: [{method: lora, options: {k: 8}}]}\n")
+    assert [problem.split("  ")[:2] for problem in found] == [
+        ["bad.yaml:1:12", "finetune.options"],
+        ["bad.yaml:2:34", "study.methods[0].options"],
+    ]
+
+
+def test_a_learning_rate_that_no_record_takes_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"finetune\.lr"):
+        load(sets=["finetune.lr=1e16"])

@@ -33,7 +33,7 @@ from lorabench.config.source import KeyPath, Source, dotted, parse_yaml, read_ya
 from lorabench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -95,7 +95,7 @@ def gather(files: Sequence[Path] = (), sets: Sequence[str] = (), flags: Mapping[
     sources += [_from_flag(key, value) for key, value in (flags or {}).items()]
     merged = Source()
     for source in sources:
-        _merge(merged.values, source.values)
+        _merge(merged.values, source.values, Config.model_fields)
         merged.places.update(source.places)
         merged.problems += source.problems
     return merged
@@ -145,11 +145,12 @@ def _nested(parts: tuple[str, ...], value: Any, place: str) -> Source:
     return source
 
 
-def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+def _merge(into: dict[str, Any], new: Mapping[str, Any], sections: Collection[str] = ()) -> None:
+    """Let the values of `new` win. One of `sections` that is wrongly no mapping stays, for the check to find."""
     for key, value in new.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             _merge(into[key], cast("dict[str, Any]", value))
-        else:
+        elif not (isinstance(value, dict) and key in into and key in sections):
             into[key] = value
 
 
@@ -189,6 +190,10 @@ def _hoist_options(
         return "", common
     schema = methods[method]
     own = {key: section.pop(key) for key in list(section) if key in schema.model_fields}
+    if "options" in section:
+        key = (*path, "options")
+        hint = f"a method's own settings stand beside its name, e.g. {dotted((*path, 'k'))}"
+        problems.append(f"{_place(key, merged)}{dotted(key)}  unknown key; {hint}")
     try:
         section["options"] = schema.model_validate(own).model_dump()
     except ValidationError as error:

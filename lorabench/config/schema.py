@@ -15,7 +15,7 @@ MAX_SEED = 2**32 - 1
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e15)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Layer = Literal["fc1", "fc2", "fc3"]
 
