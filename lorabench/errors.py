@@ -68,3 +68,8 @@ class LockedError(LorabenchError):
     """Another live process holds what this one needs."""
 
     exit_code = 75
+
+
+def shown(text: str, also: str = "") -> str:
+    """`text` without what no terminal should be sent; the characters of `also` stay."""
+    return "".join(c if c.isprintable() or c in also else "�" for c in text)

@@ -71,6 +71,10 @@ def header(shape: str, descr: str = "|u1") -> bytes:
         ({"checks": {"max_logit_change_at_birth": math.nan}}, "max_logit"),
         ({"settings": {"lr": [1]}}, "lr"),
         ({"settings": {"lr": "1e-3"}}, "lr"),
+        ({"settings": {"epochs": [1]}}, "epochs"),
+        ({"settings": {"batch_size": [1]}}, "batch_size"),
+        ({"params": {"total": 0, "trainable": 0, "frozen": 0}}, "params"),
+        ({"metrics": {"other": finetune().metrics["mnist"].model_dump()}}, "metrics"),
         ({"metrics": {"mnist": finetune().metrics["mnist"].model_dump() | {"loss": 1e308}}}, "loss"),
         ({"status": "finished"}, "status"),
         ({"metrics": {"mnist": {"n": 0}}}, "metrics.mnist"),
@@ -105,8 +109,9 @@ def test_a_record_that_is_none_is_refused(tmp_path: Path, content: bytes) -> Non
 
 def test_a_record_without_what_a_report_needs_is_no_record_of_fmnist(tmp_path: Path) -> None:
     store, run = Store(tmp_path), fmnist()
-    wrong: list[dict[str, Any]] = [{"settings": {}}, {"checks": {"train": {}}}]
-    for changes in (*wrong, {"settings": run.settings | {"classes": [2, 77]}}):
+    wrong: list[dict[str, Any]] = [{"settings": {}}, {"checks": {"train": {}}}, {"settings": {}, "checks": {}}]
+    wrong += [{"settings": run.settings | {"classes": classes}} for classes in ([2, 77], [])]
+    for changes in wrong:
         kept(store, run, **changes)
         with pytest.raises(InputError, match="no valid run record"):
             store.load(run.id)
@@ -140,6 +145,7 @@ def test_a_link_where_a_file_is_prepared_is_not_followed(tmp_path: Path) -> None
         packed(header("(70000,)"), b"\0" * 70_000),
         packed(header("(20000000,)"), b"\0" * 20_000_000),
         packed(header("(3, 1)"), b"\0" * 3),
+        packed(header("(0,)"), b""),
         packed(header("(-3,)"), b"\0" * 3),
         packed(header("(3,)", "|O"), b"\0" * 3),
         packed(header("(3,)", "<f8"), b"\0" * 24),
@@ -258,9 +264,13 @@ def test_a_damaged_note_of_a_study_or_a_bench_is_refused(tmp_path: Path, content
         store.newest_bench()
 
 
-def test_a_note_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_note_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / ".studies").mkdir()
-    (tmp_path / ".studies" / "x.json").symlink_to(tmp_path / "nothing")
+    if kind == "link":
+        (tmp_path / ".studies" / "x.json").symlink_to(tmp_path / "nothing")
+    else:
+        os.mkfifo(tmp_path / ".studies" / "x.json")
     with pytest.raises(InputError, match="no valid record of a study"):
         Store(tmp_path).newest_study()
 

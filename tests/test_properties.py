@@ -94,7 +94,7 @@ def read(text: str, run_id: str) -> Run:
     seed=st.integers(0, 2**32 - 1),
     k=st.none() | st.integers(0, 4096),
     mistakes=st.dictionaries(st.tuples(st.integers(0, 9), st.integers(0, 9)), st.integers(0, 10)),
-    trainable=st.integers(0, 2**53),
+    trainable=st.integers(1, 2**53),
     seconds=st.floats(1e-3, 1e9),
     study=words.filter(str.isprintable),
 )

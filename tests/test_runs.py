@@ -6,11 +6,13 @@ import json
 import multiprocessing
 import os
 import platform
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
 from lorabench.runs import Parents, Run, Store, make_id, write_atomic
@@ -261,3 +263,62 @@ def test_a_full_disk_fails_the_run_in_one_line(tmp_path: Path, monkeypatch: pyte
 def test_equal_inputs_make_equal_ids() -> None:
     assert make_id("a", 0, {"x": 1, "y": 2}) == make_id("a", 0, {"y": 2, "x": 1})
     assert make_id("a", 0, {"x": 1}) != make_id("a", 0, {"x": 2})
+
+
+def test_a_finished_run_is_put_back_where_its_new_try_cannot_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    run = finished(store)
+    rename = Path.rename
+
+    def stopped(self: Path, target: Path) -> Path:
+        if self.name.endswith(".part"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), ""):
+        pass
+    assert store.cached(ID) == run
+
+
+def test_who_only_looks_whether_a_run_is_made_keeps_nobody_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lorabench.runs.store.GLANCE", 60)
+    store = Store(tmp_path)
+    with store.locked(ID):
+        pass
+    lock = FileLock(tmp_path / ".locks" / f"{ID}.lock", thread_local=False)
+    lock.acquire()
+    threading.Timer(0.05, lock.release).start()
+    with store.locked(ID, wait=False):
+        pass
+
+
+def test_a_study_that_is_the_newest_is_not_noted_again(tmp_path: Path) -> None:
+    """So a finished one can be shown where nothing can be written."""
+    store = Store(tmp_path)
+    store.remember_study("study", [ID])
+    before = (tmp_path / ".studies" / "study.json").stat()
+    store.remember_study("study", [ID])
+    assert (tmp_path / ".studies" / "study.json").stat() == before
+
+
+def test_a_runs_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(InputError, match="is no folder"):
+        Store(tmp_path / "runs").scan()
+
+
+def test_a_file_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    run = finished(store)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        store.intact(run, "model.safetensors")

@@ -8,6 +8,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Literal
 
+from lorabench.errors import shown
 from lorabench.runs.record import Failure, Run, now
 
 if TYPE_CHECKING:
@@ -38,11 +39,6 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
-def shown(text: str, also: str = "") -> str:
-    """`text` without what no terminal should be sent; the characters of `also` stay."""
-    return "".join(c if c.isprintable() or c in also else "�" for c in text)
-
-
 def beside(path: Path) -> Path:
     """Where a file or folder is written before it takes its place at `path`."""
     return path.with_name(f".{path.name}.part")
@@ -68,6 +64,8 @@ class Folder:
                 self.path.rename(part / "earlier")
             part.rename(self.path)
         except BaseException:
+            if (part / "earlier").exists() and not self.path.exists():
+                (part / "earlier").rename(self.path)
             shutil.rmtree(part, ignore_errors=True)
             raise
         if (earlier := self.path / "earlier").exists():

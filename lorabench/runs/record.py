@@ -33,6 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
 Row = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=10, max_length=10)]
 Ten = Annotated[list[Whole], Field(min_length=10, max_length=10)]
+TestSet = Annotated[str, Field(pattern="^f?mnist$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -62,8 +63,8 @@ class Parents(Record):
 class Params(Record):
     """Numbers of parameters."""
 
-    total: Whole
-    trainable: Whole
+    total: Annotated[Whole, Field(ge=1)]
+    trainable: Annotated[Whole, Field(ge=1)]
     frozen: Whole
 
 
@@ -146,17 +147,19 @@ class Checks(Record):
     delta_w: dict[str, Change] = Field(default_factory=dict[str, Change])
 
 
-class Rate(Record):
-    """The setting of a trained run that tables show by itself."""
+class Recipe(Record):
+    """The settings of a trained run that are read again."""
 
     lr: Amount | None = None
+    epochs: Whole | None = None
+    batch_size: Whole | None = None
 
 
 class Mirroring(Record):
     """The settings of F-MNIST's run."""
 
     fraction: Share
-    classes: list[Annotated[int, Field(ge=0, le=9)]]
+    classes: Annotated[list[Annotated[int, Field(ge=0, le=9)]], Field(min_length=1)]
     axis: str
     seed: Whole
 
@@ -175,8 +178,8 @@ class Run(Record):
     parents: Parents = Parents()
     params: Params | None = None
     checkpoint_bytes: Whole | None = None
-    metrics: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
-    before: dict[str, Metrics] = Field(default_factory=dict[str, Metrics])
+    metrics: dict[TestSet, Metrics] = Field(default_factory=dict[str, Metrics])
+    before: dict[TestSet, Metrics] = Field(default_factory=dict[str, Metrics])
     """For a fine-tuned run: its base on the same test images."""
     checks: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Facts that the run verified about itself, such as the logits' change at birth."""
@@ -199,8 +202,8 @@ class Run(Record):
     def _holds_what_is_read_again(self) -> Self:
         if self.stage != "fmnist":
             Checks.model_validate(self.checks, strict=True)
-            Rate.model_validate(self.settings, strict=True)
-        elif self.checks:
+            Recipe.model_validate(self.settings, strict=True)
+        elif self.checks or self.status == "done":
             TypeAdapter(dict[Literal["train", "test"], Census]).validate_python(self.checks, strict=True)
             Mirroring.model_validate(self.settings, strict=True)
         return self

@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from lorabench import npz
-from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
-from lorabench.runs.folder import Folder, sha256_file, shown, write_atomic
+from lorabench.errors import InputError, LockedError, RunFailedError, UsageError, shown
+from lorabench.runs.folder import Folder, sha256_file, write_atomic
 from lorabench.runs.record import (
     ID,
     MAX_FILE_BYTES,
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 Note = TypeVar("Note", bound=BaseModel)
+
+GLANCE = 0.3
+"""Seconds that a lock may be held by a process that only looks whether somebody holds it."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +113,22 @@ class Store:
 
     def cached(self, run_id: str) -> Run | None:
         """The finished run `run_id` with all its files in place, or None."""
-        if not (self.path(run_id) / "run.json").is_file():
+        path = self.path(run_id)
+        if not os.path.lexists(path / "run.json"):
             return None
         try:
             run = self.load(run_id)
         except InputError:
             return None
-        complete = all((self.path(run_id) / name).is_file() for name in run.files)
+        complete = all(os.path.isfile(path / name) for name in run.files)  # noqa: PTH113 - no error in a closed folder
         return run if run.status == "done" and complete else None
 
     def scan(self) -> tuple[list[Run], list[Broken]]:
         """All runs, oldest first, and the folders that look like runs and cannot be read."""
         runs: list[Run] = []
         broken: list[Broken] = []
+        if os.path.lexists(self.root) and not self.root.is_dir():
+            raise InputError(f"{self.root}: is no folder, so there are no runs in it")
         names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
         with _uncollected():
             for name in sorted(filter(ID.fullmatch, names)):
@@ -209,7 +215,8 @@ class Store:
             return {}
         path = self.intact(run, name)
         found = npz.read(path, np.uint8)
-        if len({len(digits) for digits in found.values()}) > 1 or any((digits > 9).any() for digits in found.values()):
+        lengths = {len(digits) for digits in found.values()}
+        if len(lengths) != 1 or 0 in lengths or any((digits > 9).any() for digits in found.values()):
             raise InputError(f"{path}: must hold a digit for every test image; run it again with --force")
         return found
 
@@ -235,19 +242,26 @@ class Store:
             InputError: it is missing, or not the one that the run wrote.
         """
         path = self.path(run.id) / name
-        if path.is_symlink():
-            raise InputError(f"{path}: lorabench reads no run through a symbolic link")
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such file; make the run again with --force")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes, so no file of a run; remove it")
-        if run.files.get(name) != sha256_file(path):
+        try:
+            if path.is_symlink():
+                raise InputError(f"{path}: lorabench reads no run through a symbolic link")
+            if not path.is_file():
+                raise InputError(f"{path}: there is no such file; make the run again with --force")
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise InputError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes, so no file of a run; remove it")
+            found = sha256_file(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if run.files.get(name) != found:
             raise InputError(f"{path}: not the file that the run wrote, its SHA-256 differs; run it again with --force")
         return path
 
     def remember_study(self, name: str, run_ids: Sequence[str]) -> None:
         """Record which runs the study `name` consists of: what `report` shows without arguments."""
         path = self.root / ".studies" / f"{name}.json"
+        with contextlib.suppress(InputError):
+            if self.newest_study() == list(run_ids):  # so a finished study can be shown where nothing can be written
+                return
         record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
         with self._noting(path):
             newest = max((other.lstat().st_mtime_ns for other in path.parent.glob("*.json")), default=0)
@@ -309,7 +323,7 @@ class Store:
             lock_path = Path(lock.lock_file)
             lock_path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=GLANCE)
             except Timeout as error:
                 message = f"{run_id} is being made by {self._maker(run_id) or 'another lorabench process'}"
                 if not wait:
@@ -376,8 +390,8 @@ class Store:
             lock.acquire(timeout=0)
         except Timeout:
             return True
-        except OSError:
-            return False
+        except OSError:  # a folder of somebody else's: what the record says must do
+            return True
         lock.release()
         return False
 
@@ -400,9 +414,10 @@ def _uncollected() -> Generator[None]:
 
 def _read_note(path: Path, model: type[Note], what: str) -> Note:
     try:
-        if not path.is_symlink() and path.stat().st_size <= MAX_RECORD_BYTES:
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_RECORD_BYTES:
             return model.model_validate_json(path.read_bytes())
-        problem = "a symbolic link, or too large"
+        problem = "no regular file, or too large"
     except OSError as error:
         problem = error.strerror or str(error)
     except ValidationError as error:
