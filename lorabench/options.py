@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from lorabench.errors import ConfigError, LorabenchError
+from lorabench.errors import ConfigError, InputError, LorabenchError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,15 +90,27 @@ class Shared:
         return {key: value for key, value in given.items() if value is not None}
 
 
+class _Results(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read has seen enough: `_guarded` ends the command, with 0."""
+        raise
+
+
+class _Progress(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads what we tell, and the work goes on."""
+        self.quiet = True
+
+
 def stdout() -> Console:
     """Where results go. Piped output is as wide as COLUMNS says, or 100."""
     fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-    return Console(highlight=False, width=fixed)
+    return _Results(highlight=False, width=fixed)
 
 
 def stderr() -> Console:
     """Where progress and messages go."""
-    return Console(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
+    return _Progress(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
 
 
 def as_json(document: dict[str, Any]) -> str:
@@ -155,6 +167,9 @@ def _guarded(function: Callable[[], None], shared: Shared) -> None:
         # Whoever read our output has seen enough; Python must not complain about it when it closes stdout.
         sys.stdout = None
         raise typer.Exit from None
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        _fail(f"{named}{error.strerror or error}", error, InputError.exit_code, shared)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug is reported in one line, too
         _fail(f"a bug in lorabench: {type(error).__name__}: {error} (--debug shows where)", error, BUG, shared)
     finally:
@@ -177,6 +192,7 @@ def report_failure(text: str, error: BaseException, code: int, *, as_json: bool)
     """Say on stderr what is wrong, and on stdout too if a program reads it."""
     lines = error.problems if isinstance(error, ConfigError) else [text]
     for line in lines:
-        print(f"lorabench: {line}", file=sys.stderr)  # noqa: T201
+        if line:
+            print("lorabench:", shown(line, also="\t\n"), file=sys.stderr)  # noqa: T201
     if as_json:
         emit({"error": {"type": type(error).__name__, "messages": lines, "exit_code": code}})

@@ -205,7 +205,8 @@ class _Line:
 
     def _fail(self, stage: Stage, error: BaseException) -> None:
         if not self._keep_going:
-            self.failure = self.failure or error
+            told = RunFailedError(f"{stage.id}: {error}") if isinstance(error, RunFailedError) else error
+            self.failure = self.failure or told
             return
         reason = str(error) if isinstance(error, RunFailedError) else f"{type(error).__name__}: {error}"
         self._tell(events.Failed(reason, stage.id))

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 IMPORTED = "tensors_sha256"
 """The setting that a run has in place of a recipe if it was trained elsewhere: the hash of what was brought."""
+LARGEST_LOSS = 1e15
+"""A mean cross-entropy (nats) that a record takes; a model with more has diverged in its last step."""
 PROBE = 1_000
 """F-MNIST test images on which a fresh method's logits are compared with the base's."""
 
@@ -224,6 +226,10 @@ def _make_finetune(
     written = checkpoint.encode(checkpoint.trained(model), {"run": stage.id, **origin})
     folder.write("adapter.safetensors", written)
     metrics, predicted = _measure(model, mnist, flips, lab)
+    if metrics["fmnist"].correct < before["fmnist"].correct:
+        shares = (f"{100 * found['fmnist'].accuracy:.2f}%" for found in (metrics, before))
+        told = "F-MNIST {}, below the {} of its base: it has repaired nothing; is lr too large?".format(*shares)
+        lab.tell(events.Message(told, stage.id))
     predicted |= {f"before_{name}": digits for name, digits in predicted_before.items()}
     folder.write("predictions.npz", _npz(labels=mnist.test_labels, **predicted))
     return {
@@ -300,6 +306,8 @@ def _measure(
     for name, images in test_sets(mnist, flips, lab).items():
         logits = evaluate.predict(model, images)
         found = evaluate.measure(logits, labels, slices if name == "fmnist" else None)
+        if not found["loss"] < LARGEST_LOSS:
+            raise RunFailedError(f"the loss on {name} became {found['loss']:.3g}; is lr too large?")
         metrics[name] = Metrics.model_validate(found)
         predicted[name] = logits.argmax(1).cpu().numpy().astype(np.uint8)
     return metrics, predicted

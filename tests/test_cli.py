@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -338,6 +339,57 @@ def test_a_loss_that_runs_away_leaves_a_failed_run(lab: Lab) -> None:
     failed = lab.records()[only(lab, "pretrain-s0")]
     assert (failed["status"], failed["error"]["type"]) == ("failed", "RunFailedError")
     assert "failed" in lab.run("ls").stdout
+
+
+def test_a_loss_that_runs_away_in_the_last_step_is_a_failure_too(lab: Lab) -> None:
+    arguments = ["pretrain.lr=1e14", "pretrain.warmup=0", "pretrain.epochs=1", "pretrain.batch_size=60000"]
+    message = lab.fails(5, "study", "--seed", "3", *(f"--set={text}" for text in arguments))
+    assert re.search(r"^pretrain-s3-\w{8}: the loss on mnist became", message), message
+
+
+def test_who_reads_no_further_is_no_error(small_study: Lab) -> None:
+    """The pipe is closed before the first line comes."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    for arguments in (["ls"], ["scale"], ["ls", "--json"]):
+        done = subprocess.run(
+            small_study.command(*arguments), env=small_study.env, stdout=writer, stderr=subprocess.PIPE, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b""), arguments
+    os.close(writer)
+
+
+def test_a_run_may_be_named_by_its_path(small_study: Lab) -> None:
+    run_id = only(small_study, "lora-k4-s0")
+    assert small_study.json("report", f"{small_study.runs}/{run_id}/") == small_study.json("report", run_id)
+
+
+def test_what_is_quoted_steers_no_terminal(lab: Lab) -> None:
+    assert "\x1b" not in lab.run("report", "\x1b[2J", code=4).stderr
+
+
+def test_the_next_command_goes_on_from_this_run(copied: Lab) -> None:
+    def following(*arguments: str) -> str:
+        return copied.json(*arguments)["next"]
+
+    short = ["pretrain", *SHORT]
+    run_id = only(copied, "pretrain-s1")
+    assert following(*short, "--seed", "1") == f"lorabench finetune-lora --k 4 -c {copied.runs / run_id}/config.yaml"
+    assert following("make-fmnist") == "lorabench finetune-lora --k 4"
+
+
+def test_a_seed_is_a_study_of_one_seed(copied: Lab) -> None:
+    plan = copied.json("study", "--seed", "1", *SHORT, "--dry-run")
+    assert {run_id for run_id in plan["stages"] if "-s0-" not in run_id} == {
+        only(copied, "pretrain-s1"),
+        only(copied, "lora-k4-s1"),
+    }
+    assert "not both" in copied.fails(2, "study", "--seed", "1", "--seeds", "0-1")
+
+
+def test_a_repair_that_made_it_worse_is_said(copied: Lab) -> None:
+    done = copied.run("finetune-lora", *SHORT, "-s", "finetune.lr=0.3", "-s", "finetune.batch_size=20000")
+    assert "it has repaired nothing; is lr too large?" in done.stderr
 
 
 def test_debug_shows_the_traceback(lab: Lab) -> None:

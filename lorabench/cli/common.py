@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorabench.errors import InputError, UsageError
+from lorabench.errors import InputError, RunFailedError, UsageError
 from lorabench.options import Shared, emit, stderr
 
 if TYPE_CHECKING:
@@ -123,10 +124,31 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Shared) -> None:
 
 def find(shared: Shared, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
-    found, broken = shared.store.select(names)
+    found, broken = shared.store.select(without_folder(shared, names))
     for folder in broken:
         say(shared, f"left out: {folder.reason}")
     return found
+
+
+def without_folder(shared: Shared, names: Sequence[str]) -> list[str]:
+    """Names of runs, also where the shell completed them to paths: `runs/lora-k4-s0-7f3c2a91/`."""
+    return [Path(name).name if Path(name).parent == shared.runs_dir else name for name in names]
+
+
+def remember(shared: Shared, name: str, todo: Sequence[Stage]) -> None:
+    """Note which runs the newest study consists of, once its result is shown: a full disk must not hide that."""
+    try:
+        shared.store.remember_study(name, [stage.id for stage in todo])
+    except RunFailedError as error:
+        error.after_result = True
+        raise
+
+
+def seeds_of(shared: Shared, seeds: str | None) -> str | None:
+    """The seeds of a command that runs many: `--seed 4` is `--seeds 4`."""
+    if seeds is not None and shared.seed is not None:
+        raise UsageError("give --seed or --seeds, not both")
+    return seeds if shared.seed is None else str(shared.seed)
 
 
 def newest_study(shared: Shared) -> list[Run]:
@@ -136,6 +158,8 @@ def newest_study(shared: Shared) -> list[Run]:
     by_id = {run.id: run for run in runs}
     named = shared.store.newest_study()
     if named is not None:
+        if not by_id.keys() & set(named):
+            raise InputError(f"the runs of the newest study are not in {shared.runs_dir} any more; lorabench ls")
         return [by_id[run_id] for run_id in named if run_id in by_id]
     tuned = [run for run in runs if run.stage == "finetune" and run.status == "done"]
     if not tuned:

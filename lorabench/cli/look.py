@@ -16,6 +16,7 @@ from lorabench.cli.common import (
     load,
     newest_study,
     say,
+    without_folder,
 )
 from lorabench.errors import GateError, UsageError
 from lorabench.options import Shared, as_json, command, emit, stderr, stdout
@@ -115,8 +116,9 @@ def _shown(shared: Shared, names: Sequence[str] | None, baseline: str | None) ->
     store = shared.store
     if not names and not baseline:
         return shown.study_shown(newest_study(shared), store.newest_bench())
-    found, broken = store.select(names) if names else (newest_study(shared), [])
-    result = shown.runs_shown(store, found, baseline=store.find(baseline) if baseline else [], broken=broken)
+    found, broken = store.select(without_folder(shared, names)) if names else (newest_study(shared), [])
+    reference = store.find(without_folder(shared, [baseline])[0]) if baseline else []
+    result = shown.runs_shown(store, found, baseline=reference, broken=broken)
     for folder in broken if "broken" not in result.data else []:
         say(shared, f"left out: {folder.reason}")
     return result

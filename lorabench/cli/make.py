@@ -108,7 +108,7 @@ def _make(
     write_idx: Path | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
-    from lorabench import stages
+    from lorabench import config, methods, stages
     from lorabench.report import digits, summary
 
     loaded = load(shared, flags)
@@ -135,10 +135,13 @@ def _make(
         flips = data.choose(mnist, fraction=chosen.fraction, classes=chosen.classes, axis=chosen.axis, seed=chosen.seed)
         pictures = digits.preview(*data.examples(mnist, flips))
         written = data.write_fmnist(write_idx, mnist, flips) if write_idx else []
+    folder = shared.store.path(run.id)
+    usual = stages.chain(config.check(config.Source(), methods=methods.schemas()).config, kind)[-1].id
+    on_this = "" if kind == "finetune" or run.id == usual else f" -c {folder / 'config.yaml'}"
     how: dict[str, Any] = {
         "cached": there,
-        "folder": shared.store.path(run.id),
-        "next_command": following.format(id=run.id) + shared.elsewhere,
+        "folder": folder,
+        "next_command": following.format(id=run.id) + on_this + shared.elsewhere,
     }
     if shared.json:
         emit({"command": kind, **summary.summary_data(run, **how), "written": [str(path) for path in written]})

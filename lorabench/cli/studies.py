@@ -13,8 +13,10 @@ from lorabench.cli.common import (
     dry_run,
     gather,
     load,
+    remember,
     run_stages,
     say,
+    seeds_of,
 )
 from lorabench.errors import GateError, PartialError, UsageError
 from lorabench.options import Shared, command, emit, stderr, stdout
@@ -37,7 +39,7 @@ def whole_study(
     from lorabench import engines, stages
     from lorabench.report import expect, ledger, overview
 
-    loaded = load(shared, {"study.seeds": seeds, "finetune.k": k})
+    loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
     settings = loaded.config
     expect.check_keys(settings.expect)
     todo = stages.study(settings)
@@ -46,7 +48,6 @@ def whole_study(
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
     done = run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine)
-    shared.store.remember_study(settings.study.name, [stage.id for stage in todo])
     costs = shared.store.newest_bench()
     rows = ledger.ledger(done, costs)
     unmet = expect.check(settings.expect, rows)
@@ -59,6 +60,7 @@ def whole_study(
             f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
             soft_wrap=True,
         )
+    remember(shared, settings.study.name, todo)
     if unmet:
         raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
 
@@ -66,7 +68,9 @@ def whole_study(
 @command(app)
 def tune(
     shared: Shared,
-    seeds: Annotated[str, typer.Option(metavar="0-4", help="One fine-tune at each point for each of these.")] = "0",
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0-4", help="One fine-tune at each point for each of these; default: 0.")
+    ] = None,
     engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
@@ -74,7 +78,7 @@ def tune(
     from lorabench import tune as room
     from lorabench.report.curves import curves_data, curves_table
 
-    loaded = load(shared, {"study.seeds": seeds})
+    loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
     if shared.dry_run:
