@@ -57,6 +57,7 @@ class Stage:
             seed=self.seed,
             study=self.config.study.name,
             parents=self.parents,
+            holdout=self.config.holdout,
             settings=self.settings,
         )
 

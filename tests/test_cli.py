@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from benchmarks import kill
+from report_factory import squeezed
 from safetensors.numpy import load
 
 if TYPE_CHECKING:
@@ -504,7 +505,18 @@ def test_held_out_images_take_the_test_sets_place(lab: Lab) -> None:
     record = lab.records()[found["id"]]
     assert record["metrics"]["mnist"]["n"] == 5000
     assert record["cost"]["steps"] == 55_000 // 256
-    assert found["id"] != lab.json("pretrain", *SHORT, "--dry-run")["stages"]
+    assert found["id"] not in lab.json("pretrain", *SHORT, "--dry-run")["stages"]
+
+    said = "measured on 5,000 images held out of the training set, not on the test set"
+    base, run_id = found["id"], lab.json("finetune-lora", *SHORT, "-s", "holdout=5000")["id"]
+    other = lab.json("finetune-lora", *SHORT, "-s", "holdout=5000", "--k", "2")["id"]
+    for arguments in (["report"], ["report", run_id], ["report", base, run_id], ["report", base, run_id, other]):
+        assert squeezed(lab.run(*arguments).stdout).count(said) == 1, arguments
+    assert said in squeezed(lab.run("evaluate", run_id).stdout)
+    assert said in squeezed(lab.run("pretrain", *SHORT, "-s", "holdout=5000").stdout)
+    assert "what the talk says" not in lab.run("report").stdout
+    assert lab.json("report")["ledger"] == []
+    assert {run["id"] for run in lab.json("ls", "--where", "holdout == 5000")["runs"]} >= {base, run_id}
 
 
 def test_a_method_that_somebody_adds_is_in_every_command(small_study: Lab, lab: Lab) -> None:

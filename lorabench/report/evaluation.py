@@ -8,6 +8,7 @@ from rich.text import Text
 
 from lorabench.report import confusion
 from lorabench.report.arm import SETS
+from lorabench.report.fairness import held_out_note
 from lorabench.report.layout import heading, stack
 from lorabench.report.mistakes import mistakes_data
 from lorabench.report.plain import plain
@@ -38,7 +39,7 @@ def evaluation(runs: Sequence[Run]) -> RenderableType:
 
     One run: MNIST beside F-MNIST. Several: F-MNIST of the first beside F-MNIST of each other one.
     """
-    blocks: list[RenderableType | None] = []
+    blocks: list[RenderableType | None] = [held_out_note(runs)]
     for run in runs:
         losses = ", ".join(f"{SETS[name]} {metrics.loss:.4f}" for name, metrics in run.metrics.items())
         blocks += [heading(run.id), score_table(scores(run)), Text(f"loss in nats: {losses}")]

@@ -51,6 +51,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     """What, among which runs it should be the same, and its value."""
     if base := run.checks.get("base_sha256"):
         yield "base weights", f" of seed {run.seed}", str(base)[:8]
+    if run.metrics:
+        yield "measured images", "", f"{run.holdout:,} held out" if run.holdout else "the test set"
     if run.parents.data:
         yield "flipped images", "", run.parents.data
     if run.cost and "batch_size" in run.settings:
@@ -68,6 +70,13 @@ def unequal_note(found: Sequence[Unequal]) -> RenderableType | None:
         for one in found
     ]
     return note("\n".join(lines)) if lines else None
+
+
+def held_out_note(runs: Iterable[Run]) -> RenderableType | None:
+    """That `runs` were not measured on the test set; None if they were."""
+    counts = sorted({run.holdout for run in runs if run.holdout})
+    said = " or ".join(f"{count:,}" for count in counts)
+    return note(f"measured on {said} images held out of the training set, not on the test set") if counts else None
 
 
 def _names(labels: Sequence[str]) -> str:

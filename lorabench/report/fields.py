@@ -43,6 +43,7 @@ def fields(run: Run) -> dict[str, Value]:
         "ended": run.ended,
         "base": run.parents.base,
         "data": run.parents.data,
+        "holdout": run.holdout,
         "error": run.error and run.error.message,
         "checkpoint_bytes": run.checkpoint_bytes,
         "forgotten": _forgotten(run),

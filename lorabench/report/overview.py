@@ -19,6 +19,7 @@ from lorabench.report.accuracy import (
     slice_table,
 )
 from lorabench.report.arm import arms, base_metrics, bases, main_arm
+from lorabench.report.fairness import held_out_note
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.ledger import ledger, ledger_note, ledger_table
 from lorabench.report.methods import MethodRow, method_rows, methods_tables
@@ -61,6 +62,7 @@ class Overview:
     """Everything that the report of a study shows. `main` is the arm whose parts and confusions it shows.
 
     `methods` has a row for each arm if there are several; the tables then show the main arm alone elsewhere.
+    `ledger` is empty for a study that was measured on held-out images: the talk's figures are of the test set.
     """
 
     study: str | None
@@ -89,7 +91,7 @@ def overview(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) 
         parameters=size_rows(study_runs, found),
         confusion=_repair(main, bases(study_runs)) if main else None,
         methods=method_rows(study_runs, found),
-        ledger=ledger(study_runs, bench),
+        ledger=[] if any(run.holdout for run in study_runs) else ledger(study_runs, bench),
         unfinished=unfinished(study_runs),
     )
 
@@ -129,6 +131,7 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
     return stack(
         [
             title,
+            held_out_note(study_runs),
             unfinished_table(found.unfinished),
             Group(accuracy_table(accuracies), accuracy_note(accuracies)),
             slice_table(found.slices, found.main or "") if found.slices else None,
@@ -136,7 +139,9 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
             *(_confusions(found.confusion) if found.confusion else []),
             methods_tables(found.methods, found.main or "") if found.methods else None,
             rank_plot(study_runs),
-            Group(ledger_table(found.ledger), ledger_note()),
+            Group(ledger_table(found.ledger), ledger_note())
+            if found.ledger
+            else note("the talk's figures are of the test set, so nothing here stands beside them"),
         ]
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.report.compare import compare, compare_data, compare_report
 from lorabench.report.evidence import evidence
+from lorabench.report.fairness import held_out_note
 from lorabench.report.gate import group_rows, run_rows
 from lorabench.report.group_tables import groups_report
 from lorabench.report.groups import groups, groups_data
@@ -54,16 +55,17 @@ def runs_shown(
         return Shown(
             found,
             groups_data(folded),
-            stack([groups_report(folded), rank_plot(found)]),
+            stack([held_out_note(found), groups_report(folded), rank_plot(found)]),
             lambda: group_rows(found, folded),
         )
     known = {run.id: evidence(store, run) for run in found}
     if len(found) == 2:
         compared = compare(found[0], found[1], known)
         rows = compared.accuracy
-        return Shown(found, compare_data(compared), compare_report(compared), lambda: run_rows(found, rows))
+        table = stack([held_out_note(found), compare_report(compared)])
+        return Shown(found, compare_data(compared), table, lambda: run_rows(found, rows))
     (run,) = found
     own = known[run.id]
     history = store.history(run)
-    table = run_report(run, own.predicted, own.labels, history)
+    table = stack([held_out_note(found), run_report(run, own.predicted, own.labels, history)])
     return Shown(found, run_data(run, own.predicted, own.labels, history), table, lambda: run_rows(found))

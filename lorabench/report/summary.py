@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lorabench.report import number
 from lorabench.report.census import census_rows, census_table
+from lorabench.report.fairness import held_out_note
 from lorabench.report.layout import heading
 from lorabench.report.plain import plain
 from lorabench.report.single import parameters_line, score_table, scores
@@ -48,6 +49,8 @@ def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> Rende
     parts: list[RenderableType] = [heading(run.id, _how(run, cached=cached))]
     if rows := scores(run):
         parts.append(score_table(rows))
+    if held_out := held_out_note([run]):
+        parts.append(held_out)
     if run.stage == "fmnist":
         parts.append(census_table(census_rows(run)))
         parts.append(Text(_fmnist_line(run), overflow="fold"))

@@ -181,6 +181,8 @@ class Run(Record):
     metrics: dict[TestSet, Metrics] = Field(default_factory=dict[str, Metrics])
     before: dict[TestSet, Metrics] = Field(default_factory=dict[str, Metrics])
     """For a fine-tuned run: its base on the same test images."""
+    holdout: Whole = 0
+    """So many images of the training set were held out, and all was measured on them; 0: on the test set."""
     checks: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Facts that the run verified about itself, such as the logits' change at birth."""
     settings: dict[str, Any] = Field(default_factory=dict[str, Any])
