@@ -504,7 +504,8 @@ def test_held_out_images_take_the_test_sets_place(lab: Lab) -> None:
     record = lab.records()[found["id"]]
     assert record["metrics"]["mnist"]["n"] == 5000
     assert record["cost"]["steps"] == 55_000 // 256
-    assert found["id"] != lab.json("pretrain", *SHORT, "--dry-run")["stages"]
+    assert found["id"] not in lab.json("pretrain", *SHORT, "--dry-run")["stages"]
+    assert found["id"] in lab.json("pretrain", *SHORT, "-s", "holdout=5000", "--dry-run")["stages"]
 
 
 def test_a_method_that_somebody_adds_is_in_every_command(small_study: Lab, lab: Lab) -> None:
