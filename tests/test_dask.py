@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.numpy import load as load_tensors
-from test_cli import Lab
+from test_cli import Lab, Started
 from test_config import load
 
 import lorabench
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 SHORT = [
     *("--seeds", "0", "-s", "holdout=40000"),
-    *("-s", "pretrain.epochs=3", "-s", "finetune.epochs=1", "-s", "finetune.lr=0.01"),
+    *("-s", "pretrain.epochs=30", "-s", "finetune.epochs=1", "-s", "finetune.lr=0.01"),
 ]
-"""20,000 images to train on."""
+"""20,000 images to train on, for some seconds: time enough to look at the run, and to kill its worker."""
 STUDY = ["study", *SHORT]
 SWEEP = ["sweep", "--grid", "k=1,4", *SHORT]
 
@@ -56,10 +56,15 @@ class Cluster:
         self.file = folder / "scheduler.json"
         arguments = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
         self.scheduler = self.start("scheduler", *arguments, "--scheduler-file", str(self.file))
-        wait_for(self.file.is_file)
-        address = json.loads(self.file.read_text())["address"]
+        address = wait_for(self.address)
         self.engine = address.replace("tcp://", "dask://")
-        self.client: Any = Client(address, set_as_default=False)
+        self.client: Any = Client(address, set_as_default=False, timeout=120)
+
+    def address(self) -> str | None:
+        """The scheduler's, once all of it stands in its file."""
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            return json.loads(self.file.read_text())["address"]
+        return None
 
     def start(self, kind: str, *arguments: str, name: str = "", path: str | None = None) -> subprocess.Popen[bytes]:
         place = self.folder / (name or kind)
@@ -75,7 +80,9 @@ class Cluster:
         self.workers[name] = self.start("worker", *arguments, "--name", name, name=name, path=path)
 
     def ready(self) -> None:
+        """Wait until the workers are there and have imported lorabench, so that they answer a driver at once."""
         wait_for(lambda: len(self.names()) == len(self.workers))
+        self.client.run(versions, on_error="return")
 
     def names(self) -> dict[str, str]:
         """Address to name of all workers that are there."""
@@ -84,8 +91,12 @@ class Cluster:
 
     def maker(self, run_id: str) -> str:
         """The name of the worker that makes a run."""
-        tasks = self.client.processing()
-        (address,) = [address for address, keys in tasks.items() if any(run_id in str(key) for key in keys)]
+
+        def found() -> list[str]:
+            tasks = self.client.processing()
+            return [address for address, keys in tasks.items() if any(run_id in str(key) for key in keys)]
+
+        (address,) = wait_for(found)
         return self.names()[address]
 
     def close(self) -> None:
@@ -101,16 +112,10 @@ def cluster(tmp_path: Path, data_dir: Path) -> Generator[Cluster]:
         yield cluster
 
 
-def begin(lab: Lab, *arguments: str) -> tuple[subprocess.Popen[str], list[str], str]:
-    """A study that has begun: its process, its messages so far, and the run that has ended its first epoch."""
-    process = subprocess.Popen(lab.command(*arguments), env=lab.env, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    lines: list[str] = []
-    for line in process.stderr:
-        lines.append(line)
-        if ": epoch 1/" in line:
-            return process, lines, line.split(":")[0]
-    raise AssertionError("".join(lines))
+def begin(lab: Lab, *arguments: str) -> tuple[Started, str]:
+    """A study that has begun, and the run that has ended its first epoch."""
+    study = lab.start(*arguments)
+    return study, study.line(": epoch 1/").split(":")[0]
 
 
 def test_a_killed_worker_costs_no_run_and_no_bit(cluster: Cluster, tmp_path: Path) -> None:
@@ -119,12 +124,12 @@ def test_a_killed_worker_costs_no_run_and_no_bit(cluster: Cluster, tmp_path: Pat
     cluster.add("second")
     here.run(*SWEEP, "--threads", "1", "-q")
     cluster.ready()
-    process, lines, interrupted = begin(cluster.lab, *SWEEP, "--engine", cluster.engine)
+    sweep, interrupted = begin(cluster.lab, *SWEEP, "--engine", cluster.engine)
     victim = cluster.maker(interrupted)
     cluster.workers[victim].kill()
-    rest = process.communicate(timeout=240)[1]
-    assert process.returncode == 0, "".join(lines) + rest
-    assert rest.count(f"{interrupted}: epoch 1/3") == 1, "the run was not begun again"
+    said = sweep.end()
+    assert sweep.process.returncode == 0, said
+    assert said.count(f"{interrupted}: epoch 1/30") == 2, "the run was not begun again"
 
     records, expected = cluster.lab.records(), here.records()
     assert records.keys() == expected.keys()
@@ -152,11 +157,11 @@ def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
     cluster.add("only")
     cluster.ready()
     endless = [*STUDY, "-s", "pretrain.epochs=10000", "--engine", cluster.engine]
-    process, lines, run_id = begin(cluster.lab, *endless)
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, "".join(lines) + rest
-    assert "Traceback" not in rest
+    study, run_id = begin(cluster.lab, *endless)
+    study.process.send_signal(signal.SIGINT)
+    said = study.end()
+    assert study.process.returncode == 130, said
+    assert "Traceback" not in said
     assert cluster.lab.records()[run_id]["status"] == "interrupted"
 
     def idle(dask_worker: Any) -> bool:
@@ -169,11 +174,12 @@ def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
     assert (failed["error"]["type"], "history.jsonl" in failed["files"]) == ("RunFailedError", True)
     assert failed["env"]["worker"]["address"] in cluster.names()
 
-    process, _, run_id = begin(cluster.lab, *endless)
+    study, run_id = begin(cluster.lab, *endless)
     cluster.scheduler.kill()
-    rest = process.communicate(timeout=60)[1]
-    assert process.returncode == 4, rest
-    assert [line for line in rest.splitlines() if ": epoch" not in line] == [
+    said = study.end()
+    assert study.process.returncode == 4, said
+    since = said.partition(f"{run_id}: epoch 1/")[2].splitlines()[1:]
+    assert [line for line in since if ": epoch" not in line] == [
         "lorabench: the Dask scheduler is gone; the same command goes on from what is finished"
     ]
     assert cluster.lab.records()[run_id]["status"] == "failed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,37 +97,43 @@ def test_child_reason_is_the_last_line(lines: str, reason: str, module: Module, 
 def test_child_that_falls_silent_is_ended_with_all_it_started(
     module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "QUIET_S", 4.0)
+    monkeypatch.setattr(child, "QUIET_S", 5.0)
+    folder = tmp_path / "modules"
+    connected = str(folder / "connected.seen")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
-        grandchild = f"import socket, time; s = socket.create_connection({address}); time.sleep(60)"
+        grandchild = (
+            f"import socket, time; s = socket.create_connection({address}); open({connected!r}, 'w'); time.sleep(300)"
+        )
         # It works for longer than QUIET_S, but is not silent for so long before its end.
         name = module(f"""{WAIT}
 process = subprocess.Popen([sys.executable, '-c', {grandchild!r}])
+wait('connected')
 with child.online(root):
-    for n in range(1, 6):
-        time.sleep(1)
-        (root / 'new').write_bytes(bytes(10 * n))
+    began, n = time.monotonic(), 0
+    while time.monotonic() - began < 6:
+        n += 10
+        (root / 'new').write_bytes(bytes(n))
         (root / 'new').rename(root / 'part')
-        wait(10 * n)
+        wait(n)
     process.wait()
 """)
-        began = time.monotonic()
-        seen = Counter(tmp_path / "modules")
-        assert child.run(name, tmp_path / "modules", "part", seen) == "no byte came for 4 s"
-        assert seen == [10, 20, 30, 40, 50]
-        assert time.monotonic() - began < 20
+        seen = Counter(folder)
+        assert child.run(name, folder, "part", seen) == "no byte came for 5 s"
+        assert len(seen) > 1
+        assert seen == [10 * n for n in range(1, len(seen) + 1)]
+        server.settimeout(60)
         connection, _ = server.accept()
         with connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             assert connection.recv(1) == b""  # its other end is dead
 
 
 def test_child_may_be_silent_while_it_is_not_online(
     module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "QUIET_S", 0.3)
-    name = module("time.sleep(1)\nwith child.online(root): pass\ntime.sleep(1)")
+    monkeypatch.setattr(child, "QUIET_S", 1.5)
+    name = module("time.sleep(2)\nwith child.online(root): pass\ntime.sleep(2)")
     assert child.run(name, tmp_path, "", nothing) is None
 
 

@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import os
 import signal
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -71,30 +70,18 @@ def test_workers_without_a_gpu_say_so(tmp_path: Path, data_dir: Path, monkeypatc
 def test_two_studies_at_once_do_each_run_once(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     lab = Lab(tmp_path / "runs", data_dir)
-    study = lab.command("study", "--seeds", "0", *TINY, "-s", "pretrain.epochs=4")
+    study = ["study", "--seeds", "0", *TINY, "-s", "pretrain.epochs=40"]
+    first = lab.start(*study)
+    run_id = first.line(": epoch 1/40").split(":")[0]
+    first.process.send_signal(signal.SIGSTOP)
+    held = f"{run_id} is being made by process {first.process.pid} on "
+    assert held in lab.fails(75, *study, "--no-wait")
 
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(study, env=lab.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    first = start()
-    assert first.stderr
-    before: list[str] = []
-    while ": epoch 1/4" not in (line := first.stderr.readline()):
-        assert line, before
-        before.append(line)
-    first.send_signal(signal.SIGSTOP)
-    run_id = line.split(":")[0]
-    held = f"{run_id} is being made by process {first.pid} on "
-    assert held in lab.fails(75, *study[3:], "--no-wait")
-
-    second = start()
-    assert second.stderr
-    waiting = next(line for line in second.stderr if "waiting for it" in line)
-    assert held in waiting
-    first.send_signal(signal.SIGCONT)
-    said = [process.communicate(timeout=240)[1] for process in (first, second)]
-    said[0] = "".join(before) + said[0]
-    assert [first.returncode, second.returncode] == [0, 0], said
+    second = lab.start(*study)
+    assert held in second.line("waiting for it")
+    first.process.send_signal(signal.SIGCONT)
+    said = [first.end(), second.end()]
+    assert [first.process.returncode, second.process.returncode] == [0, 0], said
     records = lab.records()
     assert {record["status"] for record in records.values()} == {"done"}
     assert {record["maker"] for record in records.values()} == {None}
