@@ -66,18 +66,18 @@ class Cluster:
             return json.loads(self.file.read_text())["address"]
         return None
 
-    def start(self, kind: str, *arguments: str, name: str = "", path: str | None = None) -> subprocess.Popen[bytes]:
+    def start(self, kind: str, *arguments: str, name: str = "", **changed: str) -> subprocess.Popen[bytes]:
         place = self.folder / (name or kind)
         place.mkdir()
-        env = self.lab.env | ({"PYTHONPATH": path} if path else {})
+        env = self.lab.env | changed
         with (place / "log").open("wb") as log:
             command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments]
             return subprocess.Popen(command, cwd=place, env=env, stdout=log, stderr=log)
 
-    def add(self, name: str, path: str | None = None) -> None:
-        """Start a worker with one thread, and wait until it is there."""
+    def add(self, name: str, **changed: str) -> None:
+        """Start a worker with one thread, in an environment that is `changed` in part."""
         arguments = ["--scheduler-file", str(self.file), "--nthreads", "1", "--no-nanny", "--local-directory", "."]
-        self.workers[name] = self.start("worker", *arguments, "--name", name, name=name, path=path)
+        self.workers[name] = self.start("worker", *arguments, "--name", name, name=name, **changed)
 
     def ready(self) -> None:
         """Wait until the workers are there and have imported lorabench, so that they answer a driver at once."""
@@ -185,6 +185,38 @@ def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
     assert cluster.lab.records()[run_id]["status"] == "failed"
 
 
+def test_a_worker_that_cannot_have_mnist_is_left_out(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    cluster.add("unfit", LORABENCH_DATA=str(tmp_path / "a file"))
+    cluster.add("fit")
+    cluster.ready()
+    arguments = [*SWEEP, "-s", "pretrain.epochs=1", "--engine", cluster.engine]
+    addresses = {name: address for address, name in cluster.names().items()}
+    told = cluster.lab.run(*arguments).stderr
+    assert told.count(f"on the worker {addresses['unfit']}: ") == 1
+    assert told.count("the others go on without it") == 1
+    records = cluster.lab.records().values()
+    assert {record["status"] for record in records} == {"done"}
+    assert {record["env"]["worker"]["address"] for record in records} == {addresses["fit"]}
+
+    cluster.workers["fit"].kill()
+    wait_for(lambda: len(cluster.names()) == 1)
+    message = cluster.lab.fails(4, *arguments, "--force")
+    assert message.startswith(f"on the worker {addresses['unfit']}: ")
+
+
+def test_a_cluster_that_loses_all_its_workers_says_so_and_waits(cluster: Cluster) -> None:
+    cluster.add("first")
+    cluster.ready()
+    study, run_id = begin(cluster.lab, *STUDY, "--engine", cluster.engine)
+    cluster.workers["first"].kill()
+    study.line("the cluster has no worker left; waiting for one")
+    cluster.add("second")
+    said = study.end()
+    assert study.process.returncode == 0, said
+    assert cluster.lab.records()[run_id]["status"] == "done"
+
+
 def opened(engine: str, tmp_path: Path) -> str:
     """Why the engine cannot be opened."""
     said: list[Any] = []
@@ -205,7 +237,7 @@ def test_what_is_no_cluster_is_said(cluster: Cluster, tmp_path: Path) -> None:
     other = tmp_path / "other" / "lorabench"
     shutil.copytree(Path(lorabench.__file__).parent, other)
     (other / "__init__.py").write_text('__version__ = "9.9"\n')
-    cluster.add("old", path=str(other.parent))
+    cluster.add("old", PYTHONPATH=str(other.parent))
     cluster.ready()
     message = opened(cluster.engine, tmp_path)
     assert "has lorabench 9.9 (source " in message

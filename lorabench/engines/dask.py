@@ -46,8 +46,21 @@ if TYPE_CHECKING:
 
 CONNECT_S, WORKERS_S, ANSWER_S = 3, 2, 4
 """How long, at most, until there is a scheduler, until it has a worker, and until all workers have answered."""
+PATROL_S = 5
+"""So often a driver that waits for a run looks whether there is still a worker that could make it."""
 BASES = 16
 """Bases that stay on the cluster."""
+
+
+class UnfitWorkerError(InputError):
+    """The worker at `address` can make no run, for want of MNIST, of the device or of the driver's versions."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(address, why)
+        self.address, self.why = address, why
+
+    def __str__(self) -> str:
+        return f"on the worker {self.address}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -175,6 +188,8 @@ class _Driver:
         self._flips: dict[str, str] = {}
         self._stopped = threading.Event()
         self._running: set[Any] = set()
+        self._unfit: set[str] = set()
+        self._said: set[str] = set()
         self._topic = f"lorabench-{uuid.uuid4().hex}"
         self._base = functools.lru_cache(BASES)(self._send)
         client.subscribe_topic(self._topic, self._hear)
@@ -228,26 +243,16 @@ class _Driver:
             InputError: the base is missing or damaged, or the cluster is gone.
             RunFailedError: the workers died of it, or what came back is not what was sent.
         """
-        from distributed import KilledWorker
-
         base = self._base(stage.parents.base) if stage.parents.base else None
-        key = f"lorabench-{stage.id}-{uuid.uuid4().hex}"
-        future = self._client.submit(
-            make, stage, self._settings, base, self._versions, self._topic, key=key, pure=False
-        )
-        self._running.add(future)
-        try:
-            if self._stopped.is_set():
-                future.cancel()
-            made = cast("Parcel", future.result())
-        except CancelledError as error:
-            if self._stopped.is_set():
-                raise KeyboardInterrupt from error
-            raise InputError("the Dask scheduler is gone; the same command goes on from what is finished") from error
-        except KilledWorker as error:
-            raise RunFailedError("every worker that tried it died: killed from outside, or out of memory") from error
-        finally:
-            self._running.discard(future)
+        made = None
+        while made is None:
+            try:
+                made = self._made(stage, base)
+            except UnfitWorkerError as error:
+                self._unfit.add(error.address)
+                if not self._fit():
+                    raise
+                self._say_once(f"{error}; the others go on without it")
         worker = made.run.env.get("worker", {}).get("host")
         if made.flips:
             known = self._flips.setdefault(str(stage.parents.data or stage.id), self._known_flips(stage) or made.flips)
@@ -259,6 +264,55 @@ class _Driver:
             if made.run.files.get(name) != hashlib.sha256(data).hexdigest():
                 raise RunFailedError(f"{name} from the worker on {worker} is damaged, its SHA-256 differs")
         return made
+
+    def _made(self, stage: Stage, base: Any) -> Parcel | None:
+        """The run as a worker made it that is not known to be unfit; None if all that could have are gone.
+
+        Raises:
+            UnfitWorkerError: this worker is one.
+            InputError, RunFailedError: as `_make`.
+        """
+        from distributed import KilledWorker
+
+        fit = self._fit() if self._unfit else None
+        key = f"lorabench-{stage.id}-{uuid.uuid4().hex}"
+        future = self._client.submit(
+            make, stage, self._settings, base, self._versions, self._topic, key=key, pure=False, workers=fit
+        )
+        self._running.add(future)
+        try:
+            if self._stopped.is_set():
+                future.cancel()
+            while True:
+                try:
+                    return cast("Parcel", future.result(timeout=PATROL_S))
+                except TimeoutError:
+                    if future.done():  # the run's own error
+                        raise
+                now = self._fit()
+                if not now:
+                    self._say_once("the cluster has no worker left; waiting for one")
+                elif fit and not set(fit) & set(now):
+                    future.cancel()
+                    return None
+        except CancelledError as error:
+            if self._stopped.is_set():
+                raise KeyboardInterrupt from error
+            raise InputError("the Dask scheduler is gone; the same command goes on from what is finished") from error
+        except KilledWorker as error:
+            raise RunFailedError("every worker that tried it died: killed from outside, or out of memory") from error
+        finally:
+            self._running.discard(future)
+
+    def _fit(self) -> list[str]:
+        """Addresses of the workers that are there and not known to be unfit."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        return [address for address in workers if address not in self._unfit]
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._tell(events.Message(text))
 
     def _send(self, run_id: str) -> Any:
         """A finished run on the cluster: its record and its model. A worker that dies takes no last copy with it."""
@@ -327,13 +381,13 @@ def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, 
         topic: where the driver listens.
 
     Raises:
-        InputError: this worker is not like the driver, lacks the device, or cannot have MNIST.
+        UnfitWorkerError: this worker is not like the driver, lacks the device, or cannot have MNIST.
     """
     from distributed import get_worker
 
     worker: Any = get_worker()
-    if text := difference(f"the worker {worker.address}", versions(), driver):
-        raise InputError(text)
+    if text := difference("it", versions(), driver):
+        raise UnfitWorkerError(worker.address, text)
     from lorabench import work
 
     with _alone, tempfile.TemporaryDirectory(prefix="lorabench-", dir=worker.local_directory) as place:
@@ -348,7 +402,7 @@ def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, 
         except RunFailedError as failed:
             run, error = store.load(stage.id), failed
         except InputError as failed:
-            raise InputError(f"on the worker {worker.address}: {failed}") from failed
+            raise UnfitWorkerError(worker.address, str(failed)) from failed
         return Parcel(
             run.model_copy(update={"env": {**run.env, "worker": {"host": platform.node(), "address": worker.address}}}),
             {name: (store.path(run.id) / name).read_bytes() for name in run.files},
