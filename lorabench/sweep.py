@@ -320,10 +320,10 @@ class Tally:
         what = "failed" if result.run is None else "cached" if result.cached else "ran"
         self._counts["tuned" if stage.kind == "finetune" else "shared"][what] += 1
         if stage.kind == "finetune" and result.run:
-            self._scores[stage.id] = score(result.run)
+            self._scores[stage.id] = score(result.run, stage.config.seed)
         elif stage.kind == "finetune":
             folder = str(self._store.path(result.culprit))
-            self._failed[stage.id] = FailedRun(stage.id, stage.seed, result.reason or "", folder)
+            self._failed[stage.id] = FailedRun(stage.id, stage.config.seed, result.reason or "", folder)
 
     def result(self) -> SweepResult:
         """The sweep as far as it has come."""

@@ -17,7 +17,7 @@ from report_factory import render, squeezed, widest
 from test_cli import Lab
 from test_config import CONFIGS, load
 
-from lorabench import config, engines, events, stages, study, sweep
+from lorabench import config, engines, events, stages, stats, study, sweep
 from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError
 from lorabench.report import sweep as tables
 from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepResult
@@ -190,6 +190,36 @@ def test_a_lead_that_seeds_do_not_carry_is_called_none() -> None:
     text = render(tables.sweep_report(result(("k",), single, seeds=1)))
     assert "one seed cannot tell them apart" in text
     assert "+-" not in text
+
+
+def errors(stage: Stage) -> int:
+    """Bases lie 100 images apart; k = 2 is 10 ahead and from base to base 1 more, seed 1 is 40 ahead on every base."""
+    base = stage.config.seed
+    return 500 + 100 * base - (stage.k == 2) * (10 + base) - 40 * (stage.settings["seed"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("axis", "sets", "ahead"),
+    [
+        ("k=1,2", ["finetune.seed=0"], [0.10, 0.11, 0.12]),
+        ("finetune.seed=0,1", [], [0.40, 0.40, 0.40]),
+    ],
+)
+def test_pairs_are_made_by_the_studys_seed_where_the_runs_own_is_fixed(
+    tmp_path: Path, axis: str, sets: list[str], ahead: list[float]
+) -> None:
+    found = planned(axis, sets=["study.seeds=0-2", *sets])
+    tally = sweep.Tally(found, Store(tmp_path))
+    for stage in found.todo:
+        if stage.kind == "finetune":
+            metrics = report_factory.metrics({(4, 9): errors(stage)})
+            run = stage.draft.model_copy(update={"metrics": {"mnist": metrics, "fmnist": metrics}})
+            tally.take(study.Result(stage, run))
+    result = tally.result()
+    assert [score.seed for cell in result.cells for score in cell.scores] == [0, 1, 2] * 2
+    assert result.best is not None
+    assert result.best.ahead is not None
+    assert result.best.ahead.estimate == pytest.approx(stats.t_interval(ahead))
 
 
 def test_a_wide_grid_is_cut_into_parts_and_further_axes_into_blocks() -> None:

@@ -31,7 +31,10 @@ MOST_FAILURES = 10
 
 @dataclass(frozen=True)
 class Score:
-    """What a sweep keeps of one finished fine-tune; accuracies in percent."""
+    """What a sweep keeps of one finished fine-tune; accuracies in percent.
+
+    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ.
+    """
 
     id: str
     seed: int
@@ -43,7 +46,7 @@ class Score:
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A fine-tune that there is no result of, why, and the folder that says more."""
+    """A fine-tune that there is no result of, why, and the folder that says more; `seed` as in `Score`."""
 
     id: str
     seed: int
@@ -119,13 +122,13 @@ class SweepResult:
         return Best(first, second, ahead, len(whole))
 
 
-def score(run: Run) -> Score:
-    """The few numbers of a finished fine-tune that a sweep shows."""
+def score(run: Run, seed: int) -> Score:
+    """The few numbers that a sweep shows of `run`, the finished fine-tune of the study's `seed`."""
     fmnist = run.metrics["fmnist"]
     flipped = fmnist.slices.get("flipped")
     return Score(
         id=run.id,
-        seed=run.seed,
+        seed=seed,
         fmnist=accuracy(fmnist),
         flipped=100 * flipped.correct / flipped.n if flipped and flipped.n else None,
         mnist=accuracy(run.metrics["mnist"]),
