@@ -237,6 +237,7 @@ def _plan(section: config.Sweep, axes: Sequence[Axis], loaded: Sequence[Loaded])
     owner: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []
     for values, found in zip(itertools.product(*(axis.values for axis in axes)), loaded, strict=True):
+        problems += stages.same_seeds(found.config)
         settings = found.config.model_copy(
             update={"study": found.config.study.model_copy(update={"name": section.name})}
         )

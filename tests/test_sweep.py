@@ -114,12 +114,24 @@ def test_all_mistakes_of_a_grid_are_named_at_once() -> None:
         (["k=1", "k=2"], "--grid k=2  names k again"),
         (["k=[1"], "--grid k=[1"),
         (["k=1\nx: 2"], "--grid"),
+        (["pretrain.seed=0,1", "finetune.seed=0,1"], "study.seeds  pretrain.seed and finetune.seed are both set"),
         (["k"], "must have the form KEY=VALUE,VALUE"),
         (["k=" + ",".join(map(str, range(1, 400))), "lr=" + ",".join(f"{i}e-6" for i in range(1, 400))], "159,201"),
     ],
 )
 def test_a_wrong_grid_is_refused(axes: list[str], message: str) -> None:
     assert message in "\n".join(refused(*axes))
+
+
+def test_seeds_that_change_nothing_are_refused_and_one_of_them_is_not(tmp_path: Path) -> None:
+    own = tmp_path / "config.yaml"
+    own.write_text(stages.finetune(load().config).repeat(tmp_path))
+    for asked in (lambda: planned("k=1,2", files=[own]), lambda: stages.study(load(own).config)):
+        with pytest.raises(ConfigError, match=r"both set, so the seeds change nothing; .*name one seed"):
+            asked()
+    assert len(planned("k=1,2", files=[own], sets=["study.seeds=3"]).todo) == 4
+    assert len(stages.study(load(own, sets=["study.seeds=3"]).config)) == 3
+    assert stages.chain(load(own).config, "finetune")[-1].id == stages.finetune(load().config).id
 
 
 def test_a_sweep_of_nothing_or_of_a_comparison_is_refused() -> None:
@@ -176,6 +188,12 @@ def test_the_table_has_a_row_and_a_column_for_every_value() -> None:
     ):
         assert needed in words, needed
     assert widest(text) <= 80
+
+
+def test_as_many_seeds_are_told_of_as_there_are_runs_in_a_cell() -> None:
+    text = render(tables.sweep_report(result(("k",), [cell((k,), [96.0, 97.0], failed=1) for k in (1, 2)])))
+    assert "mean over 2 seeds" in text
+    assert "1 seed: no" in render(tables.sweep_report(result(("k",), [cell((k,), [96.0]) for k in (1, 2)])))
 
 
 def test_a_lead_that_seeds_do_not_carry_is_called_none() -> None:

@@ -283,7 +283,7 @@ def _text(found: Estimate | None) -> str:
 
 
 def _notes(found: SweepResult, best: Best | None) -> list[str]:
-    n = len(found.seeds)
+    n = max((len(cell.scores) for cell in found.cells), default=0)
     how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n > 1 else "1 seed: no interval"
     lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; *: the best, x: training failed"]
     if best:
