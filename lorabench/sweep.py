@@ -181,7 +181,13 @@ def _axis(key: str, values: tuple[Any, ...], source: Source, problems: list[str]
         near = config.nearest(parts[0], [*sections, *methods.METHODS])
         problems.append(f"{place}  {key}  {parts[0]} is neither a section nor a method{near}")
         return None
+    if key in sections and isinstance(getattr(config.Config(), key), config.Section):
+        problems.append(f"{place}  {key}  is a whole section; name one setting, e.g. finetune.k")
+        return None
     path = parts if len(parts) > 1 or key in sections else ("finetune", key)
+    if path == ("holdout",) and len(values) > 1:
+        why = "the points would be measured on different images, and could not be compared"
+        problems.append(f"{place}  holdout  {why}; set it for all of them, -s holdout=5000")
     return Axis(key, path, values, None, place)
 
 
