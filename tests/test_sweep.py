@@ -6,9 +6,11 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -242,6 +244,13 @@ def test_pairs_are_made_by_the_studys_seed_where_the_runs_own_is_fixed(
     assert result.best.ahead.estimate == pytest.approx(stats.t_interval(ahead))
 
 
+def test_failures_are_counted_of_points_and_of_what_they_share() -> None:
+    found = result(("k",), [cell((1,), [96.0])])
+    assert found.failures == "1 of 8 fine-tunes"
+    assert replace(found, shared=Counts(1, 0, 2)).failures == "1 of 8 fine-tunes and 2 of 3 shared runs"
+    assert replace(found, tuned=Counts(0, 2, 0)).failures == ""
+
+
 def test_a_wide_grid_is_cut_into_parts_and_further_axes_into_blocks() -> None:
     cells = [cell((k, lr, c), [96.0, 97.0, 98.0]) for k in (1, 2) for lr in range(9) for c in ([2], [2, 3])]
     text = render(tables.sweep_report(result(("k", "lr", "fmnist.classes"), cells)))
@@ -441,6 +450,11 @@ def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
     assert found["fine_tunes"] == {"ran": 0, "cached": 2, "failed": 0}
     assert [run["seed"] for point in found["points"] for run in point["runs"]] == [0, 0]
     assert json.loads(lab.run(*arguments, "--dry-run", "--json").stdout)["cached"] == 4
+
+    (base,) = (lab.runs / run_id for run_id in lab.records() if run_id.startswith("pretrain"))
+    shutil.rmtree(base)
+    base.write_text("in the way of its folder")
+    assert "1 of 2 shared runs failed" in lab.run(*arguments, code=7).stderr
 
 
 def test_a_wrong_grid_is_one_clear_line(tmp_path: Path, data_dir: Path) -> None:

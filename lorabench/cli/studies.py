@@ -146,8 +146,8 @@ def sweep(
         console = stdout()
         console.print(tables.sweep_report(found), crop=False)
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
-    if failed := found.tuned.failed:
-        raise PartialError(f"{failed} of {sum(map(len, (p.tuned for p in planned.points)))} fine-tunes failed")
+    if found.failures:
+        raise PartialError(f"{found.failures} failed")
 
 
 @command(app)

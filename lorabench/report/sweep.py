@@ -108,6 +108,16 @@ class SweepResult:
     shared: Counts
 
     @property
+    def failures(self) -> str:
+        """How many runs failed of how many, points and what they share; empty if none did."""
+        counted = ((self.tuned, "fine-tunes"), (self.shared, "shared runs"))
+        return " and ".join(
+            f"{counts.failed:,} of {counts.ran + counts.cached + counts.failed:,} {what}"
+            for counts, what in counted
+            if counts.failed
+        )
+
+    @property
     def best(self) -> Best | None:
         """None if no point has all its runs."""
         whole = [(found.mean, cell) for cell in self.cells if (found := cell.fmnist) and not cell.failed]
