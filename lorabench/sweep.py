@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Methods = Mapping[str, type[BaseModel]]
 
 METHOD = ("finetune", "method")
+RANK = ("finetune", "k")
 MOST_RUNS = 100_000
 """Fine-tunes of one sweep: a typing error must not become a year's work."""
 
@@ -88,6 +89,11 @@ class Plan:
     def keys(self) -> tuple[str, ...]:
         """The axes as the user wrote them."""
         return tuple(axis.key for axis in self.axes)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether an axis has two values of k or more."""
+        return any(axis.path == RANK and len(axis.values) > 1 for axis in self.axes)
 
     @property
     def config(self) -> Config:

@@ -438,6 +438,11 @@ def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
     assert "by the median of past runs" in text
 
     done = lab.run(*sweep_of_four, code=7)
+    picture = done.stdout[done.stdout.index("accuracy against k") : done.stdout.index("next  ")]
+    assert [line.split()[0] for line in picture.split("\n")[1:4]] == ["lora", "2", "base"]
+    assert picture.count("●") == 2
+    assert widest(picture) <= 80
+    assert "accuracy against k" not in lab.run("sweep", *sweep_of_four[3:], "--grid", "k=1", code=7).stdout
     assert "2 of 4 fine-tunes failed" in done.stderr
     assert "4 fine-tunes: ran 1, cached 1, failed 2" in done.stdout
     failed = [run_id for run_id, record in lab.records().items() if record["status"] == "failed"]

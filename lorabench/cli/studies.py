@@ -116,6 +116,7 @@ def sweep(
     from lorabench import engines
     from lorabench import sweep as room
     from lorabench.report import sweep as tables
+    from lorabench.report.plot import rank_plot
 
     planned = room.plan(gather(shared, {"study.seeds": seeds, "study.workers": workers}), grid or [])
     settings, todo = planned.config, planned.todo
@@ -145,6 +146,9 @@ def sweep(
     else:
         console = stdout()
         console.print(tables.sweep_report(found), crop=False)
+        runs = [run for stage in todo if (run := shared.store.cached(stage.id))] if planned.ranks else []
+        if picture := rank_plot(runs):
+            console.print("", picture, sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
     if found.failures:
         raise PartialError(f"{found.failures} failed")
