@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import data, methods
 from lorabench.config import dump
+from lorabench.errors import ConfigError
 from lorabench.runs import Parents, Run, make_id
 
 if TYPE_CHECKING:
@@ -140,8 +141,22 @@ def entries(config: Config) -> list[Config]:
     ] or [config]
 
 
+def same_seeds(config: Config) -> list[str]:
+    """A line if the study's seeds are several and change nothing: one run must not pass for many."""
+    if len(config.study.seeds) == 1 or config.pretrain.seed is None or config.finetune.seed is None:
+        return []
+    why = "pretrain.seed and finetune.seed are both set, so the seeds change nothing"
+    return [f"study.seeds  {why}; leave one of the two out, or name one seed"]
+
+
 def study(config: Config) -> list[Stage]:
-    """Every stage of a study, parents first, each once: shared ones stand where they are first needed."""
+    """Every stage of a study, parents first, each once: shared ones stand where they are first needed.
+
+    Raises:
+        ConfigError: all its seeds are the same runs.
+    """
+    if problems := same_seeds(config):
+        raise ConfigError(problems)
     return each_once(
         stage
         for seed in config.study.seeds

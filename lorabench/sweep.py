@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Methods = Mapping[str, type[BaseModel]]
 
 METHOD = ("finetune", "method")
+RANK = ("finetune", "k")
 MOST_RUNS = 100_000
 """Fine-tunes of one sweep: a typing error must not become a year's work."""
 
@@ -88,6 +89,11 @@ class Plan:
     def keys(self) -> tuple[str, ...]:
         """The axes as the user wrote them."""
         return tuple(axis.key for axis in self.axes)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether an axis has two values of k or more."""
+        return any(axis.path == RANK and len(axis.values) > 1 for axis in self.axes)
 
     @property
     def config(self) -> Config:
@@ -181,7 +187,13 @@ def _axis(key: str, values: tuple[Any, ...], source: Source, problems: list[str]
         near = config.nearest(parts[0], [*sections, *methods.METHODS])
         problems.append(f"{place}  {key}  {parts[0]} is neither a section nor a method{near}")
         return None
+    if key in sections and isinstance(getattr(config.Config(), key), config.Section):
+        problems.append(f"{place}  {key}  is a whole section; name one setting, e.g. finetune.k")
+        return None
     path = parts if len(parts) > 1 or key in sections else ("finetune", key)
+    if path == ("holdout",) and len(values) > 1:
+        why = "the points would be measured on different images, and could not be compared"
+        problems.append(f"{place}  holdout  {why}; set it for all of them, -s holdout=5000")
     return Axis(key, path, values, None, place)
 
 
@@ -237,6 +249,7 @@ def _plan(section: config.Sweep, axes: Sequence[Axis], loaded: Sequence[Loaded])
     owner: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []
     for values, found in zip(itertools.product(*(axis.values for axis in axes)), loaded, strict=True):
+        problems += stages.same_seeds(found.config)
         settings = found.config.model_copy(
             update={"study": found.config.study.model_copy(update={"name": section.name})}
         )
@@ -320,10 +333,10 @@ class Tally:
         what = "failed" if result.run is None else "cached" if result.cached else "ran"
         self._counts["tuned" if stage.kind == "finetune" else "shared"][what] += 1
         if stage.kind == "finetune" and result.run:
-            self._scores[stage.id] = score(result.run)
+            self._scores[stage.id] = score(result.run, stage.config.seed)
         elif stage.kind == "finetune":
             folder = str(self._store.path(result.culprit))
-            self._failed[stage.id] = FailedRun(stage.id, stage.seed, result.reason or "", folder)
+            self._failed[stage.id] = FailedRun(stage.id, stage.config.seed, result.reason or "", folder)
 
     def result(self) -> SweepResult:
         """The sweep as far as it has come."""

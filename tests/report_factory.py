@@ -140,6 +140,18 @@ def study(seeds: Iterable[int] = range(5)) -> list[Run]:
     return runs
 
 
+def two_ways(seeds: int = 3) -> list[Run]:
+    """Bases of 2 and of 4 epochs, which err on 322 and 222 images of MNIST, and LoRAs on both, 20 and 10 ahead."""
+    runs = [fmnist()]
+    for seed in range(seeds):
+        for epochs, errors in ((4, 222), (2, 322)):
+            settings = pretrain(seed).settings | {"epochs": epochs}
+            base = pretrain(seed, errors, id=f"pretrain-s{seed}-{epochs}b2c3d4{seed}", settings=settings)
+            tuned = finetune(seed, errors - 5 * epochs, id=f"lora-k4-s{seed}-{epochs}f3c2a9{seed}", before=base.metrics)
+            runs += [base, tuned.model_copy(update={"parents": Parents(base=base.id, data=FMNIST)})]
+    return runs
+
+
 def failed(seed: int = 7) -> Run:
     error = Failure(type="RunFailedError", message="the loss is NaN at step 12 of 940; try a smaller finetune.lr")
     return finetune(seed).model_copy(

@@ -18,6 +18,7 @@ from report_factory import (
     render,
     squeezed,
     study,
+    two_ways,
     widest,
     without_escapes,
 )
@@ -193,6 +194,40 @@ def test_another_f_mnist_makes_another_arm() -> None:
         f"lora-k4 data={FMNIST}",
         "lora-k4 data=fmnist-s9-00000000",
     ]
+
+
+def test_fine_tunes_of_one_seed_on_several_bases_all_count() -> None:
+    """As `finetune.seed=0` with five seeds leaves them."""
+    runs = study()
+    fixed = [run.model_copy(update={"seed": 0}) if run.stage == "finetune" else run for run in runs]
+    assert [len(arm.runs) for arm in arms(fixed)] == [5]
+    assert overview.study_data(fixed)["accuracy"] == overview.study_data(runs)["accuracy"]
+
+
+def test_fine_tunes_of_bases_trained_in_other_ways_are_other_arms() -> None:
+    runs = two_ways()
+    assert [(arm.label, [run.seed for run in arm.runs]) for arm in arms(runs)] == [
+        ("lora-k4 pretrain.epochs=4", [0, 1, 2]),
+        ("lora-k4 pretrain.epochs=2", [0, 1, 2]),
+    ]
+    unknown = [run for run in runs if run.id != "pretrain-s0-2b2c3d40"]
+    assert [(arm.label, len(arm.runs)) for arm in arms(unknown)] == [("lora-k4", 6)]
+
+
+def test_every_arm_is_compared_with_its_own_bases() -> None:
+    found = overview.study_data(two_ways())["accuracy"]
+    assert [(row["label"], row["accuracy"]["mnist"]["mean"]) for row in found] == [
+        ("base epochs=4", pytest.approx(97.78)),
+        ("base epochs=2", pytest.approx(96.78)),
+        ("lora-k4 pretrain.epochs=4", pytest.approx(97.98)),
+        ("lora-k4 pretrain.epochs=2", pytest.approx(96.88)),
+    ]
+    assert [row["difference"]["mnist"]["estimate"]["mean"] for row in found[2:]] == pytest.approx([0.2, 0.1])
+    assert {row["accuracy"]["mnist"]["n"] for row in found} == {3}
+    assert rows(two_ways())["mnist.base"].value == pytest.approx(97.78)  # pyright: ignore[reportUnknownMemberType]
+    text = render(overview.study_report(two_ways()))
+    assert widest(text) <= 80
+    assert "base epochs=2" in text[: text.index("on F-MNIST, %")]
 
 
 def test_a_seed_twice_counts_once() -> None:

@@ -6,14 +6,16 @@ import json
 from typing import Any
 
 import pytest
-from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, study, widest
+from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, study, two_ways, widest
 
 from lorabench import stats
 from lorabench.errors import UsageError
 from lorabench.report.accuracy import NO_DIFFERENCE
+from lorabench.report.arm import records
 from lorabench.report.group_tables import groups_report
 from lorabench.report.groups import KEYS, GroupRow, Groups, groups, groups_data
 from lorabench.report.pareto import front
+from lorabench.report.shown import study_shown
 from lorabench.runs import Broken, Params, Parents, Run
 
 
@@ -97,12 +99,31 @@ def test_fine_tunes_of_bases_trained_in_other_ways_have_rows_of_their_own() -> N
     slow = pretrain(1, settings=pretrain(1).settings | {"epochs": 9})
     runs = [finetune(0), finetune(1)]
     labels = [row.label for row in groups(runs, bases={pretrain(0).id: pretrain(0), slow.id: slow}).rows]
-    assert labels == ["lora-k4 base.epochs=4", "lora-k4 base.epochs=9"]
+    assert labels == ["lora-k4 pretrain.epochs=4", "lora-k4 pretrain.epochs=9"]
     assert [row.label for row in groups(runs, bases={slow.id: slow}).rows] == ["lora-k4"]
     beside = pretrain(1, parents=Parents(data="fmnist-s1-00000000"))
     bases = {base.id: base for base in (pretrain(0), beside)}
     assert [row.label for row in groups(runs, bases=bases).rows] == ["lora-k4"], "F-MNIST has no part in a base"
     assert [row.label for row in groups(runs, bases={r.id: r for r in (pretrain(0), pretrain(1))}).rows] == ["lora-k4"]
+
+
+def test_fine_tunes_of_one_seed_are_paired_with_the_bases_and_the_fine_tunes_on_bases_of_the_same_seed() -> None:
+    """As `finetune.seed=0` with several seeds leaves them, with bases trained in two ways."""
+    runs = [run.model_copy(update={"seed": 0}) if run.stage == "finetune" else run for run in two_ways()]
+    found = rows(groups(runs, bases=records(runs)))
+    assert list(found) == [
+        "pretrain epochs=4",
+        "lora-k4 pretrain.epochs=4",
+        "pretrain epochs=2",
+        "lora-k4 pretrain.epochs=2",
+    ]
+    assert found["lora-k4 pretrain.epochs=2"].difference["mnist"].estimate == pytest.approx(
+        stats.t_interval([(222 - 312) / 100] * 3)
+    )
+    tuned = [run for run in runs if run.stage == "finetune"]
+    against = rows(groups(tuned, bases=records(runs)))["lora-k4 pretrain.epochs=2"]
+    assert against.difference["mnist"].estimate.n == 3
+    assert [row.label for row in study_shown(runs).rows()] == list(found)
 
 
 def test_the_baseline_is_the_setting_of_the_runs_that_are_named() -> None:

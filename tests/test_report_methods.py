@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, study, widest
+from report_factory import failed, finetune, fmnist, metrics, pretrain, render, squeezed, study, two_ways, widest
 
 from lorabench import stats
 from lorabench.report import overview, single
@@ -72,6 +72,27 @@ def test_rows_by_hand() -> None:
     assert lora.flipped.mean == pytest.approx(100 * (580 + 4) / 613)
     assert lora.step_ms is not None
     assert lora.step_ms.mean == pytest.approx(4100 / 940)
+
+
+def test_fine_tunes_of_one_seed_are_paired_by_their_base() -> None:
+    """As `finetune.seed=0` with five seeds leaves them."""
+    runs = comparison()
+    fixed = [run.model_copy(update={"seed": 0}) if run.stage == "finetune" else run for run in runs]
+    assert by_label(fixed) == by_label(runs)
+
+
+def test_fine_tunes_of_bases_trained_in_other_ways_are_paired_by_the_seeds_of_these() -> None:
+    runs = [run.model_copy(update={"seed": 0}) if run.stage == "finetune" else run for run in two_ways()]
+    errors = {run.id: 100 + 50 * i + 3 * i * (i % 2) for i, run in enumerate(runs) if run.stage == "finetune"}
+    changed = [
+        run.model_copy(update={"metrics": {"fmnist": metrics({(4, 9): errors[run.id]})}}) if run.id in errors else run
+        for run in runs
+    ]
+    first, second = by_label(changed).values()
+    assert first.versus is None
+    assert second.versus is not None
+    ahead = [(errors[f"lora-k4-s{seed}-4f3c2a9{seed}"] - errors[f"lora-k4-s{seed}-2f3c2a9{seed}"]) for seed in range(3)]
+    assert second.versus.estimate == pytest.approx(stats.t_interval([gap / 100 for gap in ahead]))
 
 
 def test_the_tables_stand_above_the_ledger_in_80_columns() -> None:

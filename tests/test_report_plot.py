@@ -6,10 +6,12 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from report_factory import finetune, fmnist, pretrain, render, squeezed, widest
+from report_factory import finetune, fmnist, pretrain, render, squeezed, two_ways, widest
 from rich.console import Console
 
 from lorabench.report import overview, single
+from lorabench.report.figures.curves import curves
+from lorabench.report.figures.material import Material
 from lorabench.report.plot import rank_plot
 from lorabench.report.rank import rank_series
 from lorabench.report.shown import runs_shown
@@ -105,12 +107,52 @@ def test_series_differ_in_k_alone() -> None:
     assert rank_plot([lora(4, 0, 300)]) is None
 
 
+def test_ranks_on_bases_trained_in_other_ways_are_other_series(tmp_path: Path) -> None:
+    runs = two_ways()
+    more = [
+        run.model_copy(update={"k": 8, "id": run.id.replace("k4", "k8"), "settings": run.settings | {"k": 8}})
+        for run in runs
+        if run.stage == "finetune"
+    ]
+    assert [(s.label, [p.k for p in s.points]) for s in rank_series([*runs, *more])] == [
+        ("lora pretrain.epochs=4", [4, 8]),
+        ("lora pretrain.epochs=2", [4, 8]),
+    ]
+    text = render(rank_plot([*runs, *more]) or "")
+    assert "pretrain.epochs=4     8  " in text
+    assert "base" not in text, "there is no one accuracy of the bases"
+    store = Store(tmp_path)
+    for base in (run for run in runs if run.stage == "pretrain"):
+        with store.start(base, "") as folder:
+            folder.finish(base)
+    alone = render(runs_shown(store, [run for run in [*runs, *more] if run.stage == "finetune"]).table)
+    assert "pretrain.epochs=4     8  " in alone
+
+
+def test_a_long_word_of_a_name_does_not_touch_its_k() -> None:
+    runs = [lora(k, 0, 300 - k, alpha_of_a_very_long_name=a) for k in (1, 4) for a in (1000.0, 2000.0)]
+    text = render(rank_plot(runs) or "")
+    assert "alpha_of_a_very_long_name=     4" in text
+    assert widest(text) <= 80
+
+
 def test_reports_show_the_plot_where_there_are_two_ranks(tmp_path: Path) -> None:
     assert "accuracy against k" in render(overview.study_report(study()))
     assert "accuracy against k" in render(runs_shown(Store(tmp_path), study()[4:]).table)
     assert "accuracy against k" not in render(
         runs_shown(Store(tmp_path), [finetune(0), finetune(1), finetune(2)]).table
     )
+
+
+def test_bases_trained_in_other_ways_have_training_curves_of_their_own() -> None:
+    runs = two_ways()
+    found = curves(Material(runs, {run.id: epochs(2) for run in runs}, "no images"))
+    assert [(curve.label, len(curve.loss)) for curve in found] == [
+        ("base epochs=4", 3),
+        ("base epochs=2", 3),
+        ("lora-k4 pretrain.epochs=4", 3),
+        ("lora-k4 pretrain.epochs=2", 3),
+    ]
 
 
 def test_a_history_is_read_back(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ LADDER: dict[str, set[str]] = {
     "checkpoint": {"errors"},
     "peft_folder": {"errors", "checkpoint"},
     "progress": {"events"},
-    "stages": {"config", "data", "methods", "runs"},
+    "stages": {"errors", "config", "data", "methods", "runs"},
 }
 """What a room may import. Rooms not listed see all of them."""
 

@@ -6,9 +6,11 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +19,7 @@ from report_factory import render, squeezed, widest
 from test_cli import Lab
 from test_config import CONFIGS, load
 
-from lorabench import config, engines, events, stages, study, sweep
+from lorabench import config, engines, events, stages, stats, study, sweep
 from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError
 from lorabench.report import sweep as tables
 from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepResult
@@ -61,7 +63,6 @@ def test_a_point_is_the_fine_tune_that_its_settings_would_be() -> None:
         ("fmnist.fraction=0.1,0.3", "fmnist.fraction"),
         ("fmnist.classes=[2],[2, 3]", "fmnist.classes"),
         ("targets=null,[fc1, fc3]", "finetune.targets"),
-        ("holdout=0,5000", "holdout"),
         ("adapter.bottleneck=4,8", "finetune.bottleneck"),
         ("init=talk,kaiming", "finetune.init"),
         ("finetune.seed=0,1", "finetune.seed"),
@@ -114,12 +115,27 @@ def test_all_mistakes_of_a_grid_are_named_at_once() -> None:
         (["k=1", "k=2"], "--grid k=2  names k again"),
         (["k=[1"], "--grid k=[1"),
         (["k=1\nx: 2"], "--grid"),
+        (["pretrain.seed=0,1", "finetune.seed=0,1"], "study.seeds  pretrain.seed and finetune.seed are both set"),
+        (["holdout=5000,0"], "--grid holdout  holdout  the points would be measured on different images"),
+        (["finetune={k: 1},{k: 2}"], "finetune  is a whole section; name one setting, e.g. finetune.k"),
+        (["pretrain={epochs: 1},{epochs: 2}"], "pretrain  is a whole section; name one setting"),
         (["k"], "must have the form KEY=VALUE,VALUE"),
         (["k=" + ",".join(map(str, range(1, 400))), "lr=" + ",".join(f"{i}e-6" for i in range(1, 400))], "159,201"),
     ],
 )
 def test_a_wrong_grid_is_refused(axes: list[str], message: str) -> None:
     assert message in "\n".join(refused(*axes))
+
+
+def test_seeds_that_change_nothing_are_refused_and_one_of_them_is_not(tmp_path: Path) -> None:
+    own = tmp_path / "config.yaml"
+    own.write_text(stages.finetune(load().config).repeat(tmp_path))
+    for asked in (lambda: planned("k=1,2", files=[own]), lambda: stages.study(load(own).config)):
+        with pytest.raises(ConfigError, match=r"both set, so the seeds change nothing; .*name one seed"):
+            asked()
+    assert len(planned("k=1,2", files=[own], sets=["study.seeds=3"]).todo) == 4
+    assert len(stages.study(load(own, sets=["study.seeds=3"]).config)) == 3
+    assert stages.chain(load(own).config, "finetune")[-1].id == stages.finetune(load().config).id
 
 
 def test_a_sweep_of_nothing_or_of_a_comparison_is_refused() -> None:
@@ -178,6 +194,12 @@ def test_the_table_has_a_row_and_a_column_for_every_value() -> None:
     assert widest(text) <= 80
 
 
+def test_as_many_seeds_are_told_of_as_there_are_runs_in_a_cell() -> None:
+    text = render(tables.sweep_report(result(("k",), [cell((k,), [96.0, 97.0], failed=1) for k in (1, 2)])))
+    assert "mean over 2 seeds" in text
+    assert "1 seed: no" in render(tables.sweep_report(result(("k",), [cell((k,), [96.0]) for k in (1, 2)])))
+
+
 def test_a_lead_that_seeds_do_not_carry_is_called_none() -> None:
     unsure = [cell((1,), [96.0, 97.0, 96.0]), cell((2,), [97.0, 96.0, 96.5])]
     text = squeezed(render(tables.sweep_report(result(("k",), unsure, held_out=5000))))
@@ -190,6 +212,43 @@ def test_a_lead_that_seeds_do_not_carry_is_called_none() -> None:
     text = render(tables.sweep_report(result(("k",), single, seeds=1)))
     assert "one seed cannot tell them apart" in text
     assert "+-" not in text
+
+
+def errors(stage: Stage) -> int:
+    """Bases lie 100 images apart; k = 2 is 10 ahead and from base to base 1 more, seed 1 is 40 ahead on every base."""
+    base = stage.config.seed
+    return 500 + 100 * base - (stage.k == 2) * (10 + base) - 40 * (stage.settings["seed"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("axis", "sets", "ahead"),
+    [
+        ("k=1,2", ["finetune.seed=0"], [0.10, 0.11, 0.12]),
+        ("finetune.seed=0,1", [], [0.40, 0.40, 0.40]),
+    ],
+)
+def test_pairs_are_made_by_the_studys_seed_where_the_runs_own_is_fixed(
+    tmp_path: Path, axis: str, sets: list[str], ahead: list[float]
+) -> None:
+    found = planned(axis, sets=["study.seeds=0-2", *sets])
+    tally = sweep.Tally(found, Store(tmp_path))
+    for stage in found.todo:
+        if stage.kind == "finetune":
+            metrics = report_factory.metrics({(4, 9): errors(stage)})
+            run = stage.draft.model_copy(update={"metrics": {"mnist": metrics, "fmnist": metrics}})
+            tally.take(study.Result(stage, run))
+    result = tally.result()
+    assert [score.seed for cell in result.cells for score in cell.scores] == [0, 1, 2] * 2
+    assert result.best is not None
+    assert result.best.ahead is not None
+    assert result.best.ahead.estimate == pytest.approx(stats.t_interval(ahead))
+
+
+def test_failures_are_counted_of_points_and_of_what_they_share() -> None:
+    found = result(("k",), [cell((1,), [96.0])])
+    assert found.failures == "1 of 8 fine-tunes"
+    assert replace(found, shared=Counts(1, 0, 2)).failures == "1 of 8 fine-tunes and 2 of 3 shared runs"
+    assert replace(found, tuned=Counts(0, 2, 0)).failures == ""
 
 
 def test_a_wide_grid_is_cut_into_parts_and_further_axes_into_blocks() -> None:
@@ -379,6 +438,11 @@ def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
     assert "by the median of past runs" in text
 
     done = lab.run(*sweep_of_four, code=7)
+    picture = done.stdout[done.stdout.index("accuracy against k") : done.stdout.index("next  ")]
+    assert [line.split()[0] for line in picture.split("\n")[1:4]] == ["lora", "2", "base"]
+    assert picture.count("●") == 2
+    assert widest(picture) <= 80
+    assert "accuracy against k" not in lab.run("sweep", *sweep_of_four[3:], "--grid", "k=1", code=7).stdout
     assert "2 of 4 fine-tunes failed" in done.stderr
     assert "4 fine-tunes: ran 1, cached 1, failed 2" in done.stdout
     failed = [run_id for run_id, record in lab.records().items() if record["status"] == "failed"]
@@ -391,6 +455,16 @@ def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
     assert found["fine_tunes"] == {"ran": 0, "cached": 2, "failed": 0}
     assert [run["seed"] for point in found["points"] for run in point["runs"]] == [0, 0]
     assert json.loads(lab.run(*arguments, "--dry-run", "--json").stdout)["cached"] == 4
+
+    (base,) = (lab.runs / run_id for run_id in lab.records() if run_id.startswith("pretrain"))
+    shutil.rmtree(base)
+    base.write_text("in the way of its folder")
+    assert "1 of 2 shared runs failed" in lab.run(*arguments, code=7).stderr
+
+
+def test_a_record_that_is_done_and_measured_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="says no accuracy; run it again with --force"):
+        tables.score(report_factory.finetune(metrics={}), 0)
 
 
 def test_a_wrong_grid_is_one_clear_line(tmp_path: Path, data_dir: Path) -> None:

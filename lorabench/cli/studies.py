@@ -120,8 +120,9 @@ def sweep(
     from lorabench import engines
     from lorabench import sweep as room
     from lorabench.report import sweep as tables
+    from lorabench.report.plot import rank_plot
 
-    planned = room.plan(gather(shared, {"study.seeds": seeds, "study.workers": workers}), grid or [])
+    planned = room.plan(gather(shared, {"study.seeds": seeds_of(shared, seeds), "study.workers": workers}), grid or [])
     settings, todo = planned.config, planned.todo
     workers = settings.study.workers or engines.cores()
     if shared.dry_run:
@@ -142,16 +143,19 @@ def sweep(
         engine=engine,
         take=tally.take,
     )
-    shared.store.remember_study(settings.sweep.name, [stage.id for stage in todo])
     found = tally.result()
     if shared.json:
         emit({"command": "sweep", **tables.sweep_data(found)})
     else:
         console = stdout()
         console.print(tables.sweep_report(found), crop=False)
+        runs = [run for stage in todo if (run := shared.store.cached(stage.id))] if planned.ranks else []
+        if picture := rank_plot(runs):
+            console.print("", picture, sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
-    if failed := found.tuned.failed:
-        raise PartialError(f"{failed} of {sum(map(len, (p.tuned for p in planned.points)))} fine-tunes failed")
+    remember(shared, settings.sweep.name, todo)
+    if found.failures:
+        raise PartialError(f"{found.failures} failed")
 
 
 @command(app)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lorabench import stats
 from lorabench.report import number
-from lorabench.report.arm import SETS, SLICES, accuracy, base_metrics, bases
+from lorabench.report.arm import SETS, SLICES, accuracy, base_metrics, bases, ways
 from lorabench.report.layout import grid, note
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class AccuracyRow:
-    """Mean accuracy, in percent, per test set over the seeds. The base has no `difference`."""
+    """Mean accuracy, in percent, per test set over the seeds. Bases have no `difference`."""
 
     label: str
     accuracy: dict[str, Estimate]
@@ -59,9 +59,9 @@ class SliceRow:
 
 
 def accuracy_rows(runs: Sequence[Run], arms: Sequence[Arm]) -> list[AccuracyRow]:
-    """The base's row, then one for each arm."""
+    """A row for each way in which bases were trained, usually one, then one for each arm, against its own bases."""
     known = bases(runs)
-    rows = [AccuracyRow("base", _means(list(known.values())), {})] if known else []
+    rows = [AccuracyRow(label, _means(list(way.values())), {}) for label, way in ways(runs).items()]
     for arm in arms:
         pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
         found = {name: difference([(value(old, name), value(new, name)) for old, new in pairs]) for name in SETS}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lorabench.runs import Metrics, Run
 
@@ -22,12 +22,16 @@ SLICES = {"flipped": "flipped", "upright": "same digits, upright", "rest": "othe
 
 @dataclass(frozen=True)
 class Arm:
-    """Finished runs that differ in nothing but their seed. `label` tells the arms of a study apart."""
+    """Finished runs that differ in nothing but their seeds. `label` tells the arms of a study apart.
+
+    `recipe` is all that they were asked for, seeds apart; of their bases too, under `pretrain.`, if that is known.
+    """
 
     label: str
     method: str
     k: int | None
     runs: tuple[Run, ...]
+    recipe: Mapping[str, Any]
 
 
 def accuracy(metrics: Metrics) -> float:
@@ -36,33 +40,53 @@ def accuracy(metrics: Metrics) -> float:
 
 
 def arms(runs: Iterable[Run]) -> list[Arm]:
-    """The arms among `runs`, in the order in which they first appear; of one seed the last run counts."""
-    tuned = [run for run in runs if run.stage == "finetune" and run.status == "done"]
-    return fold(tuned, recipe, lambda run: run.seed)
+    """The arms among `runs`, in the order in which they first appear.
+
+    Fine-tunes whose bases were trained in other ways are of other arms, if `runs` has all these bases.
+    """
+    known = list(runs)
+    tuned = [run for run in known if run.stage == "finetune" and run.status == "done"]
+    return fold(tuned, records(known))
+
+
+def records(runs: Iterable[Run]) -> dict[str, Run]:
+    """The pretrained runs by id."""
+    return {run.id: run for run in runs if run.stage == "pretrain"}
 
 
 def recipe(run: Run) -> dict[str, Any]:
     """All that a run was asked for, except its seed."""
-    return {key: value for key, value in run.settings.items() if key != "seed"} | {"data": run.parents.data}
+    return _asked(run) | {"data": run.parents.data}
 
 
-def fold(
-    runs: Iterable[Run], recipe: Callable[[Run], Mapping[str, Any]], member: Callable[[Run], tuple[Any, ...] | int]
-) -> list[Arm]:
+def _asked(run: Run) -> dict[str, Any]:
+    """The same without F-MNIST, which has no part in a base."""
+    return {key: value for key, value in run.settings.items() if key != "seed"}
+
+
+def fold(runs: Sequence[Run], bases: Mapping[str, Run]) -> list[Arm]:
     """Runs of one label and one recipe as one arm, in the order in which they first appear.
+
+    The members of an arm are told apart by their seed and their base, and sorted by these; of those that are not, the
+    last counts.
 
     Args:
         runs: finished.
-        recipe: what an arm's runs have in common.
-        member: what tells them apart; of those that it does not, the last counts. They are sorted by it.
+        bases: by id. Their recipes count only if each run's base is among them.
     """
-    groups: dict[str, dict[Any, Run]] = {}
+    complete = all(run.parents.base in bases for run in runs if run.parents.base)
+    of_base = {
+        base: {f"pretrain.{key}": value for key, value in _asked(run).items()}
+        for base, run in bases.items()
+        if complete
+    }
+    groups: dict[str, dict[tuple[int, str], Run]] = {}
     recipes: dict[str, Mapping[str, Any]] = {}
     for run in runs:
-        what = recipe(run)
+        what = recipe(run) | of_base.get(run.parents.base or "", {})
         key = f"{run.label} {sorted(what.items())}"
         recipes[key] = what
-        groups.setdefault(key, {})[member(run)] = run
+        groups.setdefault(key, {})[run.seed, run.parents.base or ""] = run
     found: list[Arm] = []
     for key, members in groups.items():
         first = next(iter(members.values()))
@@ -73,6 +97,7 @@ def fold(
                 method=first.method or first.label,
                 k=first.k,
                 runs=tuple(run for _, run in sorted(members.items(), key=lambda item: item[0])),
+                recipe=recipes[key],
             )
         )
     return found
@@ -109,6 +134,47 @@ def bases(runs: Iterable[Run]) -> dict[str, dict[str, Metrics]]:
             base = run.parents.base or f"the base of {run.id}"
             found[base] = {**found.get(base, {}), **run.before}
     return found
+
+
+def ways(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, Metrics]]]:
+    """What a reader calls each way in which the bases were trained -> what `bases` gives for these bases.
+
+    That is `base`, or `base epochs=1` and `base epochs=3`, as far as the bases are among `runs`.
+    """
+    known, found = bases(runs), records(runs)
+    recipes = {base: _asked(found[base]) for base in known if base in found}
+    if len(recipes) < len(known):
+        return {"base": known}
+    distinct = list({str(sorted(what.items())): what for what in recipes.values()}.values())
+    groups: dict[str, dict[str, dict[str, Metrics]]] = {}
+    for base, metrics in known.items():
+        label = " ".join(["base", *distinctive(recipes[base], distinct)])
+        groups.setdefault(label, {})[base] = metrics
+    return groups
+
+
+def partner(run: Run, others: Sequence[Run], bases: Mapping[str, Run]) -> Run | None:
+    """Which of `others`, the members of another arm, `run` is compared with.
+
+    One of which the one was made from the other; or else one of the same seed, and if there are several the one on the
+    same base, or on a base of the same seed.
+
+    Args:
+        run: a member of an arm.
+        others: all members of another arm.
+        bases: by id, as far as they are known.
+    """
+
+    def origin(one: Run) -> int | None:
+        base = one if one.stage == "pretrain" else bases.get(one.parents.base or "")
+        return base.seed if base else None
+
+    kin = [other for other in others if run.id == other.parents.base or other.id == run.parents.base]
+    twins = [other for other in others if other.seed == run.seed]
+    siblings = [other for other in twins if other.parents.base == run.parents.base]
+    alike = [other for other in others if other.seed == run.seed or other.stage != run.stage]
+    cousins = [other for other in alike if (seed := origin(other)) is not None and seed == origin(run)]
+    return next(iter([*kin, *siblings, *cousins, *(twins if len(twins) == 1 else ())]), None)
 
 
 def base_metrics(run: Run, known: Mapping[str, Mapping[str, Metrics]]) -> dict[str, Metrics]:

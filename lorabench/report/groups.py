@@ -1,7 +1,7 @@
 """Many runs: seeds folded into a row for each setting, each against the baseline's, paired by seed.
 
-A run's partner in the baseline has the same seed, and if there are several the same base; a fine-tuned run and a
-base are partners where the one was made from the other.
+A run's partner in the baseline has the same seed, and if there are several the same base, or one of the same seed; a
+fine-tuned run and a base are partners where the one was made from the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench import stats
 from lorabench.errors import UsageError
 from lorabench.report.accuracy import difference, part, value
-from lorabench.report.arm import SETS, SLICES, fold, recipe
+from lorabench.report.arm import SETS, SLICES, fold, partner, records
 from lorabench.report.fairness import unequal
 from lorabench.report.overview import unfinished
 from lorabench.report.pareto import front
@@ -91,12 +91,13 @@ def groups(
     Raises:
         UsageError: `baseline` is not one setting, or has no finished run.
     """
+    known = records(runs) | dict(bases or {})
     found = settings(runs, bases or {})
     reference = _reference(found, baseline)
     models = [run for run in runs if run.stage != "fmnist"]
     return Groups(
         baseline=reference.label if reference else None,
-        rows=_rows(found, reference) if reference else [],
+        rows=_rows(found, reference, known) if reference else [],
         unequal=unequal((arm.label, arm.runs) for arm in found),
         without_model=[run.id for run in runs if run.stage == "fmnist"],
         unfinished=unfinished(models),
@@ -112,15 +113,7 @@ def groups_data(found: Groups) -> dict[str, Any]:
 def settings(runs: Iterable[Run], bases: Mapping[str, Run]) -> list[Arm]:
     """The finished runs among `runs`, bases too, folded over their seeds; `bases` as `groups` takes them."""
     done = [run for run in runs if run.status == "done" and run.stage != "fmnist"]
-    complete = all(run.parents.base in bases for run in done if run.parents.base)
-
-    def asked(run: Run) -> dict[str, Any]:
-        if run.parents.base is None or not complete:
-            return recipe(run)
-        of_base = recipe(bases[run.parents.base])
-        return recipe(run) | {f"base.{key}": value for key, value in of_base.items() if key != "data"}
-
-    return fold(done, asked, lambda run: (run.seed, run.parents.base or ""))
+    return fold(done, bases)
 
 
 def _reference(found: Sequence[Arm], baseline: Collection[str]) -> Arm | None:
@@ -135,9 +128,9 @@ def _reference(found: Sequence[Arm], baseline: Collection[str]) -> Arm | None:
     return fitting[0]
 
 
-def _rows(found: Sequence[Arm], reference: Arm) -> list[GroupRow]:
+def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> list[GroupRow]:
     accuracies = [_accuracies(arm) for arm in found]
-    differences = [{} if arm is reference else _differences(arm, reference) for arm in found]
+    differences = [{} if arm is reference else _differences(arm, reference, bases) for arm in found]
     adjusted = _holm(differences)
     sizes = [arm.runs[0].params.trainable if arm.runs[0].params else None for arm in found]
     points = [
@@ -176,17 +169,10 @@ def _accuracies(arm: Arm) -> dict[str, Estimate]:
     return {key: mean for key, mean in found.items() if mean}
 
 
-def _differences(arm: Arm, reference: Arm) -> dict[str, Difference]:
-    pairs = [(other, run) for run in arm.runs if (other := _partner(run, reference.runs))]
+def _differences(arm: Arm, reference: Arm, bases: Mapping[str, Run]) -> dict[str, Difference]:
+    pairs = [(other, run) for run in arm.runs if (other := partner(run, reference.runs, bases))]
     found = {key: difference([(measured(a, key), measured(b, key)) for a, b in pairs]) for key in KEYS}
     return {key: gap for key, gap in found.items() if gap}
-
-
-def _partner(run: Run, others: Sequence[Run]) -> Run | None:
-    kin = [other for other in others if run.id == other.parents.base or other.id == run.parents.base]
-    twins = [other for other in others if other.seed == run.seed]
-    siblings = [other for other in twins if other.parents.base == run.parents.base]
-    return next(iter([*kin, *siblings, *twins]), None)
 
 
 def _holm(differences: Sequence[Mapping[str, Difference]]) -> list[dict[str, float]]:

@@ -11,7 +11,7 @@ from rich.text import Text
 from lorabench import stats
 from lorabench.report import number
 from lorabench.report.accuracy import NO_DIFFERENCE, difference, part, value
-from lorabench.report.arm import base_metrics, bases, main_arm
+from lorabench.report.arm import base_metrics, bases, main_arm, partner, records
 from lorabench.report.layout import grid, note, stack
 from lorabench.report.spectrum import merges, spectrum_rows
 
@@ -38,7 +38,7 @@ class MethodRow:
         matched: whether that is the reference's number within `MATCHED`; None if either is unknown.
         stored_bytes: of its checkpoint.
         forgotten: on MNIST, base − tuned.
-        versus: on F-MNIST, this − the reference, paired by seed; None for the reference itself, or unmeasured.
+        versus: on F-MNIST, this − the reference, paired by seed and base; None for the reference itself, or unmeasured.
         step_ms: milliseconds of a training step, in the study.
         merges: whether it folds into plain linear layers; None if its runs do not say.
         rank90: layer -> mean number of singular directions that hold 90% of ‖ΔW‖_F².
@@ -64,14 +64,22 @@ def method_rows(runs: Sequence[Run], found: Sequence[Arm]) -> list[MethodRow]:
     reference = main_arm(found)
     if reference is None or len(found) < 2:
         return []
-    known = bases(runs)
-    return [_row(arm, reference, [base_metrics(run, known).get("mnist") for run in arm.runs]) for arm in found]
+    known, made = bases(runs), records(runs)
+    rows: list[MethodRow] = []
+    for arm in found:
+        twins = [(partner(run, reference.runs, made), run) for run in arm.runs]
+        pairs = [(value(twin.metrics, "fmnist"), value(run.metrics, "fmnist")) for twin, run in twins if twin]
+        rows.append(_row(arm, reference, pairs, [base_metrics(run, known).get("mnist") for run in arm.runs]))
+    return rows
 
 
-def _row(arm: Arm, reference: Arm, before: Sequence[Metrics | None]) -> MethodRow:
+def _row(
+    arm: Arm,
+    reference: Arm,
+    pairs: Sequence[tuple[float | None, float | None]],
+    before: Sequence[Metrics | None],
+) -> MethodRow:
     first, other = arm.runs[0], reference.runs[0]
-    theirs = {run.seed: value(run.metrics, "fmnist") for run in reference.runs}
-    pairs = [(theirs.get(run.seed), value(run.metrics, "fmnist")) for run in arm.runs]
     mnist = [value(run.metrics, "mnist") for run in arm.runs]
     lost = [100 * old.correct / old.n - new for old, new in zip(before, mnist, strict=True) if old and new is not None]
     spectra = [row for run in arm.runs for row in spectrum_rows(run)]

@@ -18,7 +18,7 @@ from lorabench.report.accuracy import (
     slice_rows,
     slice_table,
 )
-from lorabench.report.arm import arms, base_metrics, bases, main_arm
+from lorabench.report.arm import arms, base_metrics, bases, main_arm, ways
 from lorabench.report.fairness import held_out_note
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.ledger import ledger, ledger_note, ledger_table
@@ -126,7 +126,7 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
     title = heading(found.study or "study", f"{number.seeds(len(found.seeds))}: {number.ranges(found.seeds)}")
     if not found.accuracy:
         return stack([title, note("no run of this study is finished"), unfinished_table(found.unfinished)])
-    shown = {"base", found.main} if found.methods else {row.label for row in found.accuracy}
+    shown = {"base", *ways(study_runs), found.main} if found.methods else {row.label for row in found.accuracy}
     accuracies = [row for row in found.accuracy if row.label in shown]
     return stack(
         [

@@ -34,8 +34,8 @@ TITLE = "accuracy against k"
 WIDEST = 100
 """Columns of the whole plot at most: a longer axis shows no more."""
 
-_NAMES = 16
-"""Columns of a series' name at most; the rest of a longer one goes on below, beside its other ranks."""
+_NAMES, _WORD = 16, 26
+"""Columns of a series' name at most, and of a long word in it; the rest goes on below, beside its other ranks."""
 
 _UNICODE = {"mean": "●", "bar": "─", "low": "├", "high": "┤", "base": "┆", "beyond": "╌"}
 _ASCII = {"mean": "o", "bar": "-", "low": "|", "high": "|", "base": ":", "beyond": "~"}
@@ -55,12 +55,13 @@ class RankPlot:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the axis, then a line for each k, then the base's."""
         signs = _ASCII if options.ascii_only else _UNICODE
-        wide = max(len(TITLE), *(min(_NAMES, cell_len(series.label)) + 6 for series in self.series))
+        folded = [_folded(series.label) for series in self.series]
+        longest = max(min(_NAMES, cell_len(series.label)) for series in self.series)
+        wide = max(len(TITLE), *(6 + max(longest, cell_len(name)) for names in folded for name in names))
         scale = _scale(self._estimates(), min(options.max_width, WIDEST) - wide - 9)
         yield Text.assemble((TITLE.ljust(wide), "bold"), " " * 9, (scale.axis(), "dim"))
         base = self.base.mean if self.base else None
-        for series in self.series:
-            names = _folded(series.label)
+        for series, names in zip(self.series, folded, strict=True):
             lines = [(str(point.k), point.accuracy.get(self.test_set)) for point in series.points]
             for index in range(max(len(names), len(lines))):
                 name = names[index] if index < len(names) else ""
@@ -132,9 +133,9 @@ def _step(least: float) -> float:
 
 
 def _folded(label: str) -> list[str]:
-    """The words of `label` on lines of `_NAMES` columns."""
+    """The words of `label` on lines of `_NAMES` columns, or of a longer word's."""
     lines = [""]
-    for word in label.split():
+    for word in (whole[at : at + _WORD] for whole in label.split() for at in range(0, len(whole), _WORD)):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > _NAMES:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()

@@ -50,9 +50,9 @@ def rank_series(runs: Sequence[Run]) -> list[RankSeries]:
 
 
 def base_accuracy(runs: Sequence[Run]) -> dict[str, Estimate]:
-    """The bases' mean accuracy in percent, by test set; empty if no run knows its base."""
+    """The bases' mean accuracy in percent, by test set; empty if none is known, or where they differ in settings."""
     rows = accuracy_rows(runs, ())
-    return rows[0].accuracy if rows else {}
+    return rows[0].accuracy if len(rows) == 1 else {}
 
 
 def _groups(found: Sequence[Arm]) -> list[list[Arm]]:
@@ -71,6 +71,4 @@ def _alike(found: Sequence[Arm], *ignored: str) -> list[list[Arm]]:
 
 
 def _settings(arm: Arm, *ignored: str) -> dict[str, Any]:
-    first = arm.runs[0]
-    what = first.settings | {"method": arm.method, "data": first.parents.data}
-    return {key: value for key, value in what.items() if key not in {"seed", *ignored}}
+    return {key: value for key, value in {**arm.recipe, "method": arm.method}.items() if key not in ignored}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lorabench.report.arm import records
 from lorabench.report.compare import compare, compare_data, compare_report
 from lorabench.report.evidence import evidence
 from lorabench.report.fairness import held_out_note
@@ -37,7 +38,8 @@ class Shown:
 
 def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
     """A study; its gate has a row for the bases and for each way to fine-tune, whose deltas are from the bases."""
-    return Shown(runs, study_data(runs, bench), study_report(runs, bench), lambda: group_rows(runs, groups(runs)))
+    table = study_report(runs, bench)
+    return Shown(runs, study_data(runs, bench), table, lambda: group_rows(runs, groups(runs, bases=records(runs))))
 
 
 def runs_shown(
@@ -51,11 +53,12 @@ def runs_shown(
     """
     found = list({run.id: run for run in [*baseline, *runs]}.values())
     if len(found) > 2:
-        folded = groups(found, baseline={run.id for run in baseline}, bases=store.bases(found), broken=broken)
+        bases = store.bases(found)
+        folded = groups(found, baseline={run.id for run in baseline}, bases=bases, broken=broken)
         return Shown(
             found,
             groups_data(folded),
-            stack([held_out_note(found), groups_report(folded), rank_plot(found)]),
+            stack([held_out_note(found), groups_report(folded), rank_plot([*found, *bases.values()])]),
             lambda: group_rows(found, folded),
         )
     known = {run.id: evidence(store, run) for run in found}

@@ -9,9 +9,10 @@ from rich.console import Group
 from rich.text import Text
 
 from lorabench import stats
+from lorabench.errors import InputError
 from lorabench.report import number
 from lorabench.report.accuracy import NO_DIFFERENCE, Difference, difference
-from lorabench.report.arm import accuracy
+from lorabench.report.arm import SETS, accuracy
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.plain import plain
 from lorabench.report.setting import shown
@@ -31,7 +32,10 @@ MOST_FAILURES = 10
 
 @dataclass(frozen=True)
 class Score:
-    """What a sweep keeps of one finished fine-tune; accuracies in percent."""
+    """What a sweep keeps of one finished fine-tune; accuracies in percent.
+
+    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ.
+    """
 
     id: str
     seed: int
@@ -43,7 +47,7 @@ class Score:
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A fine-tune that there is no result of, why, and the folder that says more."""
+    """A fine-tune that there is no result of, why, and the folder that says more; `seed` as in `Score`."""
 
     id: str
     seed: int
@@ -105,6 +109,16 @@ class SweepResult:
     shared: Counts
 
     @property
+    def failures(self) -> str:
+        """How many runs failed of how many, points and what they share; empty if none did."""
+        counted = ((self.tuned, "fine-tunes"), (self.shared, "shared runs"))
+        return " and ".join(
+            f"{counts.failed:,} of {counts.ran + counts.cached + counts.failed:,} {what}"
+            for counts, what in counted
+            if counts.failed
+        )
+
+    @property
     def best(self) -> Best | None:
         """None if no point has all its runs."""
         whole = [(found.mean, cell) for cell in self.cells if (found := cell.fmnist) and not cell.failed]
@@ -119,13 +133,19 @@ class SweepResult:
         return Best(first, second, ahead, len(whole))
 
 
-def score(run: Run) -> Score:
-    """The few numbers of a finished fine-tune that a sweep shows."""
+def score(run: Run, seed: int) -> Score:
+    """The few numbers that a sweep shows of `run`, the finished fine-tune of the study's `seed`.
+
+    Raises:
+        InputError: it is one of another hand, which measured nothing.
+    """
+    if not run.metrics.keys() >= SETS.keys():
+        raise InputError(f"{run.id}: its record is done and says no accuracy; run it again with --force")
     fmnist = run.metrics["fmnist"]
     flipped = fmnist.slices.get("flipped")
     return Score(
         id=run.id,
-        seed=run.seed,
+        seed=seed,
         fmnist=accuracy(fmnist),
         flipped=100 * flipped.correct / flipped.n if flipped and flipped.n else None,
         mnist=accuracy(run.metrics["mnist"]),
@@ -280,7 +300,7 @@ def _text(found: Estimate | None) -> str:
 
 
 def _notes(found: SweepResult, best: Best | None) -> list[str]:
-    n = len(found.seeds)
+    n = max((len(cell.scores) for cell in found.cells), default=0)
     how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n > 1 else "1 seed: no interval"
     lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; *: the best, x: training failed"]
     if best:

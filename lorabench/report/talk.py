@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import estimate, scale, stats
 from lorabench.report import number
-from lorabench.report.arm import accuracy, bases
+from lorabench.report.arm import accuracy, ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -264,7 +264,11 @@ def _k(study: Study) -> str:
 
 
 def _base_values(study: Study, name: str) -> list[float]:
-    return [accuracy(metrics[name]) for metrics in bases(study.runs).values() if name in metrics]
+    """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was."""
+    found = list(ways(study.runs).values())
+    own = study.lora.runs[0].parents.base if study.lora else None
+    chosen = next((way for way in found if own in way), found[0] if found else {})
+    return [accuracy(metrics[name]) for metrics in chosen.values() if name in metrics]
 
 
 def _tuned_values(arm: Arm | None) -> list[float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import MaxNLocator
 
 from lorabench.report import number
-from lorabench.report.arm import arms
+from lorabench.report.arm import arms, ways
 from lorabench.report.figures.labels import beside, margin, settle
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, LINES, MARKERS, WIDTH, canvas, caption, logarithmic
@@ -40,9 +40,10 @@ class Curve:
 
 
 def curves(material: Material) -> list[Curve]:
-    """The bases' curve, then one for each way to fine-tune, of those that have two epochs or more."""
+    """A curve for each way to train bases, then for each way to fine-tune, of those that have two epochs or more."""
     bases = [run for run in material.runs if run.stage == "pretrain" and run.status == "done"]
-    named = [(BASE, bases), *((arm.label, arm.runs) for arm in arms(material.runs))]
+    named = [(label, [run for run in bases if run.id in way]) for label, way in ways(material.runs).items()]
+    named += [(arm.label, list(arm.runs)) for arm in arms(material.runs)]
     found = [
         _curve(label, [material.history[run.id] for run in runs if material.history.get(run.id)])
         for label, runs in named
@@ -82,7 +83,7 @@ def draw(material: Material) -> Figure:
     figure.align_ylabels()
     counts = sorted({len(curve.loss) for curve in found})
     what = "1 seed" if counts == [1] else f"mean over n = {number.ranges(counts)} seeds; bands: from least to greatest"
-    based = "; base: on MNIST, the others: on F-MNIST" if found[0].label == BASE else ""
+    based = "; base: on MNIST, the others: on F-MNIST" if found[0].label.startswith(BASE) else ""
     caption(figure, what + based)
     labels = [curve.label for curve in found]
     figure.set_layout_engine("constrained", rect=(0, 0, 1 - margin(labels) / WIDTH, 1), hspace=0.1)
