@@ -279,22 +279,25 @@ class _Driver:
         future = self._client.submit(
             make, stage, self._settings, base, self._versions, self._topic, key=key, pure=False, workers=fit
         )
+        ended = threading.Event()
+
+        def told(_: object) -> None:
+            ended.set()
+
         self._running.add(future)
         try:
             if self._stopped.is_set():
                 future.cancel()
-            while True:
-                try:
-                    return cast("Parcel", future.result(timeout=PATROL_S))
-                except TimeoutError:
-                    if future.done():  # the run's own error
-                        raise
+            # `result` with a timeout fails now and then where both come at once.
+            future.add_done_callback(told)
+            while not ended.wait(PATROL_S):
                 now = self._fit()
                 if not now:
                     self._say_once("the cluster has no worker left; waiting for one")
                 elif fit and not set(fit) & set(now):
                     future.cancel()
                     return None
+            return cast("Parcel", future.result())
         except CancelledError as error:
             if self._stopped.is_set():
                 raise KeyboardInterrupt from error
