@@ -6,6 +6,8 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -119,3 +121,21 @@ def test_a_worker_that_does_not_stop_is_killed() -> None:
     processes.end([worker])
     worker.join(60)
     assert worker.exitcode == -signal.SIGKILL
+
+
+def test_workers_that_never_hear_that_it_is_over_are_no_obstacle(tmp_path: Path) -> None:
+    """As where one was killed that held the lock of the queue: here all are stopped."""
+    script = (
+        "import multiprocessing, os, signal, sys, time; from pathlib import Path\n"
+        "from lorabench import config, methods; from lorabench.engines import open_engine\n"
+        "from lorabench.runs import Store\n"
+        "if __name__ == '__main__':\n"
+        "    settings = config.load(methods=methods.schemas()).config\n"
+        "    with open_engine(2, Store(Path(sys.argv[1])), None, settings, print) as (pool, _, _):\n"
+        "        for slept in [pool.submit(time.sleep, 0.5) for _ in range(2)]: slept.result()\n"
+        "        workers = multiprocessing.active_children()\n"
+        "        for worker in workers: os.kill(worker.pid, signal.SIGSTOP)\n"
+        "    assert len(workers) == 2 and not multiprocessing.active_children()\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    subprocess.run([sys.executable, tmp_path / "script.py", tmp_path], check=True, timeout=120)

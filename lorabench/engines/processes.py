@@ -60,10 +60,10 @@ def open_processes(
         yield pool, _perform, workers
     except BrokenProcessPool as error:
         raise RunFailedError("a worker process died: killed from outside, or out of memory") from error
-    except BaseException:
-        end(multiprocessing.active_children())
-        raise
     finally:
+        # Not left to the pool: an idle worker that is killed just now keeps the lock of the queue of calls, another
+        # waits for that lock and never hears that it is over, and the pool would wait for both.
+        end(multiprocessing.active_children())
         pool.shutdown(cancel_futures=True)
         # With its last writer gone the pipe ends. A last message could wait for ever: for the lock of a killed worker.
         writer.close()
