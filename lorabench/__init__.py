@@ -28,7 +28,8 @@ stats        intervals and paired tests
 query        conditions on what runs hold
 report/      run records -> tables, and figures
 gallery      what the figures are drawn from
-options      what every command has; events, progress: what it tells while it runs
+options      what each kind of command has; events, progress: what it tells while it runs
+streams      stdout and stderr, whatever they can show
 cli/         the command line
 """
 

@@ -21,6 +21,7 @@ LADDER: dict[str, set[str]] = {
     "environment": set(),
     "config": {"errors"},
     "stats": {"errors"},
+    "streams": set(),
     "query": {"errors"},
     "npz": {"errors"},
     "runs": {"errors", "npz"},
@@ -79,6 +80,7 @@ TORCH_FREE = {
     "sweep",
     "tune",
     "options",
+    "streams",
     "cli",
 }
 
