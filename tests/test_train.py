@@ -254,6 +254,9 @@ def test_another_base_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, net)
     with pytest.raises(InputError, match="made for base_sha256 ab, refused on base_sha256 cd"):
         checkpoint.decode(path, checkpoint.trained(net), {**ORIGIN, "base_sha256": "cd"})
+    path.write_bytes(checkpoint.encode(checkpoint.trained(net), {"base": ORIGIN["base"]}))
+    with pytest.raises(InputError, match=r"made for base_sha256 .none named., refused on base_sha256 ab"):
+        checkpoint.decode(path, checkpoint.trained(net), ORIGIN)
 
 
 def _damage(tensors: dict[str, Tensor], how: str) -> None:

@@ -19,7 +19,7 @@ from test_oracles import peft as peft  # a fixture
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorabench import methods, train
+from lorabench import frozen, methods, train
 from lorabench.methods.adalora import AdaLoRALayer, Allocator
 
 RECIPE = train.Recipe(epochs=4, batch_size=10, lr=0.02, warmup=0.3)
@@ -135,13 +135,15 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("case", SETTINGS, ids=str)
-def test_fit_is_its_formulas(case: Case) -> None:
+def test_fit_is_its_formulas(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen, "CHUNK", 30)
     x, y = data()
     ours, theirs = (CLASSIFIER.tuned(case, torch.float64) for _ in range(2))
     found = train.fit(ours, x, y, RECIPE, seed=3)
     expected = reference(theirs, x, y, RECIPE, seed=3)
     for name, p in theirs.named_parameters():
         close(ours.get_parameter(name), p, name)
+    assert [epoch.epoch for epoch in found] == [1, 2, 3, 4]
     assert [epoch.loss for epoch in found] == pytest.approx([loss for loss, _, _ in expected], rel=1e-9)
     assert [epoch.accuracy for epoch in found] == pytest.approx([right for _, right, _ in expected], rel=1e-6)
     assert [epoch.lr for epoch in found] == pytest.approx([rate for _, _, rate in expected], rel=1e-12)
