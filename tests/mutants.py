@@ -184,6 +184,7 @@ METHODS = [
         ('n * (o["block"] - 1) // 2', 'n * (o["block"] + 1) // 2'),
         ('m if o["place"] == "out" else n', 'n if o["place"] == "out" else m'),
     ),
+    *of("methods/registry.py", f"{FIT}[lora-plus]", ('"ratio": (Positive, 16.0)', '"ratio": (Positive, 8.0)')),
     *of(
         "methods/lora.py",
         f"{DRAWN}[lora-kaiming] {DRAWN}[lora-gaussian] {DRAWN}[lora-talk]",
@@ -212,12 +213,11 @@ METHODS = [
         ("/ math.sqrt(n)", "/ math.sqrt(k)"),
         ('vars(self.B)["lr_scale"]', 'vars(self.A)["lr_scale"]'),
         ('["lr_scale"] = ratio', '["lr_scale"] = math.sqrt(ratio)'),
-        ("ratio: float = 16.0", "ratio: float = 8.0"),
     ),
     *of("methods/lora_fa.py", f"{DRAWN}[lora-fa]", ("/ math.sqrt(n)", "/ n")),
     *of(
         "methods/lora_fa.py",
-        f"{FIT}[lora-fa]",
+        f"{FORMULA}[lora-fa]",
         ("return x @ self.A, self.inner(x)", "return x @ self.A, x @ self.inner.weight.t()"),
     ),
     *of(
