@@ -390,29 +390,36 @@ def copied(folder: Path) -> Path:
     return root
 
 
+def trial(root: Path, mutant: Mutant) -> str | None:
+    """What is wrong with it, other than that it is a mutant; None if it is noticed."""
+    path = root / mutant.file
+    text = path.read_text("utf-8")
+    if (places := text.count(mutant.old)) != 1:
+        return f"stands {places} times  {mutant}"
+    path.write_text(text.replace(mutant.old, mutant.new), "utf-8")
+    status, said = outcome(root, mutant.tests)
+    path.write_text(text, "utf-8")
+    if status == 1:
+        return None
+    return f"survives  {mutant}" if status == 0 else f"ends its tests with {status}  {mutant}\n{said}"
+
+
 def main(word: str = "") -> int:
     """Try the mutants with `word`; how many survive, or cannot be tried."""
     chosen = [mutant for mutant in MUTANTS if word in str(mutant)]
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         root = copied(Path(folder).resolve())
-        for tests in dict.fromkeys(mutant.tests for mutant in chosen):
-            status, said = outcome(root, tests)
-            if status:
-                print(f"without any mistake {tests} ends with {status}:\n{said}", flush=True)
-                bad += 1
+        whole: dict[str, bool] = {}
         for mutant in chosen:
-            path = root / mutant.file
-            text = path.read_text("utf-8")
-            if (places := text.count(mutant.old)) != 1:
-                print(f"stands {places} times  {mutant}", flush=True)
-                bad += 1
-                continue
-            path.write_text(text.replace(mutant.old, mutant.new), "utf-8")
-            status, said = outcome(root, mutant.tests)
-            path.write_text(text, "utf-8")
-            if status != 1:
-                print(f"survives  {mutant}" if status == 0 else f"ends with {status}  {mutant}\n{said}", flush=True)
+            if mutant.tests not in whole:
+                status, said = outcome(root, mutant.tests)
+                whole[mutant.tests] = status == 0
+                if status:
+                    print(f"without any mistake {mutant.tests} ends with {status}:\n{said}", flush=True)
+            problem = trial(root, mutant) if whole[mutant.tests] else f"not tried  {mutant}"
+            if problem:
+                print(problem, flush=True)
                 bad += 1
     print(f"{len(chosen)} mutants, {bad} not noticed")
     return bad
