@@ -561,7 +561,7 @@ def test_the_legend_explains_the_verdicts_that_are_there() -> None:
         found = ledger.ledger(runs)
         text = render(ledger.ledger_note(found))
         there = {row.verdict for row in found}
-        for word in ("exact", "differs", "reproduced", "no word", "not run here", "runs", "undecided", "holds"):
+        for word in ("exact", "differs", "reproduced", "no verdict", "not run here", "runs", "undecided", "holds"):
             assert (f"{word}: " in text) == (word in there), word
         assert widest(text) <= 80
 
