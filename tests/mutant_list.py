@@ -43,7 +43,7 @@ SEEDS = "tests/test_stats.py -k 'not covers and not level and not power and not 
 INFERRED = "tests/test_inference.py -k 'not covers and not level and not two_runs and not equal_runs and not spreads'"
 PAIRED = "tests/test_pairing.py tests/test_report_groups.py tests/test_report_methods.py tests/test_report.py"
 GATE = "tests/test_report_gate.py"
-IDS = "tests/test_identity.py tests/test_runs.py tests/test_config.py"
+IDS = "tests/test_runs.py tests/test_config.py -k 'not killed and not live'"
 
 TRAINING = [
     *of(
@@ -455,7 +455,7 @@ PAIRING = [
     ),
 ]
 
-GATES = [
+GATING = [
     *of(
         "report/gate.py",
         GATE,
@@ -474,6 +474,7 @@ GATES = [
         ("run.id not in shown", "False"),
         ("for name in _DELTAS if values[name] is None", "for name in ()"),
         ("if deltas and not lines and", "if deltas and"),
+        ("zip(asked, decided, strict=True) if met]", "zip(asked, decided, strict=True) if not met]"),
     ),
     *of(
         "report/unit.py",
@@ -507,6 +508,7 @@ GATES = [
         ("- value) <= tolerance", "- value) < tolerance"),
         ("- value) <= tolerance", "- value) <= tolerance + Fraction(1, 1000000)"),
         ("if row.value is None:", "if False:"),
+        ("if key not in known else None", "if False else None"),
         ("value.denominator != 1", "False"),
     ),
     *of(
@@ -529,4 +531,25 @@ GATES = [
     ),
 ]
 
-MUTANTS = [*TRAINING, *CHECKPOINT, *METHODS, *GATES, *STATISTICS, *PAIRING]
+RECORDS = [
+    *of(
+        "runs/record.py",
+        IDS,
+        ("sort_keys=True", "sort_keys=False"),
+    ),
+    *of(
+        "stages.py",
+        IDS,
+        ('| ({"holdout": config.holdout} if config.holdout else {})', ""),
+        ('"settings": settings, "base": parents.base, "data"', '"settings": settings, "data"'),
+        ('"base": parents.base, "data": parents.data}', '"base": parents.base}'),
+        ('{"stage": "fmnist", "settings": settings, **_images(config)}', '{"stage": "fmnist", "settings": settings}'),
+        (
+            '{"stage": "pretrain", "settings": settings, **_images(config)}',
+            '{"stage": "pretrain", "settings": settings}',
+        ),
+    ),
+    *of("runs/store.py", "tests/test_runs.py -k edited", ("if run.files.get(name) != found:", "if False:")),
+]
+
+MUTANTS = [*TRAINING, *CHECKPOINT, *METHODS, *STATISTICS, *PAIRING, *GATING, *RECORDS]
