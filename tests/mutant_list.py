@@ -146,7 +146,7 @@ CHECKPOINT = [
 METHODS = [
     *of(
         "methods/__init__.py",
-        f"{CONTRACT} -k 'classifier and (head or bitfit or lora-k=4)'",
+        f"{CONTRACT} -k 'classifier and (head or bitfit or hira)'",
         ("model.requires_grad_(False)", "pass"),
         ("return plain.requires_grad_(True)", "return plain"),
         ("trained.data, base.data = base.data, trained.data", "trained.data = base.data"),
