@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
+from lorabench.inference import FEWEST
 from lorabench.report import number
-from lorabench.report.accuracy import NO_DIFFERENCE
+from lorabench.report.accuracy import told, with_n
 from lorabench.report.arm import SETS
 from lorabench.report.fairness import unequal_note
 from lorabench.report.layout import grid, heading, note, stack
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from lorabench.inference import Estimate
     from lorabench.report.groups import GroupRow, Groups
     from lorabench.runs import Broken
-    from lorabench.stats import Estimate
 
 
 def groups_report(found: Groups) -> RenderableType:
@@ -40,10 +41,11 @@ def groups_report(found: Groups) -> RenderableType:
     return stack([*blocks, unfinished_table(found.unfinished), broken_table(found.broken)])
 
 
-_COLUMNS = ("mean", "n", "difference", "Holm p")
+_COLUMNS = ("mean", "images too", "n", "difference", "Holm p")
 _COSTS = (
     "*: Pareto front: no row with fewer trained parameters is better on F-MNIST;\n"
-    "stored: bytes of the checkpoint; s: training, mean over the seeds"
+    "rows without an interval have no part in it; stored: bytes of the checkpoint;\n"
+    "s: training, mean over the seeds"
 )
 
 
@@ -60,24 +62,37 @@ def broken_table(broken: Sequence[Broken]) -> RenderableType | None:
 def _accuracy(name: str, rows: Sequence[GroupRow]) -> RenderableType:
     """Mean and n; the difference from the baseline if there is anything besides it."""
     title, alone = f"{SETS[name]}, %", len(rows) == 1
-    table = grid(title, "mean", "n", align="<<>") if alone else grid(title, *_COLUMNS, align="<<><>")
+    columns = _COLUMNS[:3] if alone else _COLUMNS
+    table = grid(title, *columns, align="<<<><>"[: 1 + len(columns)])
     for row in rows:
         mean = row.accuracy.get(name)
         n = "" if mean is None else number.seeds(1) if mean.n == 1 else str(mean.n)
-        table.add_row(row.label, _plus_minus(mean), n, *(() if alone else (_difference(name, row), _holm(name, row))))
+        more = () if alone else (_difference(name, row), _holm(name, row))
+        table.add_row(row.label, _mean(mean), _images(mean), n, *more)
     return table
 
 
+def _mean(found: Estimate | None) -> str:
+    if found is None:
+        return ""
+    text = number.plus_minus(found)
+    return f"{text}\nseeds: {number.values(found)}" if found.scattered else text
+
+
+def _images(found: Estimate | None) -> str:
+    return "" if found is None or found.images is None else f"+- {number.decimal(found.images.high - found.mean)}"
+
+
 def _difference(name: str, row: GroupRow) -> Text:
-    gap = row.difference.get(name)
-    if row.baseline or gap is None:
-        return Text("baseline" if row.baseline else "no partner" if name in row.accuracy else "", "dim")
-    text = Text(number.plus_minus(gap.estimate, sign=True))
-    return text.append(f"\n{NO_DIFFERENCE}") if gap.detectable is False else text
+    gap, mean = row.difference.get(name), row.accuracy.get(name)
+    if row.baseline or gap is None or mean is None:
+        return Text("baseline" if row.baseline else "no partner" if mean else "", "dim")
+    return Text(told(with_n(number.plus_minus(gap.estimate, sign=True), gap.estimate, mean.n), gap))
 
 
 def _holm(name: str, row: GroupRow) -> str:
-    return f"{row.holm[name]:.4f}" if name in row.holm else ""
+    gap = row.difference.get(name)
+    return "" if gap is None or gap.holm is None else number.p(gap.holm)
 
 
 def _how(found: Groups) -> str:
@@ -86,15 +101,19 @@ def _how(found: Groups) -> str:
             "1 seed: no interval over seeds; run more of them, or compare two runs image by\n"
             "image: lorabench report A B"
         )
-    lines = ["mean +- half of the 95% t interval over n seeds"]
+    if all(mean.n < FEWEST for row in found.rows for mean in row.accuracy.values()):
+        return f"fewer than {FEWEST} seeds: no interval, no verdict; the values stand beside the mean"
+    lines = [
+        "mean +- half of the 95% t interval over n trainings, on these test images;",
+        "images too: half of the one over trainings and test images, 95% or more",
+    ]
     gaps = [row.difference["fmnist"] for row in found.rows if "fmnist" in row.difference]
     if gaps:
         lines.append(f"difference: from {found.baseline}, paired by seed, each interval at 95% alone")
-        lines.append("Holm p: exact sign-flip test over the seeds, adjusted for the number of rows")
-    if floors := [(gap.smallest_p, gap.estimate.n) for gap in gaps if gap.smallest_p is not None]:
-        least, n = min(floors)
-        after = min(1.0, least * len(floors))
-        lines.append(f"with {number.seeds(n)} no p can be below {least:.4f}, and after Holm none below {after:.4f}")
+    if tested := [gap for gap in gaps if gap.holm is not None]:
+        lines.append(
+            f"Holm p: paired t test, which decides, adjusted for {tested[0].of} row{'s' if tested[0].of > 1 else ''}"
+        )
     return "\n".join(lines)
 
 
@@ -105,7 +124,7 @@ def _costs(rows: Sequence[GroupRow]) -> RenderableType:
         table.add_row(
             row.label,
             number.decimal(mean.mean) if mean else "",
-            _plus_minus(row.accuracy.get("fmnist.flipped")),
+            _mean(row.accuracy.get("fmnist.flipped")),
             "" if row.trained is None else f"{row.trained:,}",
             "*" if row.front and len(rows) > 1 else "",
             "" if row.stored_bytes is None else f"{row.stored_bytes:,}",
@@ -113,7 +132,3 @@ def _costs(rows: Sequence[GroupRow]) -> RenderableType:
             "" if row.train_s is None else number.decimal(row.train_s.mean),
         )
     return table
-
-
-def _plus_minus(found: Estimate | None) -> str:
-    return "" if found is None else number.plus_minus(found)
