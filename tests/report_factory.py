@@ -49,6 +49,7 @@ def cost(seconds: float = 4.1) -> Cost:
         step_ms=1000 * seconds / 940,
         images_per_s=240_000 / seconds,
         peak_rss_bytes=512_000_000,
+        rss_before_bytes=400_000_000,
     )
 
 
