@@ -28,18 +28,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """`data` is for programs, `table` for people, `rows` gives what `--fail-on` is asked of."""
+    """`data` is for programs, `table` for people, `rows` gives what `--fail-on` is asked of.
+
+    `lost` has a line for everything else that was asked for and cannot be read, which no gate passes over.
+    """
 
     runs: Sequence[Run]
     data: dict[str, Any]
     table: RenderableType
     rows: Callable[[], list[GateRow]]
+    lost: Sequence[str] = ()
 
 
 def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
     """A study; its gate has a row for the bases and for each way to fine-tune, whose deltas are from the bases."""
-    table = study_report(runs, bench)
-    return Shown(runs, study_data(runs, bench), table, lambda: group_rows(runs, groups(runs, bases=records(runs))))
+    table, known = study_report(runs, bench), records(runs)
+    return Shown(runs, study_data(runs, bench), table, lambda: group_rows(runs, groups(runs, bases=known), known))
 
 
 def runs_shown(
@@ -59,7 +63,7 @@ def runs_shown(
             found,
             groups_data(folded),
             stack([held_out_note(found), groups_report(folded), rank_plot([*found, *bases.values()])]),
-            lambda: group_rows(found, folded),
+            lambda: group_rows(found, folded, records(found) | bases),
         )
     known = {run.id: evidence(store, run) for run in found}
     if len(found) == 2:
