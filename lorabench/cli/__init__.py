@@ -25,7 +25,8 @@ for room in ("make", "studies", "look", "move"):  # in this order the help lists
 def main() -> None:
     """The entry point: exit codes as the design says, whatever goes wrong."""
     fit()
-    gc.set_threshold(1_000_000)  # records hold no cycles, and to look for some among thousands takes longer than `ls`
+    # Records hold no cycles, and to look for some among thousands takes longer than `ls`, above all at the end.
+    gc.set_threshold(1_000_000)
     try:
         code = app(standalone_mode=False)
         if sys.stdout:
@@ -41,4 +42,6 @@ def main() -> None:
         sys.stdout = None  # Python would write the rest of it when it ends, and complain
         if code:
             report_failure(f"stdout: {error.strerror or error}", error, code, as_json=False)
+    finally:
+        gc.freeze()
     raise SystemExit(code if isinstance(code, int) else 0)

@@ -117,16 +117,30 @@ def open_dask(
 
 @contextlib.contextmanager
 def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
-    """A client of the scheduler, whose workers have been looked at."""
-    place = f"dask://{host}:{port}"
+    """A client of the scheduler, whose workers have been looked at. Meanwhile Dask logs and warns of nothing."""
     try:
-        import distributed
         from distributed.versions import VersionMismatchWarning
     except ImportError as error:
         raise InputError("--engine dask://... needs Dask: pip install 'lorabench[dask]'") from error
-    for name in ("distributed", "distributed.client"):  # what goes wrong is raised here, in a line
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    ours = versions()
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("distributed", "distributed.client"))}
+    try:
+        for logger in levels:  # what goes wrong is raised here, in a line
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # `difference` says it, and more
+            with _client(host, port, tell) as client:
+                yield client
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _client(host: str, port: int, tell: Tell) -> Generator[Any]:
+    """`_connected`, whatever Dask says meanwhile."""
+    import distributed
+
+    place, ours = f"dask://{host}:{port}", versions()
     address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
     try:
         socket.create_connection((host, port), timeout=CONNECT_S).close()
@@ -137,7 +151,6 @@ def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
         raise InputError(f"{place}: what answers there is no Dask scheduler") from error
     if text := difference("the scheduler", theirs, {name: ours[name] for name in theirs}):
         raise InputError(f"{place}: {text}")
-    warnings.simplefilter("ignore", VersionMismatchWarning)  # `difference` says it, and more
     try:
         client: Any = distributed.Client(address, timeout=CONNECT_S, set_as_default=False, name="lorabench")
     except OSError as error:
