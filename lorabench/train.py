@@ -19,7 +19,7 @@ from lorabench import frozen, threads
 from lorabench.errors import RunFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 BETAS = (0.9, 0.99)
 """Adam's averages; 0.99 instead of 0.999, for runs of a few hundred steps (runs/README.md)."""
