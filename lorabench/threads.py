@@ -57,7 +57,8 @@ class Even(TorchFunctionMode):
         if func is F.linear and not kwargs:
             x, weight, *bias = args
             if x.dim() == 2 and weight.requires_grad and len(weight) > MULTIPLE and len(weight) % MULTIPLE:
-                return _EvenLinear.apply(x, weight, *bias or [None])
+                even: Tensor = _EvenLinear.apply(x, weight, *bias or [None])
+                return even
         return func(*args, **(kwargs or {}))
 
 
