@@ -29,7 +29,8 @@ inference    what follows from the values of a setting's seeds: a mean, a differ
 query        conditions on what runs hold
 report/      run records -> tables, and figures
 gallery      what the figures are drawn from
-options      what every command has; events, progress: what it tells while it runs
+options      what each kind of command has; events, progress: what it tells while it runs
+streams      stdout and stderr, whatever they can show
 cli/         the command line
 """
 

@@ -1,7 +1,7 @@
 """What each stage does once it is really run: load, train, measure, write.
 
-lab = open_lab(store, data_dir, config, tell)
-run, cached = perform(stage, lab=lab)
+with open_lab(store, data_dir, config, tell) as lab:
+    run, cached = perform(stage, lab=lab)
 model = load_model(run, store)
 """
 
@@ -64,18 +64,28 @@ class Lab:
         return torch.from_numpy(array).to(self.device)
 
 
-def open_lab(store: Store, data_dir: Path | None, settings: config.Config, tell: Tell, *, seat: int = 0) -> Lab:
+@contextlib.contextmanager
+def open_lab(
+    store: Store, data_dir: Path | None, settings: config.Config, tell: Tell, *, seat: int = 0
+) -> Generator[Lab]:
     """Set this process up for `settings.device` and `settings.threads`; `seat` numbers the workers of this machine.
+
+    Afterwards torch computes in this process as it did before.
 
     Raises:
         InputError: the device is not there.
     """
+    device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
+    threads, flushed = torch.get_num_threads(), (torch.tensor([1e-40]) * 1).item() == 0
     if settings.threads:
         torch.set_num_threads(settings.threads)
     # Confident predictions have gradients of 1e-40, on which a processor computes a hundred times more slowly.
     torch.set_flush_denormal(True)
-    device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
-    return Lab(store, data_dir, device, torch.get_num_threads(), tell)
+    try:
+        yield Lab(store, data_dir, device, torch.get_num_threads(), tell)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
 
 
 def _device(wanted: str, tell: Tell) -> torch.device:

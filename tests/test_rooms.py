@@ -23,6 +23,7 @@ LADDER: dict[str, set[str]] = {
     "config": {"errors"},
     "stats": {"errors"},
     "inference": {"errors", "stats"},
+    "streams": set(),
     "query": {"errors"},
     "npz": {"errors"},
     "runs": {"errors", "npz"},
@@ -82,6 +83,7 @@ TORCH_FREE = {
     "sweep",
     "tune",
     "options",
+    "streams",
     "cli",
 }
 

@@ -407,7 +407,7 @@ class Store:
 
 @contextlib.contextmanager
 def _uncollected() -> Generator[None]:
-    """Keep the garbage collector from what is made inside, now and later.
+    """Keep the garbage collector from what is made inside.
 
     Records hold no cycles, and to look for some among thousands of them takes longer than to read them.
     """
@@ -416,7 +416,6 @@ def _uncollected() -> Generator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         if was_on:
             gc.enable()
 
