@@ -13,7 +13,7 @@ on one thread, the weight gradient of a layer whose number of outputs is no mult
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -57,8 +57,7 @@ class Even(TorchFunctionMode):
         if func is F.linear and not kwargs:
             x, weight, *bias = args
             if x.dim() == 2 and weight.requires_grad and len(weight) > MULTIPLE and len(weight) % MULTIPLE:
-                even: Tensor = _EvenLinear.apply(x, weight, *bias or [None])
-                return even
+                return cast("Any", _EvenLinear).apply(x, weight, *bias or [None])
         return func(*args, **(kwargs or {}))
 
 
