@@ -8,6 +8,7 @@ model        SimpleMnistClassifier
 methods/     one file per way to fine-tune, and their registry
 estimate     a registered method on a model that is not here
 frozen       what need be computed only once
+threads      the same bits at any number of threads
 train        fit(): the one training loop
 evaluate     logits -> accuracy, confusion matrix, slices
 checkpoint   trained tensors as bytes, and back with every doubt checked

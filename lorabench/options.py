@@ -102,7 +102,7 @@ class Device(Runs):
     """Of a command that computes."""
 
     device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = None
-    threads: Annotated[int | None, typer.Option(help="Threads of each process.")] = None
+    threads: Annotated[int | None, typer.Option(help="Most threads of a training; they change no result.")] = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

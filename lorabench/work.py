@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, train
+from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, threads, train
 from lorabench.errors import ConfigError, InputError, RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runs import Cost, Metrics, Params, Run
@@ -47,7 +47,7 @@ PROBE = 1_000
 
 @dataclass(frozen=True)
 class Lab:
-    """What the stages of one process share: where runs and data are, and the device that they run on."""
+    """What the stages of one process share: where runs and data are, the device, and the most threads of a training."""
 
     store: Store
     data_dir: Path | None
@@ -76,15 +76,13 @@ def open_lab(
         InputError: the device is not there.
     """
     device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
-    threads, flushed = torch.get_num_threads(), (torch.tensor([1e-40]) * 1).item() == 0
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    count, flushed = settings.threads or torch.get_num_threads(), (torch.tensor([1e-40]) * 1).item() == 0
     # Confident predictions have gradients of 1e-40, on which a processor computes a hundred times more slowly.
     torch.set_flush_denormal(True)
     try:
-        yield Lab(store, data_dir, device, torch.get_num_threads(), tell)
+        with threads.using(1):  # which measuring and the singular values would depend on; training asks for more
+            yield Lab(store, data_dir, device, count, tell)
     finally:
-        torch.set_num_threads(threads)
         torch.set_flush_denormal(flushed)
 
 
@@ -271,6 +269,8 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: L
     keys = ("epochs", "batch_size", "lr", "warmup")
     recipe = train.Recipe(**{key: stage.settings[key] for key in keys})
     x, y = lab.tensor(images), lab.tensor(lab.mnist(stage.config).train_labels).long()
+    # Steps through frozen layers are too short to gain by a second thread (runs/README.md).
+    most_threads = lab.threads if all(parameter.requires_grad for parameter in model.parameters()) else 1
     lines: list[str] = []
 
     def on_epoch(epoch: train.Epoch) -> None:
@@ -279,7 +279,9 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: L
 
     before = environment.watch_memory()
     try:
-        history = train.fit(model, x, y, recipe, seed=stage.seed, reuse=stage.config.reuse, on_epoch=on_epoch)
+        history = train.fit(
+            model, x, y, recipe, seed=stage.seed, reuse=stage.config.reuse, most_threads=most_threads, on_epoch=on_epoch
+        )
     finally:
         folder.write("history.jsonl", "".join(lines).encode())
     seconds = sum(epoch.seconds for epoch in history)

@@ -189,13 +189,14 @@ def bench(
         raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
     settings = device_settings(shared)
     from lorabench import bench as room
-    from lorabench import progress, work
+    from lorabench import progress, threads, work
     from lorabench.report import costs
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
         work.open_lab(shared.store, None, settings.model_copy(update={"threads": settings.threads or 1}), tell) as lab,
+        threads.using(lab.threads),
     ):
         record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=lab.device)
     if shared.json:
