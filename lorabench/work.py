@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, train
+from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, stages, train
 from lorabench.errors import ConfigError, InputError, RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runs import Cost, Metrics, Params, Run
@@ -133,8 +133,9 @@ def perform(
         InputError: a parent or the data is missing or damaged.
     """
     store = lab.store
+    stage = stages.placed(stage, store)
     with store.locked(stage.id, wait=wait, on_wait=lambda text: lab.tell(events.Message(text, stage.id))):
-        if not force and (run := store.cached(stage.id)):
+        if not force and (run := stages.cached(stage, store)):
             lab.tell(events.Finished(stage.id, cached=True))
             return run, True
         lab.tell(events.Started(stage.id, stage.epochs))
@@ -393,19 +394,27 @@ def _check_settings(run: Run, store: Store) -> None:
         known = config.load(flags=flags, methods=methods.schemas()).config.finetune
     except ConfigError as error:
         raise InputError(f"{store.path(run.id)}: settings that no run has: {error.problems[0]}") from error
-    if missing := {"method", "targets", "seed", *known.options} - run.settings.keys():
+    early = {
+        name
+        for name, field in methods.options_model(known.method).model_fields.items()
+        if not methods.came_later(field)
+    }
+    if missing := {"method", "targets", "seed", *early} - run.settings.keys():
         raise InputError(f"{store.path(run.id)}: the record does not say its {min(missing)}")
 
 
 def _origin(settings: dict[str, Any], base_id: str, base: nn.Module) -> dict[str, str]:
     """What an adapter's header says of where it belongs."""
-    options = json.dumps({"targets": settings["targets"], **_options(settings)}, sort_keys=True)
+    own = {key: settings[key] for key in methods.METHODS[settings["method"]].options if key in settings}
+    options = json.dumps({"targets": settings["targets"], **own}, sort_keys=True)
     tensors = checkpoint.tensor_hash(base.state_dict())
     return {"base": base_id, "base_sha256": tensors, "method": settings["method"], "options": options}
 
 
 def _options(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: settings[key] for key in methods.METHODS[settings["method"]].options}
+    """The method's own settings, complete: a record leaves out what came later and stood at its default."""
+    fields = methods.options_model(settings["method"]).model_fields
+    return {key: settings.get(key, field.default) for key, field in fields.items()}
 
 
 def _shapes(model: nn.Module, settings: dict[str, Any]) -> list[tuple[int, int]]:

@@ -90,7 +90,7 @@ def test_a_record_of_another_hand_is_refused_in_one_line(tmp_path: Path, changes
     assert said in str(caught.value)
     assert len(str(caught.value)) < 600
     assert str(caught.value).isprintable()
-    assert store.cached(run.id) is None
+    assert store.finished(run.id) is None
     runs, broken = store.scan()
     assert (runs, [folder.id for folder in broken]) == ([], [run.id])
 

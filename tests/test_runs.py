@@ -37,7 +37,7 @@ def finished(store: Store, run_id: str = ID) -> Run:
 def test_a_finished_run_is_found_and_cached(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     run = finished(store)
-    assert store.cached(ID) == store.load(ID) == run
+    assert store.finished(ID) == store.load(ID) == run
     assert run.status == "done"
     assert set(run.files) == {"config.yaml", "model.safetensors"}
     assert not [p for p in (tmp_path / "runs").rglob("*") if p.name.endswith(".part")]
@@ -52,7 +52,7 @@ def test_an_unfinished_run_is_not_cached_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), ""):
         raise KeyboardInterrupt
     assert store.load(ID).status == "interrupted"
-    assert store.cached(ID) is None
+    assert store.finished(ID) is None
 
 
 def _die(root: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_live_process_keeps_its_run(tmp_path: Path) -> None:
         release.set()
 
     with store.locked(ID, on_wait=on_wait):
-        assert store.cached(ID) is not None
+        assert store.finished(ID) is not None
     other.join()
     assert said == [f"{ID} is being made by process {other.pid} on {platform.node()}; waiting for it"]
 
@@ -204,7 +204,7 @@ def test_an_edited_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / ID / "model.safetensors").unlink()
     with pytest.raises(InputError, match="no such file"):
         store.intact(run, "model.safetensors")
-    assert store.cached(ID) is None, "a run that lacks a file is made again"
+    assert store.finished(ID) is None, "a run that lacks a file is made again"
 
 
 def test_predictions_come_back(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_finished_run_is_put_back_where_its_new_try_cannot_begin(
     monkeypatch.setattr(Path, "rename", stopped)
     with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), ""):
         pass
-    assert store.cached(ID) == run
+    assert store.finished(ID) == run
 
 
 def test_who_only_looks_whether_a_run_is_made_keeps_nobody_from_it(

@@ -117,13 +117,13 @@ def _make(
     if shared.dry_run:
         dry_run(todo, loaded, shared)
         return
-    there = not shared.force and shared.store.cached(stage.id) is not None
-    if missing := [parent.id for parent in todo[:-1] if not shared.store.cached(parent.id)]:
+    there = not shared.force and stages.cached(stage, shared.store) is not None
+    if missing := [parent.id for parent in todo[:-1] if not stages.cached(parent, shared.store)]:
         say(
             shared,
             f"{stage.id} needs {' and '.join(missing)}: making {'them' if len(missing) > 1 else 'it'} first",
         )
-    run = run_stages(todo, loaded.config, shared, workers=1, force=[stage])[-1]
+    run = run_stages(todo, loaded.config, shared, workers=1, force=[stage])[stage.id]
     pictures = None
     written: list[Path] = []
     if kind == "fmnist" and (write_idx or not shared.json):
@@ -136,7 +136,8 @@ def _make(
         pictures = digits.preview(*data.examples(mnist, flips))
         written = data.write_fmnist(write_idx, mnist, flips) if write_idx else []
     folder = shared.store.path(run.id)
-    usual = stages.chain(config.check(config.Source(), methods=methods.schemas()).config, kind)[-1].id
+    defaults = config.check(config.Source(), methods=methods.schemas()).config
+    usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
     on_this = "" if kind == "finetune" or run.id == usual else f" -c {folder / 'config.yaml'}"
     how: dict[str, Any] = {
         "cached": there,

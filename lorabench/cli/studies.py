@@ -47,7 +47,7 @@ def whole_study(
         dry_run(todo, loaded, shared)
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
-    done = run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine)
+    done = list(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
     costs = shared.store.newest_bench()
     rows = ledger.ledger(done, costs)
     unmet = expect.check(settings.expect, rows)
@@ -87,8 +87,7 @@ def tune(
     workers = loaded.config.study.workers or engines.cores()
 
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
-        runs = run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
-        return {run.id: run for run in runs}
+        return run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
 
     found, done = room.tune(curves, perform, lambda text: say(shared, text))
     rows, held_out = room.rows(found, done), found[0].config.holdout
@@ -117,7 +116,7 @@ def sweep(
     engine: Engine = None,
 ) -> None:
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
-    from lorabench import engines
+    from lorabench import engines, stages
     from lorabench import sweep as room
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
@@ -149,7 +148,7 @@ def sweep(
     else:
         console = stdout()
         console.print(tables.sweep_report(found), crop=False)
-        runs = [run for stage in todo if (run := shared.store.cached(stage.id))] if planned.ranks else []
+        runs = [run for stage in todo if (run := stages.cached(stage, shared.store))] if planned.ranks else []
         if picture := rank_plot(runs):
             console.print("", picture, sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 SCHEMA = 1
-ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8}")
+ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8,64}")
+DIGITS, EARLIER_DIGITS = 12, 8
+"""How many digits of its hash an id has, and how many it had when lorabench was young."""
 MAX_RECORD_BYTES = 1_000_000
 MAX_FILE_BYTES = 1_000_000_000
 _CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
@@ -183,6 +185,8 @@ class Run(Record):
     """For a fine-tuned run: its base on the same test images."""
     holdout: Whole = 0
     """So many images of the training set were held out, and all was measured on them; 0: on the test set."""
+    mnist: Sha256 | None = None
+    """Which MNIST: the hash of its four files' hashes. None in records of an earlier lorabench."""
     checks: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Facts that the run verified about itself, such as the logits' change at birth."""
     settings: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -253,7 +257,22 @@ def now() -> str:
     return datetime.now(UTC).replace(microsecond=0).isoformat()
 
 
-def make_id(label: str, seed: int, inputs: Mapping[str, Any]) -> str:
-    """`<label>-s<seed>-<hash8>`, the hash taken of `inputs` as canonical JSON."""
+def make_id(label: str, seed: int, inputs: Mapping[str, Any], **parents: str) -> str:
+    """`<label>-s<seed>-<hash>`, the hash taken of `inputs` and of the ids of the `parents`, as canonical JSON.
+
+    It begins with the digits that it had when ids, those of parents too, had 8: so `earlier` knows its older folders.
+    """
+    now = _digest({**inputs, **parents})
+    then = _digest({**inputs, **{name: earlier(parent) for name, parent in parents.items()}})
+    return f"{label}-s{seed}-{then[:EARLIER_DIGITS]}{now[EARLIER_DIGITS:DIGITS]}"
+
+
+def earlier(run_id: str) -> str:
+    """The id that the run had when ids had 8 digits."""
+    head, _, digits = run_id.rpartition("-")
+    return f"{head}-{digits[:EARLIER_DIGITS]}"
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
     canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f"{label}-s{seed}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+    return hashlib.sha256(canonical.encode()).hexdigest()

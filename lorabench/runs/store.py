@@ -73,7 +73,7 @@ class Store:
             UsageError: `run_id` has not the form of an id, so it cannot lead out of the runs folder.
         """
         if not ID.fullmatch(run_id):
-            raise UsageError(f"{run_id!r} is no run id; ids look like lora-k4-s0-7f3c2a91")
+            raise UsageError(f"{run_id!r} is no run id; ids look like lora-k4-s0-7f3c2a91b0d4")
         return self.root / run_id
 
     def load(self, run_id: str) -> Run:
@@ -111,10 +111,14 @@ class Store:
             return run.model_copy(update={"status": "interrupted"})
         return run
 
-    def cached(self, run_id: str) -> Run | None:
+    def holds(self, run_id: str) -> bool:
+        """Whether there is a folder with a record of that name, of whatever worth."""
+        return os.path.lexists(self.path(run_id) / "run.json")
+
+    def finished(self, run_id: str) -> Run | None:
         """The finished run `run_id` with all its files in place, or None."""
         path = self.path(run_id)
-        if not os.path.lexists(path / "run.json"):
+        if not self.holds(run_id):
             return None
         try:
             run = self.load(run_id)
