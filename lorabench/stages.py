@@ -200,7 +200,7 @@ def _differing(run: Run, stage: Stage, store: Store) -> str:
 def _same_parent(run: Run, had: str | None, asked: str | None, parent: Stage, store: Store) -> bool:
     """Whether the parent that `run` names is the one that is asked for, which may have been made anew since.
 
-    Where an earlier lorabench's parent is gone, the digits that `run`'s own id has more than the parent's answer for it.
+    Where an earlier lorabench's parent is gone, what `run`'s own id has in digits more than the parent's must do.
     """
     if had == asked or had is None or asked is None:
         return had == asked
