@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -310,6 +311,21 @@ def test_a_runs_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(InputError, match="is no folder"):
         Store(tmp_path / "runs").scan()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_reading_runs_leaves_the_callers_garbage_collector_as_it_was(tmp_path: Path, enabled: bool) -> None:
+    store = Store(tmp_path)
+    finished(store)
+    (tmp_path / "lora-k4-s1-00000000").mkdir()
+    state = (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold())
+    try:
+        (gc.enable if enabled else gc.disable)()
+        runs, broken = store.scan()
+        assert (len(runs), len(broken)) == (1, 1)
+        assert (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()) == (enabled, *state[1:])
+    finally:
+        (gc.enable if state[0] else gc.disable)()
 
 
 def test_a_file_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from lorabench.runs.record import (
     make_id,
     now,
 )
-from lorabench.runs.store import Broken, Store
+from lorabench.runs.store import Broken, Store, uncollected
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -49,5 +49,6 @@ __all__ = [
     "make_id",
     "now",
     "sha256_file",
+    "uncollected",
     "write_atomic",
 ]

@@ -30,10 +30,12 @@ MAX_FILE_BYTES = 1_000_000_000
 _CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
 """JSON for characters that steer a terminal, line ends and tabs excepted."""
 
+ROUNDING = 1e-9
+"""How far an accuracy may be from the counts: another program may have written fewer digits of it."""
+
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
-Row = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=10, max_length=10)]
 Ten = Annotated[list[Whole], Field(min_length=10, max_length=10)]
 TestSet = Annotated[str, Field(pattern="^f?mnist$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -70,12 +72,25 @@ class Params(Record):
     frozen: Whole
 
 
+def _hold(accuracy: float | None, correct: int, n: int) -> None:
+    """Refuse an accuracy that is not what the counts say."""
+    if (accuracy is None) != (n == 0) or (accuracy is not None and abs(accuracy - correct / n) > ROUNDING):
+        raise ValueError(f"the accuracy {accuracy} is not {correct:,} of {n:,}")
+
+
 class Slice(Record):
     """Accuracy on some of the test images; `accuracy` is a fraction, None if there are no images."""
 
     n: Whole
     correct: Whole
     accuracy: Share | None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.correct > self.n:
+            raise ValueError("more images are right than there are")
+        _hold(self.accuracy, self.correct, self.n)
+        return self
 
 
 class Metrics(Record):
@@ -85,15 +100,20 @@ class Metrics(Record):
     correct: Whole
     accuracy: Share
     loss: Amount
-    confusion: Annotated[list[Row], Field(min_length=10, max_length=10)]
+    confusion: Annotated[list[Ten], Field(min_length=10, max_length=10)]
     slices: dict[str, Slice] = Field(default_factory=dict[str, Slice])
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        if self.correct > self.n:
-            raise ValueError("more images are right than there are")
-        if any(part.correct > part.n or (part.accuracy is None) != (part.n == 0) for part in self.slices.values()):
-            raise ValueError("a slice has more images right than there are, or no accuracy")
+        """Every count and share follows from the confusion matrix, and the slices are its images once more."""
+        if sum(map(sum, self.confusion)) != self.n:
+            raise ValueError("the confusion matrix does not count the images that there are")
+        if sum(row[digit] for digit, row in enumerate(self.confusion)) != self.correct:
+            raise ValueError("the confusion matrix counts other images as right")
+        _hold(self.accuracy, self.correct, self.n)
+        parts = self.slices.values()
+        if parts and (sum(p.n for p in parts), sum(p.correct for p in parts)) != (self.n, self.correct):
+            raise ValueError("the slices do not add up to the images that there are, or that are right")
         return self
 
 

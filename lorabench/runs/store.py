@@ -134,7 +134,7 @@ class Store:
         if os.path.lexists(self.root) and not self.root.is_dir():
             raise InputError(f"{self.root}: is no folder, so there are no runs in it")
         names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
-        with _uncollected():
+        with uncollected():
             for name in sorted(filter(ID.fullmatch, names)):
                 try:
                     runs.append(self.load(name))
@@ -401,8 +401,8 @@ class Store:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Generator[None]:
-    """Keep the garbage collector from what is made inside, now and later.
+def uncollected() -> Generator[None]:
+    """Keep the garbage collector, if it is on, from what is made inside, for as long as this lasts.
 
     Records hold no cycles, and to look for some among thousands of them takes longer than to read them.
     """
@@ -411,7 +411,6 @@ def _uncollected() -> Generator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         if was_on:
             gc.enable()
 
