@@ -314,13 +314,22 @@ def _measure(
     return metrics, predicted
 
 
-def measure_again(run: Run, lab: Lab) -> Run:
+def measure_again(run: Run, lab: Lab, on: Stage | None = None) -> Run:
     """The run with the metrics that its checkpoint gives here and now, on the data that it was made with.
+
+    Args:
+        run: finished, with a model.
+        lab: where.
+        on: the stage of another F-MNIST to measure it on; its id is then what the record says.
 
     Raises:
         InputError: as `load_model`; or its config cannot be read.
     """
-    metrics, _ = _measure(*_opened(run, lab), lab)
+    model, mnist, flips = _opened(run, lab)
+    if on:
+        flips = choose_flips(on.config, mnist)
+        run = run.model_copy(update={"parents": run.parents.model_copy(update={"data": on.id})})
+    metrics, _ = _measure(model, mnist, flips, lab)
     return run.model_copy(update={"metrics": metrics})
 
 

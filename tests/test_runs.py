@@ -166,7 +166,7 @@ def test_bases_are_found_as_far_as_they_are_there(tmp_path: Path) -> None:
     base = finished(store, "pretrain-s0-00000002")
     parents = [Parents(base=name) for name in (base.id, "pretrain-s1-00000003", "no id")]
     tuned = [draft(f"lora-k4-s{i}-0000000{i}").model_copy(update={"parents": found}) for i, found in enumerate(parents)]
-    assert store.bases(tuned) == {base.id: base}
+    assert store.parents(tuned) == {base.id: base}
 
 
 @pytest.mark.parametrize(

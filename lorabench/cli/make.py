@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,7 +18,12 @@ from lorabench.cli.common import (
     run_stages,
     say,
 )
-from lorabench.options import Shared, command, emit, stdout
+from lorabench.options import Shared, command, emit, stderr, stdout
+
+if TYPE_CHECKING:
+    from lorabench.config import Config
+    from lorabench.runs import Run
+    from lorabench.stages import Stage
 
 
 @command(app)
@@ -99,6 +104,16 @@ def _finetune(method: str, shared: Shared, **own: Any) -> None:
     _make("finetune", shared, flags, "lorabench report {id}")
 
 
+def _measured(run: Run, images: Stage, settings: Config, shared: Shared) -> Run:
+    """A base that was made beside another F-MNIST, measured on the one that is asked about."""
+    from lorabench import progress, work
+
+    say(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
+    with progress.show(stderr(), quiet=shared.quiet) as tell:
+        lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
+        return work.measure_again(run, lab, on=images)
+
+
 def _make(
     kind: Literal["pretrain", "fmnist", "finetune"],
     shared: Shared,
@@ -124,6 +139,9 @@ def _make(
             f"{stage.id} needs {' and '.join(missing)}: making {'them' if len(missing) > 1 else 'it'} first",
         )
     run = run_stages(todo, loaded.config, shared, workers=1, force=[stage])[stage.id]
+    images = stages.placed(todo[0], shared.store)
+    if kind == "pretrain" and run.parents.data != images.id:
+        run = _measured(run, images, loaded.config, shared)
     pictures = None
     written: list[Path] = []
     if kind == "fmnist" and (write_idx or not shared.json):

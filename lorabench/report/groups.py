@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench import stats
 from lorabench.errors import UsageError
 from lorabench.report.accuracy import difference, part, value
-from lorabench.report.arm import SETS, SLICES, fold, partner, records
+from lorabench.report.arm import SETS, SLICES, facing, fold, partner, records
 from lorabench.report.fairness import unequal
 from lorabench.report.overview import unfinished
 from lorabench.report.pareto import front
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lorabench.report.arm import Arm
     from lorabench.report.fairness import Unequal
     from lorabench.report.overview import Unfinished
-    from lorabench.runs import Broken, Run
+    from lorabench.runs import Broken, Metrics, Run
     from lorabench.stats import Estimate
 
 KEYS = (*SETS, *(f"fmnist.{part}" for part in SLICES))
@@ -43,7 +43,7 @@ class GroupRow:
         accuracy: by the keys of `KEYS`, as far as it was measured.
         difference: this − the baseline, likewise; empty for the baseline, and where no runs are partners.
         holm: p of the sign-flip test, adjusted by Holm for the number of rows that were compared.
-        front: whether no other row trains fewer parameters and has a higher accuracy on F-MNIST.
+        front: whether no other row on the same F-MNIST trains fewer parameters and has a higher accuracy there.
     """
 
     label: str
@@ -137,7 +137,11 @@ def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> lis
         (float(size), means["fmnist"].mean) if size is not None and "fmnist" in means else None
         for size, means in zip(sizes, accuracies, strict=True)
     ]
-    on_front = front(points)
+    images = [arm.recipe["data"] for arm in found]
+    on_front = [
+        front([point if other == own else None for point, other in zip(points, images, strict=True)])[index]
+        for index, own in enumerate(images)
+    ]
     return [
         GroupRow(
             label=arm.label,
@@ -158,20 +162,21 @@ def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> lis
     ]
 
 
-def measured(run: Run, key: str) -> float | None:
+def measured(metrics: Mapping[str, Metrics], key: str) -> float | None:
     """Accuracy in percent by a key of `KEYS`; None if it was not measured."""
     name, _, slice_ = key.partition(".")
-    return part(run.metrics, slice_) if slice_ else value(run.metrics, name)
+    return part(metrics, slice_) if slice_ else value(metrics, name)
 
 
 def _accuracies(arm: Arm) -> dict[str, Estimate]:
-    found = {key: _mean(measured(run, key) for run in arm.runs) for key in KEYS}
+    found = {key: _mean(measured(run.metrics, key) for run in arm.runs) for key in KEYS}
     return {key: mean for key, mean in found.items() if mean}
 
 
 def _differences(arm: Arm, reference: Arm, bases: Mapping[str, Run]) -> dict[str, Difference]:
     pairs = [(other, run) for run in arm.runs if (other := partner(run, reference.runs, bases))]
-    found = {key: difference([(measured(a, key), measured(b, key)) for a, b in pairs]) for key in KEYS}
+    faced = [facing(other, run) for other, run in pairs]
+    found = {key: difference([(measured(a, key), measured(b, key)) for a, b in faced]) for key in KEYS}
     return {key: gap for key, gap in found.items() if gap}
 
 

@@ -28,13 +28,16 @@ _STYLES = {"exact": "green", "reproduced": "green", "better": "green", "runs": "
 def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
     """A row for every figure of the talk. `study_runs` holds the study's runs with their parents."""
     found = arms(study_runs)
+    lora = main_arm([arm for arm in found if arm.method == "lora"])
+    made = [run for run in study_runs if run.stage == "fmnist" and run.status == "done"]
+    own = [run for run in made if lora and run.id == lora.recipe["data"]]
     study = Study(
         runs=study_runs,
         bench=bench,
         base=base_run(study_runs),
-        fmnist=next((run for run in study_runs if run.stage == "fmnist" and run.status == "done"), None),
+        fmnist=next(iter(own or made), None),
         arms=found,
-        lora=main_arm([arm for arm in found if arm.method == "lora"]),
+        lora=lora,
     )
     return [row(study) for row in ROWS]
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from lorabench import stats
 from lorabench.report import number
 from lorabench.report.accuracy import NO_DIFFERENCE, difference, part, value
-from lorabench.report.arm import base_metrics, bases, main_arm, partner, records
+from lorabench.report.arm import base_metrics, bases, facing, main_arm, partner, records
 from lorabench.report.layout import grid, note, stack
 from lorabench.report.spectrum import merges, spectrum_rows
 
@@ -38,7 +38,8 @@ class MethodRow:
         matched: whether that is the reference's number within `MATCHED`; None if either is unknown.
         stored_bytes: of its checkpoint.
         forgotten: on MNIST, base − tuned.
-        versus: on F-MNIST, this − the reference, paired by seed and base; None for the reference itself, or unmeasured.
+        versus: on F-MNIST, this − the reference, paired by seed and base; None for the reference itself, unmeasured,
+            or on another F-MNIST.
         step_ms: milliseconds of a training step, in the study.
         merges: whether it folds into plain linear layers; None if its runs do not say.
         rank90: layer -> mean number of singular directions that hold 90% of ‖ΔW‖_F².
@@ -68,7 +69,8 @@ def method_rows(runs: Sequence[Run], found: Sequence[Arm]) -> list[MethodRow]:
     rows: list[MethodRow] = []
     for arm in found:
         twins = [(partner(run, reference.runs, made), run) for run in arm.runs]
-        pairs = [(value(twin.metrics, "fmnist"), value(run.metrics, "fmnist")) for twin, run in twins if twin]
+        faced = [facing(twin, run) for twin, run in twins if twin]
+        pairs = [(value(old, "fmnist"), value(new, "fmnist")) for old, new in faced]
         rows.append(_row(arm, reference, pairs, [base_metrics(run, known).get("mnist") for run in arm.runs]))
     return rows
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from lorabench.report.arm import Arm
+    from lorabench.report.arm import Arm, OnImages
     from lorabench.report.talk import Row
     from lorabench.runs import Metrics, Run
 
@@ -105,7 +105,7 @@ def _reason(run: Run) -> str:
     return f"{run.error.type}: {run.error.message}" if run.error else ""
 
 
-def _repair(arm: Arm, known: Mapping[str, Mapping[str, Metrics]]) -> Repair | None:
+def _repair(arm: Arm, known: Mapping[OnImages, Mapping[str, Metrics]]) -> Repair | None:
     pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
     both = [(old["fmnist"], new["fmnist"]) for old, new in pairs if "fmnist" in old and "fmnist" in new]
     if not both:

@@ -34,7 +34,8 @@ MOST_FAILURES = 10
 class Score:
     """What a sweep keeps of one finished fine-tune; accuracies in percent.
 
-    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ.
+    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ. `images` is the id of the
+    F-MNIST that `fmnist` and `flipped` are of, and `gain` what was gained there on the base, in points.
     """
 
     id: str
@@ -43,6 +44,8 @@ class Score:
     flipped: float | None
     mnist: float
     trained: int | None
+    images: str | None = None
+    gain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class Cell:
     def fmnist(self) -> Estimate | None:
         """Accuracy on F-MNIST over the seeds that finished."""
         return _mean(score.fmnist for score in self.scores)
+
+    @property
+    def gain(self) -> Estimate | None:
+        """What was gained on F-MNIST, tuned − base on the same images."""
+        return _mean(score.gain for score in self.scores)
 
 
 @dataclass(frozen=True)
@@ -119,8 +127,15 @@ class SweepResult:
         )
 
     @property
+    def several(self) -> bool:
+        """Whether the points were measured on several F-MNISTs, which makes none of them the best."""
+        return len({score.images for cell in self.cells for score in cell.scores}) > 1
+
+    @property
     def best(self) -> Best | None:
-        """None if no point has all its runs."""
+        """None if no point has all its runs, or if the points were not measured on the same images."""
+        if self.several:
+            return None
         whole = [(found.mean, cell) for cell in self.cells if (found := cell.fmnist) and not cell.failed]
         whole.sort(key=lambda pair: -pair[0])
         if not whole:
@@ -142,7 +157,7 @@ def score(run: Run, seed: int) -> Score:
     if not run.metrics.keys() >= SETS.keys():
         raise InputError(f"{run.id}: its record is done and says no accuracy; run it again with --force")
     fmnist = run.metrics["fmnist"]
-    flipped = fmnist.slices.get("flipped")
+    flipped, before = fmnist.slices.get("flipped"), run.before.get("fmnist")
     return Score(
         id=run.id,
         seed=seed,
@@ -150,6 +165,8 @@ def score(run: Run, seed: int) -> Score:
         flipped=100 * flipped.correct / flipped.n if flipped and flipped.n else None,
         mnist=accuracy(run.metrics["mnist"]),
         trained=run.params.trainable if run.params else None,
+        images=run.parents.data,
+        gain=accuracy(fmnist) - accuracy(before) if before else None,
     )
 
 
@@ -209,6 +226,7 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
             {
                 "values": dict(zip(found.keys, cell.values, strict=True)),
                 "fmnist": plain(cell.fmnist),
+                "gain": plain(cell.gain),
                 "flipped": plain(_mean(score.flipped for score in cell.scores)),
                 "mnist": plain(_mean(score.mnist for score in cell.scores)),
                 "best": best is not None and cell is best.cell,
@@ -239,12 +257,16 @@ def sweep_report(found: SweepResult) -> RenderableType:
 
 
 def _one_axis(found: SweepResult, best: Best | None) -> list[RenderableType]:
-    table = grid(found.keys[0], "F-MNIST, %", "flipped, %", "MNIST, %", "trained", align="<<<<>")
+    gained = ["- base"] if found.several else []
+    table = grid(
+        found.keys[0], "F-MNIST, %", *gained, "flipped, %", "MNIST, %", "trained", align="<<<<>" + "<" * len(gained)
+    )
     for cell in found.cells:
         trained = {score.trained for score in cell.scores}
         table.add_row(
             _word(cell.values[0]),
             _cell(cell, best),
+            *([_signed(cell.gain)] if found.several else []),
             _text(_mean(score.flipped for score in cell.scores)),
             _text(_mean(score.mnist for score in cell.scores)),
             f"{count:,}" if len(trained) == 1 and (count := trained.pop()) is not None else "",
@@ -259,8 +281,11 @@ def _blocks(found: SweepResult, best: Best | None) -> list[RenderableType]:
         blocks.setdefault(_spelled(found.keys[2:], cell.values[2:]), []).append(cell)
     rows, columns = _values(found.cells, 0), _values(found.cells, 1)
     title = f"{found.keys[0]} \\ {found.keys[1]}"
-    texts = {id(cell): _cell(cell, best) for cell in found.cells}
-    widest = 2 + max(text.cell_len for text in texts.values())
+    texts = {
+        id(cell): Text("\n").join([_cell(cell, best), *([Text(_signed(cell.gain))] if found.several else [])])
+        for cell in found.cells
+    }
+    widest = 2 + max(line.cell_len for text in texts.values() for line in text.split())
     fitting = max(1, (WIDTH - 2 - max(len(title), *(len(_word(row)) for row in rows))) // widest)
     parts: list[RenderableType] = []
     for name, block in blocks.items():
@@ -299,10 +324,22 @@ def _text(found: Estimate | None) -> str:
     return mean if found.high is None else f"{mean} +- {number.decimal(found.high - found.mean)}"
 
 
+def _signed(found: Estimate | None) -> str:
+    """`+4.11 +- 0.28`, as `_text`."""
+    return number.plus_minus(found, sign=True) if found else ""
+
+
 def _notes(found: SweepResult, best: Best | None) -> list[str]:
     n = max((len(cell.scores) for cell in found.cells), default=0)
     how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n > 1 else "1 seed: no interval"
-    lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; *: the best, x: training failed"]
+    marks = "x: training failed" if found.several else "*: the best, x: training failed"
+    lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; {marks}"]
+    if found.several:
+        where = "- base" if len(found.keys) == 1 else "below each"
+        lines.append(
+            f"several F-MNISTs are several test sets, so no point is named before another;\n{where}: points gained"
+        )
+        lines[-1] += " on the base on the same images"
     if best:
         lines += _standing(found.keys, best)
     if found.held_out:

@@ -230,7 +230,7 @@ def _benched(study: Study) -> tuple[dict[str, Any] | None, dict[str, Any] | None
 def _other(method: str, label: str) -> Callable[[Study], Row]:
     def row(study: Study) -> Row:
         blank = Row(f"fmnist.{method}", label, "named", note="no run in this study")
-        arm = next((arm for arm in study.arms if arm.method == method), None)
+        arm = next((arm for arm in study.arms if arm.method == method and _same_images(arm, study.lora)), None)
         values = _tuned_values(arm)
         return _measured(replace(blank, note=""), None, values) if values else blank
 
@@ -259,6 +259,10 @@ ROWS: Sequence[Callable[[Study], Row]] = (
 )
 
 
+def _same_images(arm: Arm, other: Arm | None) -> bool:
+    return other is None or arm.recipe["data"] == other.recipe["data"]
+
+
 def _k(study: Study) -> str:
     return f" k = {study.lora.k if study.lora else 4}"
 
@@ -266,7 +270,8 @@ def _k(study: Study) -> str:
 def _base_values(study: Study, name: str) -> list[float]:
     """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was."""
     found = list(ways(study.runs).values())
-    own = study.lora.runs[0].parents.base if study.lora else None
+    first = study.lora.runs[0].parents if study.lora else None
+    own = (first.base, first.data) if first else None
     chosen = next((way for way in found if own in way), found[0] if found else {})
     return [accuracy(metrics[name]) for metrics in chosen.values() if name in metrics]
 

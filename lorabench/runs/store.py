@@ -197,14 +197,14 @@ class Store:
             raise InputError(f"no run {pattern} in {self.root}{hint}")
         return found
 
-    def bases(self, runs: Iterable[Run]) -> dict[str, Run]:
-        """The bases that `runs` were made from, by id, as far as they are there."""
+    def parents(self, runs: Iterable[Run]) -> dict[str, Run]:
+        """The bases and F-MNISTs that `runs` were made from, by id, as far as they are there."""
         known = {run.id: run for run in runs}
-        wanted = {run.parents.base for run in known.values() if run.parents.base}
-        for base in wanted - known.keys():
+        wanted = {parent for run in known.values() for parent in (run.parents.base, run.parents.data) if parent}
+        for parent in wanted - known.keys():
             with contextlib.suppress(InputError, UsageError):
-                known[base] = self.load(base)
-        return {base: known[base] for base in wanted if base in known}
+                known[parent] = self.load(parent)
+        return {parent: known[parent] for parent in wanted if parent in known}
 
     def predictions(self, run: Run) -> dict[str, npt.NDArray[np.uint8]]:
         """The arrays of the run's `predictions.npz`, each of a digit for every test image; empty if it has none.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from lorabench.report.arm import Arm
+    from lorabench.report.arm import Arm, OnImages
     from lorabench.report.figures.material import Material
     from lorabench.runs import Metrics
     from lorabench.stats import Estimate
@@ -41,7 +41,7 @@ def tradeoffs(material: Material) -> list[Tradeoff]:
     return [row for arm in arms(material.runs) if (row := _tradeoff(arm, known))]
 
 
-def _tradeoff(arm: Arm, known: Mapping[str, Mapping[str, Metrics]]) -> Tradeoff | None:
+def _tradeoff(arm: Arm, known: Mapping[OnImages, Mapping[str, Metrics]]) -> Tradeoff | None:
     pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
     gained = _differences([(part(old, "flipped"), part(new, "flipped")) for old, new in pairs])
     forgotten = _differences([(value(new, "mnist"), value(old, "mnist")) for old, new in pairs])
