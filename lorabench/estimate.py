@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench import methods, scale
 from lorabench.errors import UsageError
+from lorabench.methods.registry import Products
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from lorabench.methods import Method
     from lorabench.scale import Architecture, Matrix, Projection, Recount, Tuning
 
 
@@ -93,16 +95,31 @@ def tuning(
     if trainable <= 0:
         raise UsageError(f"{method} finds nothing to train in {', '.join(found)} of {model.name}: no biases there")
     added = 0 if entry.in_place else trainable + entry.frozen(shapes, chosen)
-    frozen = scale.full(model).forward or 0
-    own = entry.products(shapes, chosen) if entry.products else None
+    forward, backward = _products(model, found, entry, chosen)
     return scale.Tuning(
         label=f"{method} k={chosen['k']}" if "k" in chosen else method,
         targets=tuple(matrix.name for matrix in adapted),
         trainable=trainable,
         held=model.total + added,
-        forward=frozen + own[0] if own else None,
-        backward=frozen + own[1] if own else None,
+        forward=forward,
+        backward=backward,
     )
+
+
+def _products(
+    model: Architecture, targets: Sequence[str], entry: Method, options: Mapping[str, Any]
+) -> tuple[int, int] | tuple[None, None]:
+    """Multiply-adds of a token, forward through everything and backward down to the first trained matrix."""
+    if entry.products is None:
+        return None, None
+    forward = backward = 0
+    lowest = model.lowest(targets)
+    for matrix in model.matrices:
+        n, m, ends = matrix.n, matrix.m, lowest[matrix.name]
+        made = entry.products(n, m, options) if matrix.name in targets else Products(n * m, n * m, 0)
+        forward += matrix.layers * made.forward
+        backward += (matrix.layers - ends) * made.backward + ends * made.lowest
+    return forward, backward
 
 
 def project(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 from typing import TYPE_CHECKING
@@ -189,6 +190,43 @@ def test_measure_counts_by_hand() -> None:
     }
 
 
+def test_the_hash_is_of_names_types_shapes_and_bytes() -> None:
+    row, zero = torch.arange(6.0), torch.zeros(6)
+    sets: list[dict[str, Tensor]] = [
+        {},
+        {"a": row},
+        {"b": row},
+        {"a": row.flip(0)},
+        {"a": row.view(2, 3)},
+        {"a": row.view(3, 2)},
+        {"a": row.double()},
+        {"a": zero},
+        {"a": -zero},
+        {"a": zero.int()},
+        {"a": zero.view(torch.int32)[:3]},
+        {"a": row, "b": zero},
+        {"a": zero, "b": row},
+        {"a": row[:3], "b": row[3:]},
+        {"a": row[:4], "b": row[4:]},
+    ]
+    assert len({checkpoint.tensor_hash(tensors) for tensors in sets}) == len(sets)
+    table = row.view(2, 3)
+    again = {"b": zero.clone(), "a": table.t().contiguous().t()}
+    assert checkpoint.tensor_hash({"a": table, "b": zero}) == checkpoint.tensor_hash(again), "order or memory counts"
+
+
+def test_what_is_frozen_is_hashed_with_its_buffers_and_what_is_trained_is_not() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    net.requires_grad_(False)
+    net[0].bias.requires_grad_(True)
+    before = checkpoint.frozen_hash(net)
+    assert list(checkpoint.trained(net)) == ["0.bias"]
+    for name in net.state_dict():
+        other = copy.deepcopy(net)
+        other.state_dict()[name].add_(1)
+        assert (checkpoint.frozen_hash(other) == before) == (name == "0.bias"), name
+
+
 ORIGIN = {"base": "pretrain-s0-00000000", "base_sha256": "ab"}
 
 
@@ -216,14 +254,19 @@ def test_another_base_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, net)
     with pytest.raises(InputError, match="made for base_sha256 ab, refused on base_sha256 cd"):
         checkpoint.decode(path, checkpoint.trained(net), {**ORIGIN, "base_sha256": "cd"})
+    path.write_bytes(checkpoint.encode(checkpoint.trained(net), {"base": ORIGIN["base"]}))
+    with pytest.raises(InputError, match=r"made for base_sha256 .none named., refused on base_sha256 ab"):
+        checkpoint.decode(path, checkpoint.trained(net), ORIGIN)
 
 
 def _damage(tensors: dict[str, Tensor], how: str) -> None:
     if how == "shape":
         tensors["fc1.A"] = tensors["fc1.A"][:, :3].contiguous()
-    elif how == "nan":
+    elif how == "transposed":
+        tensors["fc1.A"] = tensors["fc1.A"].t().contiguous()
+    elif how in ("nan", "inf", "-inf"):
         tensors["fc1.A"] = tensors["fc1.A"].clone()
-        tensors["fc1.A"][0, 0] = float("nan")
+        tensors["fc1.A"][0, 0] = float(how)
     elif how == "type":
         tensors["fc1.A"] = tensors["fc1.A"].double()
     elif how == "missing":
@@ -236,7 +279,10 @@ def _damage(tensors: dict[str, Tensor], how: str) -> None:
     ("how", "message"),
     [
         ("shape", r"fc1.A is torch.float32 \(784, 3\), must be torch.float32 \(784, 4\)"),
+        ("transposed", r"fc1.A is torch.float32 \(4, 784\), must be torch.float32 \(784, 4\)"),
         ("nan", "fc1.A holds values that are not finite"),
+        ("inf", "fc1.A holds values that are not finite"),
+        ("-inf", "fc1.A holds values that are not finite"),
         ("type", r"fc1.A is torch.float64"),
         ("missing", "lacks the tensor fc2.B"),
         ("extra", "does not belong to this model: 'fc9.A'"),

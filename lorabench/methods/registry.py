@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -64,6 +64,20 @@ def nothing(shapes: Shapes, options: Options) -> int:
     return 0
 
 
+class Products(NamedTuple):
+    """Multiply-adds of one example's matrix products in a layer of n inputs and m outputs, its own weight included.
+
+    Attributes:
+        forward: a plain layer makes nm.
+        backward: where the gradient goes on to what stands below; a frozen layer makes nm.
+        lowest: the backward where nothing below is trained and the gradient ends; a frozen layer makes none.
+    """
+
+    forward: int
+    backward: int
+    lowest: int
+
+
 @dataclass(frozen=True)
 class Method:
     """One entry of the registry.
@@ -79,8 +93,8 @@ class Method:
         low_rank: a rank k above the smaller side of a layer adds nothing to what it can reach.
         in_place: it trains parameters that the layers have anyway, their biases among them, and adds none.
         frozen: the number of parameters that it adds and does not train.
-        products: multiply-adds of its own matrix products for one example, forward and backward, beside the n·m that a
-            frozen layer makes each way; None if it makes a weight anew in each step, which a batch shares.
+        products: multiply-adds of one example in a layer of n inputs and m outputs that it is applied to; None if it
+            makes a weight anew in each step, which a batch shares.
         exemptions: where it rightly breaks the contract.
     """
 
@@ -93,7 +107,7 @@ class Method:
     low_rank: bool = False
     in_place: bool = False
     frozen: Callable[[Shapes, Options], int] = nothing
-    products: Callable[[Shapes, Options], tuple[int, int]] | None = None
+    products: Callable[[int, int, Options], Products] | None = None
     exemptions: tuple[Exemption, ...] = ()
 
     def __post_init__(self) -> None:
@@ -109,21 +123,28 @@ def _sides(shapes: Shapes, o: Options) -> int:
     return sum(o["k"] * (n + m) for n, m in shapes)
 
 
-def _side_products(shapes: Shapes, o: Options) -> tuple[int, int]:
-    """x A B forward; backward as much again for the gradients of A and B, and once more for what is passed on."""
-    return _sides(shapes, o), 2 * _sides(shapes, o)
+def _side_products(n: int, m: int, o: Options) -> Products:
+    """x A B forward; backward the gradients of A and B by way of g Bᵀ, and that times Aᵀ for what is passed on."""
+    side = o["k"] * (n + m)
+    return Products(n * m + side, n * m + 2 * side, o["k"] * (n + 2 * m))
 
 
-def _weight_products(shapes: Shapes, o: Options) -> tuple[int, int]:
-    """The gradient of W."""
+def _weight_products(n: int, m: int, o: Options) -> Products:
+    """Backward the gradient of W, and g W for what is passed on."""
     del o
-    return 0, sum(n * m for n, m in shapes)
+    return Products(n * m, 2 * n * m, n * m)
 
 
-def _no_products(shapes: Shapes, o: Options) -> tuple[int, int]:
-    """Additions and products of single numbers alone."""
-    del shapes, o
-    return 0, 0
+def _output_products(n: int, m: int, o: Options) -> Products:
+    """A vector after W: its gradient needs no product."""
+    del o
+    return Products(n * m, n * m, 0)
+
+
+def _input_products(n: int, m: int, o: Options) -> Products:
+    """A vector before W: its gradient comes through W."""
+    del o
+    return Products(n * m, n * m, n * m)
 
 
 def _prompt(shapes: Shapes, o: Options) -> int:
@@ -171,9 +192,8 @@ METHODS: dict[str, Method] = {
         paper="Houlsby et al. 2019, arXiv:1902.00751",
         options={"bottleneck": (Rank, 8), "init": (Literal["houlsby", "zero"], "houlsby")},
         formula=lambda shapes, o: sum(2 * n * o["bottleneck"] + o["bottleneck"] + n for n, _ in shapes),
-        products=lambda shapes, o: (
-            sum(2 * n * o["bottleneck"] for n, _ in shapes),
-            sum(4 * n * o["bottleneck"] for n, _ in shapes),
+        products=lambda n, m, o: Products(
+            n * (m + 2 * o["bottleneck"]), n * (m + 4 * o["bottleneck"]), n * (m + 3 * o["bottleneck"])
         ),
         lr=0.01,
         where=lambda layers, o: layers[1:],
@@ -193,7 +213,7 @@ METHODS: dict[str, Method] = {
         "deep: after Li & Liang 2021, arXiv:2101.00190",
         options={"variant": (Literal["additive", "border", "reprogram", "deep"], "additive")},
         formula=_prompt,
-        products=_no_products,
+        products=_input_products,
         lr=0.1,
         where=lambda layers, o: layers if o["variant"] == "deep" else layers[:1],
         exemptions=(
@@ -210,7 +230,7 @@ METHODS: dict[str, Method] = {
         options={},
         formula=lambda shapes, o: sum(m for _, m in shapes),
         in_place=True,
-        products=_no_products,
+        products=_output_products,
         lr=0.1,
     ),
     "head": Method(
@@ -247,7 +267,7 @@ METHODS: dict[str, Method] = {
         options={"k": (Rank, 4)},
         formula=lambda shapes, o: sum(o["k"] * m for _, m in shapes),
         frozen=lambda shapes, o: sum(o["k"] * n for n, _ in shapes),
-        products=lambda shapes, o: (_sides(shapes, o), sum(o["k"] * (n + 2 * m) for n, m in shapes)),
+        products=lambda n, m, o: Products(n * m + o["k"] * (n + m), n * m + o["k"] * (n + 2 * m), o["k"] * m),
         lr=0.1,
         low_rank=True,
     ),
@@ -285,7 +305,7 @@ METHODS: dict[str, Method] = {
         options={"k": (Rank, 256)},
         formula=lambda shapes, o: sum(m + o["k"] for _, m in shapes),
         frozen=lambda shapes, o: o["k"] * (max(n for n, _ in shapes) + max(m for _, m in shapes)),
-        products=lambda shapes, o: (_sides(shapes, o), _sides(shapes, o)),
+        products=lambda n, m, o: Products(n * m + o["k"] * (n + m), n * m + o["k"] * (n + m), o["k"] * m),
         lr=0.03,
     ),
     "ia3": Method(
@@ -293,7 +313,7 @@ METHODS: dict[str, Method] = {
         paper="Liu et al. 2022, arXiv:2205.05638",
         options={"place": (Literal["out", "in"], "out")},
         formula=lambda shapes, o: sum(m if o["place"] == "out" else n for n, m in shapes),
-        products=_no_products,
+        products=lambda n, m, o: (_output_products if o["place"] == "out" else _input_products)(n, m, o),
         lr=0.3,
     ),
     "adalora": Method(
@@ -342,10 +362,7 @@ METHODS: dict[str, Method] = {
         paper="Kang & Yin 2024, arXiv:2409.15371",
         options={"k": (Rank, 4)},
         formula=lambda shapes, o: sum(o["k"] * m for _, m in shapes),
-        products=lambda shapes, o: (
-            sum(o["k"] * m for _, m in shapes),
-            sum(2 * o["k"] * m for _, m in shapes),
-        ),
+        products=lambda n, m, o: Products(n * m + o["k"] * m, n * m + 2 * o["k"] * m, o["k"] * m),
         lr=0.01,
         low_rank=True,
     ),

@@ -47,7 +47,8 @@ def scaling(found: Projection) -> RenderableType:
 
 _SIDES_NOTE = (
     "state: weights, gradients and Adam, no activations; multiply-adds: products with weights, of which full training "
-    "makes 3nm per matrix, a frozen one 2nm and LoRA's A and B 3k(n+m)"
+    "makes 3nm per matrix, a frozen one 2nm and LoRA's A and B 3k(n+m); a gradient goes down to the first trained "
+    "matrix and no further: a frozen one below it makes nm; nothing is kept from one epoch to the next"
 )
 _MEMORY_NOTE = (
     "B: bytes of a trained parameter with its gradient and Adam's state; mixed: weights and gradients in 2 bytes, "
@@ -55,8 +56,9 @@ _MEMORY_NOTE = (
 )
 _MATRICES_NOTE = "break-even: the k above which LoRA trains more than the matrix has, nm/(n+m)"
 _CLAIMS_NOTE = (
-    "said of GPT-3 175B, judged for the model above; holds: by arithmetic; possible: arithmetic allows it and a clock "
-    "decides; paper: Hu et al. 2021, arXiv:2106.09685, section 4.2"
+    "said of GPT-3 175B, judged for the model above; here: computed; paper: quoted from Hu et al. 2021, "
+    "arXiv:2106.09685, section 4.2, or computed from its figures; holds: by arithmetic; possible: arithmetic allows it "
+    "and a clock decides"
 )
 _PAPER_NOTE = "cut: the printed digits are not rounded; fewer: than the model's own parameters"
 

@@ -26,13 +26,19 @@ def parameter_count(shapes: Iterable[tuple[int, int]] = CLASSIFIER.values()) -> 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight of n inputs and m outputs, the same in each of `layers` layers; `bias`: with m biases beside it."""
+    """A weight of n inputs and m outputs, the same in each of `layers` layers.
+
+    Attributes:
+        bias: with m biases beside it.
+        beside: it reads what the matrix before it reads, not that one's output.
+    """
 
     name: str
     n: int
     m: int
     layers: int = 1
     bias: bool = False
+    beside: bool = False
 
     @property
     def break_even(self) -> float:
@@ -45,7 +51,8 @@ class Architecture:
     """A model.
 
     Attributes:
-        matrices: every weight matrix that a token is multiplied by.
+        matrices: every weight matrix that a token is multiplied by, in that order; those of the same number of layers
+            above 1 are a block, passed through so many times.
         total: all parameters; embeddings, norms and biases too.
         source: where the dimensions and the total are published.
         usual: what LoRA adapts there when nobody says; empty for a plain stack of layers, where a method chooses.
@@ -65,6 +72,23 @@ class Architecture:
             StopIteration: there are none.
         """
         return next(matrix for matrix in self.matrices if matrix.name == name)
+
+    def lowest(self, names: Iterable[str]) -> dict[str, int]:
+        """Matrix -> in how many of its layers nothing is trained below it, if the matrices `names` are and no others.
+
+        From there no gradient is passed on; a frozen matrix needs none there at all.
+        """
+        heights: list[int] = []
+        for matrix in self.matrices:
+            heights.append(heights[-1] + (not matrix.beside) if heights else 0)
+        trained = set(names)
+        first = next(i for i, matrix in enumerate(self.matrices) if matrix.name in trained)
+        found: dict[str, int] = {}
+        for matrix, height in zip(self.matrices, heights, strict=True):
+            # What is trained in a block's first layer stands below all that comes from its second layer on.
+            within = 1 if matrix.layers == self.matrices[first].layers else matrix.layers
+            found[matrix.name] = within if height <= heights[first] else 0
+        return found
 
 
 def stack(name: str, title: str, shapes: dict[str, tuple[int, int]], source: str) -> Architecture:
@@ -94,11 +118,11 @@ def _llama3(name: str, title: str, *, layers: int, d: int, hidden: int) -> Archi
     vocabulary, kv = 128_256, 8 * 128
     matrices = (
         Matrix("q", d, d, layers),
-        Matrix("k", d, kv, layers),
-        Matrix("v", d, kv, layers),
+        Matrix("k", d, kv, layers, beside=True),
+        Matrix("v", d, kv, layers, beside=True),
         Matrix("o", d, d, layers),
         Matrix("gate", d, hidden, layers),
-        Matrix("up", d, hidden, layers),
+        Matrix("up", d, hidden, layers, beside=True),
         Matrix("down", hidden, d, layers),
         Matrix("head", d, vocabulary),
     )
@@ -115,7 +139,7 @@ def _gpt3() -> Architecture:
     """
     layers, d, vocabulary = 96, 12_288, 50_257
     matrices = (
-        *(Matrix(name, d, d, layers, bias=True) for name in ("q", "k", "v", "o")),
+        *(Matrix(name, d, d, layers, bias=True, beside=name in ("k", "v")) for name in ("q", "k", "v", "o")),
         Matrix("up", d, 4 * d, layers, bias=True),
         Matrix("down", 4 * d, d, layers, bias=True),
         Matrix("head", d, vocabulary),

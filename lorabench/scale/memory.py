@@ -73,10 +73,15 @@ class Tuning:
 
 
 def full(architecture: Architecture) -> Tuning:
-    """Training everything: per matrix n·m multiply-adds forward, and twice that backward."""
+    """Training everything: per matrix n·m multiply-adds forward and twice that backward, once where nothing is below.
+
+    Below the first matrix of a transformer is its embedding, which is trained as well; below a plain stack's, the data.
+    """
     products = sum(matrix.n * matrix.m * matrix.layers for matrix in architecture.matrices)
     names = tuple(matrix.name for matrix in architecture.matrices)
-    return Tuning("full", names, architecture.total, architecture.total, products, 2 * products)
+    first = architecture.matrices[0]
+    unneeded = 0 if architecture.usual else first.n * first.m
+    return Tuning("full", names, architecture.total, architecture.total, products, 2 * products - unneeded)
 
 
 @dataclass(frozen=True)
