@@ -257,16 +257,12 @@ def sweep_report(found: SweepResult) -> RenderableType:
 
 
 def _one_axis(found: SweepResult, best: Best | None) -> list[RenderableType]:
-    gained = ["- base"] if found.several else []
-    table = grid(
-        found.keys[0], "F-MNIST, %", *gained, "flipped, %", "MNIST, %", "trained", align="<<<<>" + "<" * len(gained)
-    )
+    table = grid(found.keys[0], "F-MNIST, %", "flipped, %", "MNIST, %", "trained", align="<<<<>")
     for cell in found.cells:
         trained = {score.trained for score in cell.scores}
         table.add_row(
             _word(cell.values[0]),
-            _cell(cell, best),
-            *([_signed(cell.gain)] if found.several else []),
+            _cell(cell, best, gain=found.several),
             _text(_mean(score.flipped for score in cell.scores)),
             _text(_mean(score.mnist for score in cell.scores)),
             f"{count:,}" if len(trained) == 1 and (count := trained.pop()) is not None else "",
@@ -281,10 +277,7 @@ def _blocks(found: SweepResult, best: Best | None) -> list[RenderableType]:
         blocks.setdefault(_spelled(found.keys[2:], cell.values[2:]), []).append(cell)
     rows, columns = _values(found.cells, 0), _values(found.cells, 1)
     title = f"{found.keys[0]} \\ {found.keys[1]}"
-    texts = {
-        id(cell): Text("\n").join([_cell(cell, best), *([Text(_signed(cell.gain))] if found.several else [])])
-        for cell in found.cells
-    }
+    texts = {id(cell): _cell(cell, best, gain=found.several) for cell in found.cells}
     widest = 2 + max(line.cell_len for text in texts.values() for line in text.split())
     fitting = max(1, (WIDTH - 2 - max(len(title), *(len(_word(row)) for row in rows))) // widest)
     parts: list[RenderableType] = []
@@ -306,7 +299,13 @@ def _values(cells: Sequence[Cell], axis: int) -> list[Any]:
     return list({repr(cell.values[axis]): cell.values[axis] for cell in cells}.values())
 
 
-def _cell(cell: Cell, best: Best | None) -> Text:
+def _cell(cell: Cell, best: Best | None, *, gain: bool) -> Text:
+    """A point's accuracy on F-MNIST, and with `gain` below it what was gained there."""
+    text = _accuracy(cell, best)
+    return Text.assemble(text, f"\n{number.plus_minus(cell.gain, sign=True)}") if gain and cell.gain else text
+
+
+def _accuracy(cell: Cell, best: Best | None) -> Text:
     if not cell.scores:
         return Text("x", "red")
     if cell.failed:
@@ -324,22 +323,14 @@ def _text(found: Estimate | None) -> str:
     return mean if found.high is None else f"{mean} +- {number.decimal(found.high - found.mean)}"
 
 
-def _signed(found: Estimate | None) -> str:
-    """`+4.11 +- 0.28`, as `_text`."""
-    return number.plus_minus(found, sign=True) if found else ""
-
-
 def _notes(found: SweepResult, best: Best | None) -> list[str]:
     n = max((len(cell.scores) for cell in found.cells), default=0)
     how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n > 1 else "1 seed: no interval"
     marks = "x: training failed" if found.several else "*: the best, x: training failed"
     lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; {marks}"]
     if found.several:
-        where = "- base" if len(found.keys) == 1 else "below each"
-        lines.append(
-            f"several F-MNISTs are several test sets, so no point is named before another;\n{where}: points gained"
-        )
-        lines[-1] += " on the base on the same images"
+        lines.append("several F-MNISTs are several test sets, and no point is put before another;")
+        lines.append("below each: points gained over its bases, on the same images")
     if best:
         lines += _standing(found.keys, best)
     if found.held_out:
