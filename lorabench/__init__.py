@@ -25,6 +25,7 @@ adopt        a PEFT folder brought back as a run
 bench        what each method costs on this machine
 tensorboard  runs as event files
 stats        intervals and paired tests
+inference    what follows from the values of a setting's seeds: a mean, a difference, a decision
 query        conditions on what runs hold
 report/      run records -> tables, and figures
 gallery      what the figures are drawn from

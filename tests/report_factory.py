@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from lorabench.inference import Estimate
+
 IMAGES = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 TRAIN_IMAGES = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 FMNIST = "fmnist-s0-90ab12cd"
@@ -185,6 +187,11 @@ def render(what: RenderableType, width: int = 80, *, color: bool = False, crop: 
     console.print(what, crop=crop)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
+
+
+def student(found: Estimate) -> tuple[float, float | None, float | None, float | None, int]:
+    """What `stats.t_interval` gives, of an estimate that has an interval."""
+    return (found.mean, found.sd, found.low, found.high, found.n)
 
 
 def without_escapes(text: str) -> str:

@@ -65,7 +65,7 @@ def test_the_2x2_holds_the_mean_interval_and_paired_difference() -> None:
     assert tuned.high is not None
     assert gain.low is not None
     assert gain.high is not None
-    assert "base 97.78 [97.78, 97.78] 93.26 [93.26, 93.26]" in text
+    assert "base 97.78 (all 5) 93.26 (all 5)" in text
     assert f"{tuned.mean:.2f} [{tuned.low:.2f}, {tuned.high:.2f}]" in text
     assert f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" in text
     assert "mean over 5 seeds" in text
@@ -75,11 +75,51 @@ def test_a_difference_whose_interval_holds_0_is_said_aloud() -> None:
     found = overview.study_data(study())["accuracy"][1]["difference"]
     assert found["mnist"]["detectable"] is False
     assert found["fmnist"]["detectable"] is True
-    assert (found["fmnist"]["p"], found["fmnist"]["smallest_p"]) == (0.0625, 0.0625)
+    gain = stats.paired_t([(448 - 5 * seed) / 100 for seed in range(5)]).p
+    assert (found["fmnist"]["p"], found["fmnist"]["holm"]) == pytest.approx((gain, gain))
+    assert (found["fmnist"]["sign_flip"], found["fmnist"]["least_sign_flip"]) == (0.0625, 0.0625)
     lines = render(overview.study_report(study())).splitlines()
     below = next(lines[i + 1] for i, line in enumerate(lines) if "lora-k4 - base" in line)
-    assert squeezed(below) == f"{NO_DIFFERENCE} sign-flip p = 0.0625"
-    assert "5 seeds cannot give a sign-flip p below 0.0625" in "\n".join(lines)
+    assert squeezed(below) == f"{NO_DIFFERENCE} p < 0.0001"
+    assert "5 seeds cannot give it a p below 0.0625" in "\n".join(lines)
+
+
+def test_two_seeds_and_equal_ones_show_their_values_and_no_verdict() -> None:
+    text = render(overview.study_report(study(range(2)))).split("confusion on")[0]
+    assert "[" not in text
+    assert "97.74, 97.69" in text
+    assert "2 seeds decide nothing" in text
+    assert NO_DIFFERENCE not in text
+    equal = [fmnist(), *(run for seed in range(4) for run in (pretrain(seed), finetune(seed)))]
+    text = squeezed(render(overview.study_report(equal)))
+    assert "97.74 (all 4)" in text
+    assert "lora-k4 - base 0.00 (all 4) +4.48 (all 4) spread below one image" in text
+
+
+def test_an_accuracy_stands_with_what_other_images_would_give() -> None:
+    found = overview.study_data(study())["accuracy"][1]["accuracy"]["fmnist"]
+    assert found["images"]["low"] < found["low"] < found["high"] < found["images"]["high"]
+    text = squeezed(render(overview.study_report(study())))
+    assert f"images too [{found['images']['low']:.2f}, {found['images']['high']:.2f}]" in text
+
+
+def test_a_collapsed_seed_is_shown_beside_the_mean() -> None:
+    runs = [*study(range(4)), pretrain(4), finetune(4, fmnist_errors=900)]
+    assert "97.74, 97.69, 97.64, 97.59, 91.00" in squeezed(render(overview.study_report(runs)))
+    assert "91.00" not in render(overview.study_report(study()))
+
+
+def test_a_difference_has_the_number_of_its_pairs() -> None:
+    """Five fine-tunes, of which one has a base that nobody measured."""
+    lost = finetune(4, fmnist_errors=246).model_copy(
+        update={"before": {}, "parents": Parents(base="gone", data=FMNIST)}
+    )
+    found = overview.study_data([*study(range(4)), lost])["accuracy"][1]
+    assert (found["accuracy"]["fmnist"]["n"], found["difference"]["fmnist"]["estimate"]["n"]) == (5, 4)
+    shown = next(
+        line for line in render(overview.study_report([*study(range(4)), lost])).splitlines() if "- base" in line
+    )
+    assert shown.count("n=4") == 2
 
 
 def test_one_seed_has_no_interval_and_no_spread() -> None:
@@ -101,7 +141,7 @@ def test_more_seeds_than_the_sign_flip_test_takes() -> None:
     ]
     found = overview.study_data(many)["accuracy"][1]["difference"]["fmnist"]
     assert found["estimate"]["n"] == 30
-    assert found["p"] is None
+    assert (found["sign_flip"], found["least_sign_flip"], found["detectable"]) == (None, None, True)
     assert "sign-flip" not in render(overview.study_report(many))
 
 
@@ -150,7 +190,8 @@ def test_tables_and_data_agree() -> None:
     text = squeezed(render(overview.study_report(study())))
     for row in found["accuracy"]:
         for cell in row["accuracy"].values():
-            assert f"{cell['mean']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]" in text
+            interval = "(all 5)" if cell["lacks"] else f"[{cell['low']:.2f}, {cell['high']:.2f}]"
+            assert f"{cell['mean']:.2f} {interval}" in text
     for row in found["slices"]:
         assert f"{row['n']:,} {row['base']['mean']:.2f} {row['tuned']['mean']:.2f}" in text
     for row in found["parameters"]:

@@ -19,8 +19,9 @@ from report_factory import render, squeezed, widest
 from test_cli import Lab
 from test_config import CONFIGS, load
 
-from lorabench import config, engines, events, stages, stats, study, sweep
+from lorabench import config, engines, events, stages, study, sweep
 from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError
+from lorabench.inference import Count
 from lorabench.report import sweep as tables
 from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepResult
 from lorabench.runs import Store
@@ -157,7 +158,9 @@ def test_shipped_sweeps_hold_images_out_and_share_bases() -> None:
 
 
 def cell(values: tuple[Any, ...], accuracies: Sequence[float], failed: int = 0) -> Cell:
-    scores = [Score(f"lora-k4-s{i}-00000000", i, value, 50.0, 97.0, 6_248) for i, value in enumerate(accuracies)]
+    counts = [Count(round(100 * value), 10_000) for value in accuracies]
+    flipped, mnist = Count(300, 600), Count(9_700, 10_000)
+    scores = [Score(f"lora-k4-s{i}-00000000", i, right, flipped, mnist, 6_248) for i, right in enumerate(counts)]
     lost = [FailedRun("lora-k4-s9-00000000", 9, "the loss became nan", "runs/lora-k4-s9-00000000")] * failed
     return Cell(values, tuple(scores), tuple(lost))
 
@@ -178,12 +181,12 @@ def test_the_table_has_a_row_and_a_column_for_every_value() -> None:
     lines = [line.split() for line in text.splitlines()]
     assert lines[0] == ["k", "\\", "lora.lr", "0.001", "3e-05"]
     assert lines[1] == ["1", "96.50", "+-", "1.24", "97.50", "+-", "1.24", "*"]
-    assert lines[2] == ["2", "99.25", "+-", "3.18", "x1", "x"]
+    assert lines[2] == ["2", "99.25", "(99.00,", "99.50)", "x1", "x"]
     words = squeezed(text)
     for needed in (
         "mean over 3 seeds +- half of the 95% t interval",
         "best: k=1, lora.lr=3e-05; the highest of 2 means, and so an optimistic one",
-        "second: k=1, lora.lr=0.001; the best is +1.00 [+1.00, +1.00] ahead",
+        "second: k=1, lora.lr=0.001; the best is +1.00 (all 3) ahead, spread below one image",
         "measured on the test set",
         "-s holdout=5000",
         "x k=2, lora.lr=0.001, seed 9: the loss became nan runs/lora-k4-s9-00000000",
@@ -196,7 +199,7 @@ def test_the_table_has_a_row_and_a_column_for_every_value() -> None:
 
 def test_as_many_seeds_are_told_of_as_there_are_runs_in_a_cell() -> None:
     text = render(tables.sweep_report(result(("k",), [cell((k,), [96.0, 97.0], failed=1) for k in (1, 2)])))
-    assert "mean over 2 seeds" in text
+    assert "2 seeds: no interval, the values stand beside the mean" in text
     assert "1 seed: no" in render(tables.sweep_report(result(("k",), [cell((k,), [96.0]) for k in (1, 2)])))
 
 
@@ -207,7 +210,7 @@ def test_a_lead_that_seeds_do_not_carry_is_called_none() -> None:
     assert "no detectable difference" in text
     assert "measured on 5,000 images held out" in text
     assert "test set" not in text
-    assert "k F-MNIST, % flipped, % MNIST, % trained 1 96.33 +- 1.43 50.00 +- 0.00" in text
+    assert "k F-MNIST, % flipped, % MNIST, % trained 1 96.33 +- 1.43 50.00 (all 3)" in text
     single = [cell((k,), [96.0 + k]) for k in (1, 2)]
     text = render(tables.sweep_report(result(("k",), single, seeds=1)))
     assert "one seed cannot tell them apart" in text
@@ -241,7 +244,7 @@ def test_pairs_are_made_by_the_studys_seed_where_the_runs_own_is_fixed(
     assert [score.seed for cell in result.cells for score in cell.scores] == [0, 1, 2] * 2
     assert result.best is not None
     assert result.best.ahead is not None
-    assert result.best.ahead.estimate == pytest.approx(stats.t_interval(ahead))
+    assert result.best.ahead.estimate.values == pytest.approx(ahead)
 
 
 def test_failures_are_counted_of_points_and_of_what_they_share() -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from lorabench import config, methods, stages, work
 from lorabench.cli.app import app
+from lorabench.inference import Count
 from lorabench.report import ledger, overview
 from lorabench.report.arm import arms, base_metrics, bases, beside, facing, records, ways
 from lorabench.report.figures import Material
@@ -144,26 +145,28 @@ def test_a_base_has_one_training_curve_whatever_it_was_measured_on() -> None:
     assert [curve.label for curve in found if curve.label.startswith("base")] == ["base"]
 
 
+def scored(seed: int, images: str) -> Score:
+    """97, 98 and 99 percent, 4 points more than before."""
+    right = 9_700 + 100 * seed
+    now, before = Count(right, 10_000), Count(right - 400 - seed, 10_000)
+    return Score(f"r{seed}", seed, now, Count(540, 600), Count(9_800, 10_000), 6248, images, before)
+
+
 def swept(keys: tuple[str, ...], points: Sequence[tuple[tuple[Any, ...], str]]) -> SweepResult:
-    cells = [
-        Cell(
-            values, tuple(Score(f"r{seed}", seed, 97.0 + seed, 90.0, 98.0, 6248, images, 4.0) for seed in range(3)), ()
-        )
-        for values, images in points
-    ]
+    cells = [Cell(values, tuple(scored(seed, images) for seed in range(3)), ()) for values, images in points]
     return SweepResult("sweep", keys, tuple(cells), (0, 1, 2), 0, Counts(6, 0, 0), Counts(4, 0, 0))
 
 
 def test_a_sweep_over_fmnists_names_no_best_and_shows_the_gain_on_each() -> None:
     one = swept(("fmnist.fraction",), [((0.1,), FMNIST), ((0.9,), HARD)])
     assert one.best is None
-    assert [point["gain"]["mean"] for point in sweep_data(one)["points"]] == [4.0, 4.0]
+    assert [point["gain"]["estimate"]["mean"] for point in sweep_data(one)["points"]] == [pytest.approx(4.01)] * 2
     text = squeezed(render(sweep_report(one)))
     assert "best" not in text.lower()
-    assert "0.1 98.00 +- 2.48 90.00 +- 0.00 98.00 +- 0.00 6,248 +4.00 +- 0.00" in text
+    assert "+4.01 +- 0.02" in text
     two = swept(("k", "fmnist.fraction"), [((k, f), i) for k in (1, 4) for f, i in ((0.1, FMNIST), (0.9, HARD))])
     assert two.best is None
-    assert "+4.00" in render(sweep_report(two))
+    assert "+4.01" in render(sweep_report(two))
     assert swept(("k",), [((1,), FMNIST), ((4,), FMNIST)]).best is not None
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lorabench import stats
+from lorabench import inference
+from lorabench.inference import Count
 from lorabench.report import number
-from lorabench.report.arm import SETS, SLICES, accuracy, base_metrics, bases, ways
+from lorabench.report.arm import SETS, SLICES, base_metrics, bases, ways
 from lorabench.report.layout import grid, note
 
 if TYPE_CHECKING:
@@ -17,25 +18,13 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from lorabench.inference import Difference, Estimate
     from lorabench.report.arm import Arm
     from lorabench.runs import Metrics, Run
-    from lorabench.stats import Estimate
 
 NO_DIFFERENCE = "no detectable difference"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Tuned − base, or one method − another, in points, paired by seed.
-
-    `detectable`: whether the interval excludes 0; None with one seed. `p` is of the exact sign-flip test
-    and cannot be below `smallest_p`; None with one seed, and with more seeds than that test takes.
-    """
-
-    estimate: Estimate
-    detectable: bool | None
-    p: float | None
-    smallest_p: float | None
+AFTER_HOLM = "not detectable after Holm"
+"""Of a difference whose own interval excludes 0, and whose p does not hold for so many rows."""
 
 
 @dataclass(frozen=True)
@@ -59,115 +48,163 @@ class SliceRow:
 
 
 def accuracy_rows(runs: Sequence[Run], arms: Sequence[Arm]) -> list[AccuracyRow]:
-    """A row for each way in which bases were trained, usually one, then one for each arm, against its own bases."""
+    """A row for each way in which bases were trained, usually one, then one for each arm, against its own bases.
+
+    The arms' differences are corrected for their number, each test set for itself.
+    """
     known = bases(runs)
-    rows = [AccuracyRow(label, _means(list(way.values())), {}) for label, way in ways(runs).items()]
-    for arm in arms:
-        pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
-        found = {name: difference([(value(old, name), value(new, name)) for old, new in pairs]) for name in SETS}
-        gains = {name: value for name, value in found.items() if value}
-        rows.append(AccuracyRow(arm.label, _means([new for _, new in pairs]), gains))
+    rows = [AccuracyRow(label, means(list(way.values()), tuple(SETS)), {}) for label, way in ways(runs).items()]
+    pairs = [[(base_metrics(run, known), run.metrics) for run in arm.runs] for arm in arms]
+    gains = by_key([differences(both, tuple(SETS)) for both in pairs])
+    for arm, both, gain in zip(arms, pairs, gains, strict=True):
+        rows.append(AccuracyRow(arm.label, means([new for _, new in both], tuple(SETS)), gain))
     return rows
 
 
 def slice_rows(runs: Sequence[Run], arm: Arm) -> list[SliceRow]:
-    """F-MNIST's parts that have images, for one arm."""
+    """F-MNIST's parts that have images, for one arm, corrected for their number."""
     known = bases(runs)
     rows: list[SliceRow] = []
     for name in SLICES:
-        pairs = [(part(base_metrics(run, known), name), part(run.metrics, name)) for run in arm.runs]
+        pairs = [
+            (count(base_metrics(run, known), f"fmnist.{name}"), count(run.metrics, f"fmnist.{name}"))
+            for run in arm.runs
+        ]
         both = [(before, after) for before, after in pairs if before is not None and after is not None]
-        if gain := difference(both):
-            n = next(run.metrics["fmnist"].slices[name].n for run in arm.runs if part(run.metrics, name) is not None)
-            base = stats.t_interval([before for before, _ in both])
-            tuned = stats.t_interval([after for _, after in both])
-            rows.append(SliceRow(name, n, base, tuned, gain))
-    return rows
+        gain = inference.difference(both)
+        base = inference.accuracy([before for before, _ in both])
+        tuned = inference.accuracy([after for _, after in both])
+        if gain and base and tuned:
+            rows.append(SliceRow(name, both[0][1].n, base, tuned, gain))
+    gains = inference.corrected([row.difference for row in rows])
+    return [replace(row, difference=gain) for row, gain in zip(rows, gains, strict=True)]
 
 
-def value(metrics: Mapping[str, Metrics], name: str) -> float | None:
-    """Accuracy in percent on the test set `name`; None if it was not measured."""
-    return accuracy(metrics[name]) if name in metrics else None
+def count(metrics: Mapping[str, Metrics], key: str) -> Count | None:
+    """What is right on the test set `mnist` or `fmnist`, or on a part of it, `fmnist.flipped`.
+
+    None if it was not measured or has no images.
+    """
+    name, _, part = key.partition(".")
+    found = metrics.get(name)
+    counted = found.slices.get(part) if found and part else found
+    return Count(counted.correct, counted.n) if counted and counted.n else None
 
 
-def part(metrics: Mapping[str, Metrics], name: str) -> float | None:
-    """Accuracy in percent on the part `name` of F-MNIST; None if it was not measured or has no images."""
-    found = metrics["fmnist"].slices.get(name) if "fmnist" in metrics else None
-    return 100 * found.correct / found.n if found and found.n else None
+def differences(
+    pairs: Sequence[tuple[Mapping[str, Metrics], Mapping[str, Metrics]]], keys: Sequence[str]
+) -> dict[str, Difference]:
+    """Second − first over pairs of runs, for each of the `keys` that `count` takes and a pair has measured."""
+    found = {key: inference.difference([(count(old, key), count(new, key)) for old, new in pairs]) for key in keys}
+    return {key: gap for key, gap in found.items() if gap}
 
 
-def _means(found: Sequence[Mapping[str, Metrics]]) -> dict[str, Estimate]:
-    values = {name: [accuracy(metrics[name]) for metrics in found if name in metrics] for name in SETS}
-    return {name: stats.t_interval(numbers) for name, numbers in values.items() if numbers}
+def by_key(rows: Sequence[Mapping[str, Difference]]) -> list[dict[str, Difference]]:
+    """The differences of a table's rows, corrected for the number of rows in each column for itself."""
+    found: list[dict[str, Difference]] = [dict(row) for row in rows]
+    for key in dict.fromkeys(key for row in rows for key in row):
+        column = [row for row in found if key in row]
+        for row, gap in zip(column, inference.corrected([row[key] for row in column]), strict=True):
+            row[key] = gap
+    return found
 
 
-def difference(pairs: Sequence[tuple[float | None, float | None]]) -> Difference | None:
-    """Second - first of each pair, in the unit of the numbers; None if no pair is complete."""
-    differences = [after - before for before, after in pairs if before is not None and after is not None]
-    if not differences:
-        return None
-    found = stats.t_interval(differences)
-    if found.low is None or found.high is None:
-        return Difference(found, None, None, None)
-    detectable = not found.low <= 0 <= found.high
-    if len(differences) > stats.MOST_SIGN_FLIPS:
-        return Difference(found, detectable, None, None)
-    return Difference(found, detectable, *stats.sign_flip(differences))
+def means(found: Sequence[Mapping[str, Metrics]], keys: Sequence[str]) -> dict[str, Estimate]:
+    """The mean accuracy in percent of runs, for each of the `keys` that one has measured."""
+    every = {key: [count(metrics, key) for metrics in found] for key in keys}
+    known = {key: inference.accuracy([one for one in counts if one]) for key, counts in every.items()}
+    return {key: estimate for key, estimate in known.items() if estimate}
+
+
+def verdict(found: Difference) -> str:
+    """What is said of a difference that is none for sure: that it cannot be detected, or why nothing is decided.
+
+    Empty of one that is detected, and of one seed, which the report says once.
+    """
+    if found.detectable is None:
+        return number.undecided(found.estimate) if found.estimate.n > 1 else ""
+    return "" if found.detectable else AFTER_HOLM if found.excludes_zero else NO_DIFFERENCE
+
+
+def with_n(text: str, found: Estimate, n: int) -> str:
+    """`text` about `found`, and how many values that has where they are not the `n` of its row or table."""
+    return text if found.n == n else f"{text} n={found.n}"
 
 
 def accuracy_table(rows: Sequence[AccuracyRow]) -> RenderableType:
     """The 2x2; below each difference whether there is one."""
-    n = max((estimate.n for row in rows for estimate in row.accuracy.values()), default=0)
+    n = _most(rows)
     table = grid("accuracy, %", *SETS.values(), align="<<<")
     for row in rows:
         table.add_row(row.label, *(_cell(row.accuracy.get(name), n) for name in SETS))
         if row.difference:
-            cells = [_difference_cell(row.difference.get(name)) for name in SETS]
+            cells = [_difference_cell(row.difference.get(name), n) for name in SETS]
             table.add_row(Text(f"  {row.label.split(' ')[0]} - base", "dim"), *cells)
     return table
 
 
-def _cell(value: Estimate | None, n: int) -> str:
+def _most(rows: Sequence[AccuracyRow]) -> int:
+    return max((estimate.n for row in rows for estimate in row.accuracy.values()), default=0)
+
+
+def _cell(value: Estimate | None, n: int) -> Text:
     if value is None:
-        return "not measured"
-    return number.estimate(value) if value.n == n else f"{number.estimate(value)} n={value.n}"
+        return Text("not measured")
+    text = Text(with_n(number.estimate(value), value, n))
+    if value.images:
+        text.append(f"\nimages too {number.interval(*value.images)}", "dim")
+    if value.scattered:
+        text.append(f"\nseeds: {number.values(value)}", "yellow")
+    return text
 
 
-def _difference_cell(value: Difference | None) -> Text:
+def _difference_cell(value: Difference | None, n: int) -> Text:
     if value is None:
         return Text("")
-    lines = Text(number.signed_estimate(value.estimate))
-    if value.detectable is False:
-        lines.append(f"\n{NO_DIFFERENCE}")
-    elif value.p is not None:
-        lines.append(f"\nsign-flip {number.p_value(value.p)}", "dim")
+    lines = Text(with_n(number.estimate(value.estimate, sign=True), value.estimate, n))
+    if said := verdict(value):
+        lines.append(f"\n{said}")
+    if value.holm is not None:
+        lines.append(f"\n{number.p_value(value.holm)}", "dim")
     return lines
 
 
 def accuracy_note(rows: Sequence[AccuracyRow]) -> RenderableType:
     """What the numbers of the 2x2 are."""
-    n = max((estimate.n for row in rows for estimate in row.accuracy.values()), default=0)
-    if n == 1:
-        return note("1 seed: no interval; run more seeds to compare")
-    least = {d.smallest_p for row in rows for d in row.difference.values() if d.smallest_p is not None}
-    floor = f"\n{n} seeds cannot give a sign-flip p below {min(least):.4f}" if least else ""
-    return note(f"mean over {number.seeds(n)} [95% t interval]; differences are paired by seed{floor}")
+    n = _most(rows)
+    if n < inference.FEWEST:
+        return note(f"{number.seeds(n)}: no interval; run {inference.FEWEST} or more to compare")
+    lines = [
+        f"mean over {number.seeds(n)} [95% t interval over trainings, on these test images]",
+        "images too: [over trainings and test images, 95% or more]",
+    ]
+    if tested := [gap for row in rows for gap in row.difference.values() if gap.holm is not None]:
+        most = max(gap.of for gap in tested)
+        holm = f", by Holm for {most} settings" if most > 1 else ""
+        lines.append(f"differences are paired by seed; the p of the paired t test decides{holm}")
+        if flips := [gap.least_sign_flip for gap in tested if gap.least_sign_flip is not None]:
+            lines.append(f"a sign-flip test could not: {n} seeds cannot give it a p below {number.p(min(flips))}")
+    return note("\n".join(lines))
 
 
 def slice_table(rows: Sequence[SliceRow], label: str) -> RenderableType:
     """The parts of F-MNIST before and after."""
     table = grid("on F-MNIST, %", "images", "base", label, "difference", align="<>>><")
+    most = max((row.difference.estimate.n for row in rows), default=0)
     for row in rows:
         table.add_row(
             SLICES[row.name],
             f"{row.n:,}",
             number.decimal(row.base.mean),
             number.decimal(row.tuned.mean),
-            _difference_text(row.difference),
+            told(
+                with_n(number.estimate(row.difference.estimate, sign=True), row.difference.estimate, most),
+                row.difference,
+            ),
         )
     return table
 
 
-def _difference_text(value: Difference) -> str:
-    text = number.signed_estimate(value.estimate)
-    return text if value.detectable is not False else f"{text}\n{NO_DIFFERENCE}"
+def told(text: str, found: Difference) -> str:
+    """`text` with the verdict below it, if there is something to say."""
+    return f"{text}\n{said}" if (said := verdict(found)) else text

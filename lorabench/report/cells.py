@@ -18,7 +18,7 @@ from lorabench.report.contrast import Contrast, Tally, paired, tally, unpaired
 
 if TYPE_CHECKING:
     from lorabench.report.contrast import Right
-    from lorabench.report.evidence import Digits, Evidence
+    from lorabench.report.evidence import Digits, Evidence, Mask
     from lorabench.runs import Run
 
 PARTS = {"flipped": "flipped", "upright": "upright", "rest": "other digits"}
@@ -29,12 +29,23 @@ Found = tuple["Run", "Evidence"]
 
 @dataclass(frozen=True)
 class _Cell:
-    """One run on one set, or a part of it. `right` is None where that is not known image by image."""
+    """One run on one set, or a part of it.
+
+    Attributes:
+        right: which images of the whole set the run got right (n,); None where that is not known.
+        within: which of them are in the part; None where that is not known any more.
+        fmnist: the id of the F-MNIST; None on MNIST.
+        mirrored: which images that one mirrors; None on MNIST, and where it is not known any more.
+        axis: of its mirror, likewise.
+    """
 
     tally: Tally
     right: Right | None
     labels: Digits | None
-    mirroring: str | None
+    within: Mask | None
+    fmnist: str | None
+    mirrored: Mask | None
+    axis: str | None
 
 
 def contrasts(first: Found, second: Found) -> list[Contrast]:
@@ -61,18 +72,21 @@ def mirroring_contrasts(first: Found, second: Found) -> list[Contrast]:
 
 
 def _cell(found: Found, name: str, part: str | None = None) -> _Cell | None:
+    import numpy as np
+
     run, evidence = found
     metrics = run.metrics.get(name) if run.status == "done" else None
     counts = metrics.slices.get(part) if metrics and part else metrics
     if counts is None or counts.n == 0:
         return None
-    predicted, right = evidence.predicted.get(name), None
-    if predicted is not None and evidence.labels is not None:
-        right = predicted == evidence.labels
-        if part:
-            right = right[evidence.parts[part]] if part in evidence.parts else None
-    mirroring = run.parents.data if name == "fmnist" else None
-    return _Cell(tally(counts.correct, counts.n), right, evidence.labels, mirroring)
+    predicted, labels = evidence.predicted.get(name), evidence.labels
+    right = predicted == labels if predicted is not None and labels is not None else None
+    everything = None if labels is None else np.ones(len(labels), bool)
+    within = evidence.parts.get(part) if part else everything
+    mirrors = (run.parents.data, evidence.parts.get("flipped"), evidence.mirroring.get("axis"))
+    return _Cell(
+        tally(counts.correct, counts.n), right, labels, within, *(mirrors if name == "fmnist" else (None, None, None))
+    )
 
 
 def _contrast(name: str, label: str, first: _Cell | None, second: _Cell | None) -> Contrast | None:
@@ -82,7 +96,32 @@ def _contrast(name: str, label: str, first: _Cell | None, second: _Cell | None) 
         return unpaired(name, label, first.tally, second.tally, reason)
     assert first.right is not None
     assert second.right is not None
-    return paired(name, label, first.right, second.right)
+    assert first.within is not None
+    assert second.within is not None
+    both, told = first.within & second.within, None
+    if None not in (first.fmnist, second.fmnist) and first.fmnist != second.fmnist:
+        both, told = _alike(first, second, both, whole="." not in name)
+        if not both.any():
+            return unpaired(name, label, first.tally, second.tally, "another F-MNIST that has no such image in common")
+    return paired(name, label, first.right[both], second.right[both], told)
+
+
+def _alike(first: _Cell, second: _Cell, both: Mask, *, whole: bool) -> tuple[Mask, str | None]:
+    """Which images of two F-MNISTs are compared, and what must be told: of a part those that are the same in both.
+
+    A whole set is compared by index, since every image is of the same handwritten digit; mirrored in one and not in
+    the other it is another image all the same.
+    """
+    if first.mirrored is None or second.mirrored is None:
+        return both, "by index; which images are mirrored in which F-MNIST is not known any more"
+    same = (first.mirrored == second.mirrored) & (~first.mirrored | (first.axis == second.axis))
+    others = int((both & ~same).sum())
+    if whole:
+        told = f"by index; the two F-MNISTs mirror {others:,} of the {len(same):,} images unlike"
+        return both, told if others else None
+    kept = both & same
+    told = f"the {int(kept.sum()):,} images that both F-MNISTs have there"
+    return kept, told if kept.sum() < max(first.tally.n, second.tally.n) else None
 
 
 def _apart(first: _Cell, second: _Cell) -> str | None:
@@ -91,8 +130,8 @@ def _apart(first: _Cell, second: _Cell) -> str | None:
         return "predictions that were not kept"
     if len(first.labels) != len(second.labels) or (first.labels != second.labels).any():
         return "other test images"
-    if None not in (first.mirroring, second.mirroring) and first.mirroring != second.mirroring:
-        return "another F-MNIST"
     if first.right is None or second.right is None:
+        return "predictions that were not kept"
+    if first.within is None or second.within is None:
         return "a record of the flipped images that is not there any more"
     return None

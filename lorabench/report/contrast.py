@@ -1,6 +1,6 @@
 """Two accuracies and their difference: image by image where the images are the same, else as independent samples.
 
-paired("fmnist", "F-MNIST", base == labels, tuned == labels)       # exact McNemar test, Tango's interval
+paired("fmnist", "F-MNIST", base == labels, tuned == labels)       # mid-p McNemar test, Tango's interval
 unpaired("fmnist", "F-MNIST", tally(9276, 10_000), tally(4893, 5_000), "other images")    # Newcombe's interval
 """
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lorabench import stats
+from lorabench import inference
+from lorabench.inference import Count
 from lorabench.report import number
 from lorabench.report.accuracy import NO_DIFFERENCE
 from lorabench.report.layout import grid, note
@@ -42,11 +43,12 @@ class Contrast:
     Attributes:
         name: `fmnist`, `fmnist.flipped`, ...
         label: what a table calls it.
-        detectable: whether the interval excludes 0.
+        detectable: whether `p` is below 0.05, and the interval then excludes 0; without `p` whether the interval does.
         lost: images that only the first got right; None if the two saw different images.
         gained: images that only the second got right; None likewise.
-        p: of the exact McNemar test; None likewise.
+        p: of the mid-p McNemar test; None likewise.
         unpaired: why the two cannot be compared image by image; None if they are.
+        told: which images these are, where it is not all of both; None else.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Contrast:
     gained: int | None = None
     p: float | None = None
     unpaired: str | None = None
+    told: str | None = None
 
 
 def tally(correct: int, n: int) -> Tally:
@@ -68,30 +71,30 @@ def tally(correct: int, n: int) -> Tally:
     return Tally(n, correct, 100 * correct / n)
 
 
-def paired(name: str, label: str, first: Right, second: Right) -> Contrast:
+def paired(name: str, label: str, first: Right, second: Right, told: str | None = None) -> Contrast:
     """The same images: `first` and `second` (n,) say which of them each got right; n is not 0."""
     n, lost, gained = len(first), int((first & ~second).sum()), int((~first & second).sum())
-    low, high = stats.paired_difference(lost, gained, n)
+    found = inference.same_images(lost, gained, n)
     return Contrast(
         name=name,
         label=label,
         first=tally(int(first.sum()), n),
         second=tally(int(second.sum()), n),
-        difference=100 * (gained - lost) / n,
-        low=100 * low,
-        high=100 * high,
-        detectable=not low <= 0 <= high,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        detectable=found.detectable,
         lost=lost,
         gained=gained,
-        p=stats.mcnemar_exact(lost, gained),
+        p=found.p,
+        told=told,
     )
 
 
 def unpaired(name: str, label: str, first: Tally, second: Tally, reason: str) -> Contrast:
     """Different images, or images whose predictions are not there any more: `reason` says which."""
-    low, high = stats.independent_difference((first.correct, first.n), (second.correct, second.n))
-    gap, apart = second.accuracy - first.accuracy, not low <= 0 <= high
-    return Contrast(name, label, first, second, gap, 100 * low, 100 * high, apart, unpaired=reason)
+    gap, ends, apart = inference.other_images(Count(first.correct, first.n), Count(second.correct, second.n))
+    return Contrast(name, label, first, second, gap, *ends, apart, unpaired=reason)
 
 
 def contrast_table(title: str, rows: Sequence[Contrast], names: tuple[str, str]) -> RenderableType:
@@ -104,7 +107,7 @@ def contrast_table(title: str, rows: Sequence[Contrast], names: tuple[str, str])
             change += f"\n{NO_DIFFERENCE}"
         scores = (number.decimal(row.first.accuracy), number.decimal(row.second.accuracy))
         counts = ("-" if count is None else f"{count:,}" for count in (row.lost, row.gained))
-        table.add_row(row.label, *scores, Text(change), *counts, _p(row.p))
+        table.add_row(row.label, *scores, Text(change), *counts, "-" if row.p is None else number.p(row.p))
     return table
 
 
@@ -113,15 +116,13 @@ def contrast_note(rows: Sequence[Contrast]) -> RenderableType:
     lines: list[str] = []
     if any(row.unpaired is None for row in rows):
         lines += [
-            "[95%]: Tango's interval of the difference on the same images; p: exact McNemar;",
+            "[95%]: Tango's interval of the difference on the same images, each row alone;",
+            "p: mid-p McNemar, which decides;",
             "lost, gained: images that the first column alone, the second alone got right",
         ]
+    lines += [f"{row.label.strip()}: {row.told}" for row in rows if row.told]
     reasons = dict.fromkeys(row.unpaired for row in rows if row.unpaired)
     for reason in reasons:
         labels = ", ".join(row.label.strip() for row in rows if row.unpaired == reason)
         lines.append(f"compared unpaired (Newcombe's interval), because of {reason}: {labels}")
     return note("\n".join(lines))
-
-
-def _p(p: float | None) -> str:
-    return "-" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}"

@@ -96,8 +96,7 @@ def _mean(values: Sequence[Value]) -> Value:
 def _deltas(row: GroupRow) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for key, gap in row.difference.items():
-        mean, _, low, high, _ = gap.estimate
-        ends = {"mean": mean, "low": low, "high": high}
+        ends = {"mean": gap.estimate.mean, "low": gap.estimate.low, "high": gap.estimate.high}
         found |= {f"{key}.delta.{name}": None if end is None else end / 100 for name, end in ends.items()}
-        found[f"{key}.delta.p"] = row.holm.get(key)
+        found[f"{key}.delta.p"] = gap.holm
     return found

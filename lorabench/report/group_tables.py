@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lorabench.report import number
-from lorabench.report.accuracy import NO_DIFFERENCE
+from lorabench.report.accuracy import told, with_n
 from lorabench.report.arm import SETS
 from lorabench.report.fairness import unequal_note
 from lorabench.report.layout import grid, heading, note, stack
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from lorabench.inference import Estimate
     from lorabench.report.groups import GroupRow, Groups
     from lorabench.runs import Broken
-    from lorabench.stats import Estimate
 
 
 def groups_report(found: Groups) -> RenderableType:
@@ -42,7 +42,8 @@ def groups_report(found: Groups) -> RenderableType:
 
 _COLUMNS = ("mean", "n", "difference", "Holm p")
 _COSTS = (
-    "*: Pareto front: no row with fewer trained parameters is better on F-MNIST;\n"
+    "*: Pareto front: no row with fewer trained parameters is better on F-MNIST, among the\n"
+    "rows with an interval;\n"
     "stored: bytes of the checkpoint; s: training, mean over the seeds"
 )
 
@@ -64,20 +65,27 @@ def _accuracy(name: str, rows: Sequence[GroupRow]) -> RenderableType:
     for row in rows:
         mean = row.accuracy.get(name)
         n = "" if mean is None else number.seeds(1) if mean.n == 1 else str(mean.n)
-        table.add_row(row.label, _plus_minus(mean), n, *(() if alone else (_difference(name, row), _holm(name, row))))
+        table.add_row(row.label, _mean(mean), n, *(() if alone else (_difference(name, row), _holm(name, row))))
     return table
 
 
+def _mean(found: Estimate | None) -> str:
+    if found is None:
+        return ""
+    text = number.plus_minus(found)
+    return f"{text}\nseeds: {number.values(found)}" if found.scattered else text
+
+
 def _difference(name: str, row: GroupRow) -> Text:
-    gap = row.difference.get(name)
-    if row.baseline or gap is None:
-        return Text("baseline" if row.baseline else "no partner" if name in row.accuracy else "", "dim")
-    text = Text(number.plus_minus(gap.estimate, sign=True))
-    return text.append(f"\n{NO_DIFFERENCE}") if gap.detectable is False else text
+    gap, mean = row.difference.get(name), row.accuracy.get(name)
+    if row.baseline or gap is None or mean is None:
+        return Text("baseline" if row.baseline else "no partner" if mean else "", "dim")
+    return Text(told(with_n(number.plus_minus(gap.estimate, sign=True), gap.estimate, mean.n), gap))
 
 
 def _holm(name: str, row: GroupRow) -> str:
-    return f"{row.holm[name]:.4f}" if name in row.holm else ""
+    gap = row.difference.get(name)
+    return "" if gap is None or gap.holm is None else number.p(gap.holm)
 
 
 def _how(found: Groups) -> str:
@@ -86,15 +94,14 @@ def _how(found: Groups) -> str:
             "1 seed: no interval over seeds; run more of them, or compare two runs image by\n"
             "image: lorabench report A B"
         )
-    lines = ["mean +- half of the 95% t interval over n seeds"]
+    lines = ["mean +- half of the 95% t interval over n trainings, on these test images"]
     gaps = [row.difference["fmnist"] for row in found.rows if "fmnist" in row.difference]
     if gaps:
         lines.append(f"difference: from {found.baseline}, paired by seed, each interval at 95% alone")
-        lines.append("Holm p: exact sign-flip test over the seeds, adjusted for the number of rows")
-    if floors := [(gap.smallest_p, gap.estimate.n) for gap in gaps if gap.smallest_p is not None]:
-        least, n = min(floors)
-        after = min(1.0, least * len(floors))
-        lines.append(f"with {number.seeds(n)} no p can be below {least:.4f}, and after Holm none below {after:.4f}")
+    if tested := [gap for gap in gaps if gap.holm is not None]:
+        lines.append(
+            f"Holm p: paired t test, which decides, adjusted for {tested[0].of} row{'s' if tested[0].of > 1 else ''}"
+        )
     return "\n".join(lines)
 
 
@@ -105,7 +112,7 @@ def _costs(rows: Sequence[GroupRow]) -> RenderableType:
         table.add_row(
             row.label,
             number.decimal(mean.mean) if mean else "",
-            _plus_minus(row.accuracy.get("fmnist.flipped")),
+            _mean(row.accuracy.get("fmnist.flipped")),
             "" if row.trained is None else f"{row.trained:,}",
             "*" if row.front and len(rows) > 1 else "",
             "" if row.stored_bytes is None else f"{row.stored_bytes:,}",
@@ -113,7 +120,3 @@ def _costs(rows: Sequence[GroupRow]) -> RenderableType:
             "" if row.train_s is None else number.decimal(row.train_s.mean),
         )
     return table
-
-
-def _plus_minus(found: Estimate | None) -> str:
-    return "" if found is None else number.plus_minus(found)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench import stats
+from lorabench import inference
 from lorabench.errors import UsageError
-from lorabench.report.accuracy import difference, part, value
+from lorabench.report.accuracy import by_key, differences, means
 from lorabench.report.arm import SETS, SLICES, facing, fold, partner, records
 from lorabench.report.fairness import unequal
 from lorabench.report.overview import unfinished
@@ -21,12 +21,11 @@ from lorabench.report.plain import plain
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from lorabench.report.accuracy import Difference
+    from lorabench.inference import Difference, Estimate
     from lorabench.report.arm import Arm
     from lorabench.report.fairness import Unequal
     from lorabench.report.overview import Unfinished
-    from lorabench.runs import Broken, Metrics, Run
-    from lorabench.stats import Estimate
+    from lorabench.runs import Broken, Run
 
 KEYS = (*SETS, *(f"fmnist.{part}" for part in SLICES))
 """What is compared: the test sets, and the parts of F-MNIST."""
@@ -41,9 +40,10 @@ class GroupRow:
         trained: parameters.
         stored_bytes: of its checkpoint.
         accuracy: by the keys of `KEYS`, as far as it was measured.
-        difference: this − the baseline, likewise; empty for the baseline, and where no runs are partners.
-        holm: p of the sign-flip test, adjusted by Holm for the number of rows that were compared.
-        front: whether no other row on the same F-MNIST trains fewer parameters and has a higher accuracy there.
+        difference: this − the baseline, likewise, corrected for the number of rows; empty for the baseline, and where
+            no runs are partners.
+        front: whether no other row on the same F-MNIST trains fewer parameters and has a higher accuracy there, of
+            those whose accuracy has an interval.
     """
 
     label: str
@@ -55,7 +55,6 @@ class GroupRow:
     stored_bytes: int | None
     accuracy: dict[str, Estimate]
     difference: dict[str, Difference]
-    holm: dict[str, float]
     front: bool
     train_s: Estimate | None
     step_ms: Estimate | None
@@ -129,13 +128,12 @@ def _reference(found: Sequence[Arm], baseline: Collection[str]) -> Arm | None:
 
 
 def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> list[GroupRow]:
-    accuracies = [_accuracies(arm) for arm in found]
-    differences = [{} if arm is reference else _differences(arm, reference, bases) for arm in found]
-    adjusted = _holm(differences)
+    accuracies = [means([run.metrics for run in arm.runs], KEYS) for arm in found]
+    gaps = by_key([{} if arm is reference else _differences(arm, reference, bases) for arm in found])
     sizes = [arm.runs[0].params.trainable if arm.runs[0].params else None for arm in found]
     points = [
-        (float(size), means["fmnist"].mean) if size is not None and "fmnist" in means else None
-        for size, means in zip(sizes, accuracies, strict=True)
+        (float(size), mean.mean) if size is not None and (mean := on.get("fmnist")) and not mean.lacks else None
+        for size, on in zip(sizes, accuracies, strict=True)
     ]
     images = [arm.recipe["data"] for arm in found]
     on_front = [
@@ -152,44 +150,15 @@ def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> lis
             trained=sizes[index],
             stored_bytes=arm.runs[0].checkpoint_bytes,
             accuracy=accuracies[index],
-            difference=differences[index],
-            holm=adjusted[index],
+            difference=gaps[index],
             front=on_front[index],
-            train_s=_mean(run.cost.train_s if run.cost else None for run in arm.runs),
-            step_ms=_mean(run.cost.step_ms if run.cost else None for run in arm.runs),
+            train_s=inference.mean([run.cost.train_s if run.cost else None for run in arm.runs]),
+            step_ms=inference.mean([run.cost.step_ms if run.cost else None for run in arm.runs]),
         )
         for index, arm in enumerate(found)
     ]
 
 
-def measured(metrics: Mapping[str, Metrics], key: str) -> float | None:
-    """Accuracy in percent by a key of `KEYS`; None if it was not measured."""
-    name, _, slice_ = key.partition(".")
-    return part(metrics, slice_) if slice_ else value(metrics, name)
-
-
-def _accuracies(arm: Arm) -> dict[str, Estimate]:
-    found = {key: _mean(measured(run.metrics, key) for run in arm.runs) for key in KEYS}
-    return {key: mean for key, mean in found.items() if mean}
-
-
 def _differences(arm: Arm, reference: Arm, bases: Mapping[str, Run]) -> dict[str, Difference]:
-    pairs = [(other, run) for run in arm.runs if (other := partner(run, reference.runs, bases))]
-    faced = [facing(other, run) for other, run in pairs]
-    found = {key: difference([(measured(a, key), measured(b, key)) for a, b in faced]) for key in KEYS}
-    return {key: gap for key, gap in found.items() if gap}
-
-
-def _holm(differences: Sequence[Mapping[str, Difference]]) -> list[dict[str, float]]:
-    adjusted: list[dict[str, float]] = [{} for _ in differences]
-    for key in KEYS:
-        p_values = {i: row[key].p for i, row in enumerate(differences) if key in row}
-        there = {i: p for i, p in p_values.items() if p is not None}
-        for i, p in zip(there, stats.holm(list(there.values())), strict=True):
-            adjusted[i][key] = p
-    return adjusted
-
-
-def _mean(values: Iterable[float | None]) -> Estimate | None:
-    there = [v for v in values if v is not None]
-    return stats.t_interval(there) if there else None
+    pairs = [facing(other, run) for run in arm.runs if (other := partner(run, reference.runs, bases))]
+    return differences(pairs, KEYS)

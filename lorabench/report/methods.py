@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.text import Text
 
-from lorabench import stats
+from lorabench import inference
 from lorabench.report import number
-from lorabench.report.accuracy import NO_DIFFERENCE, difference, part, value
+from lorabench.report.accuracy import by_key, differences, means, told, with_n
 from lorabench.report.arm import base_metrics, bases, facing, main_arm, partner, records
 from lorabench.report.layout import grid, note, stack
 from lorabench.report.spectrum import merges, spectrum_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
 
-    from lorabench.report.accuracy import Difference
+    from lorabench.inference import Difference, Estimate
     from lorabench.report.arm import Arm
-    from lorabench.runs import Metrics, Run
-    from lorabench.stats import Estimate
+    from lorabench.runs import Run
 
 MATCHED = 0.1
 """How far, as a share, a number of trained parameters may be from the reference's to count as the same size."""
@@ -38,8 +36,8 @@ class MethodRow:
         matched: whether that is the reference's number within `MATCHED`; None if either is unknown.
         stored_bytes: of its checkpoint.
         forgotten: on MNIST, base − tuned.
-        versus: on F-MNIST, this − the reference, paired by seed and base; None for the reference itself, unmeasured,
-            or on another F-MNIST.
+        versus: on F-MNIST, this − the reference, paired by seed and base, corrected for the number of rows; None for
+            the reference itself, unmeasured, or on another F-MNIST.
         step_ms: milliseconds of a training step, in the study.
         merges: whether it folds into plain linear layers; None if its runs do not say.
         rank90: layer -> mean number of singular directions that hold 90% of ‖ΔW‖_F².
@@ -68,22 +66,17 @@ def method_rows(runs: Sequence[Run], found: Sequence[Arm]) -> list[MethodRow]:
     known, made = bases(runs), records(runs)
     rows: list[MethodRow] = []
     for arm in found:
-        twins = [(partner(run, reference.runs, made), run) for run in arm.runs]
-        faced = [facing(twin, run) for twin, run in twins if twin]
-        pairs = [(value(old, "fmnist"), value(new, "fmnist")) for old, new in faced]
-        rows.append(_row(arm, reference, pairs, [base_metrics(run, known).get("mnist") for run in arm.runs]))
-    return rows
+        twins = [facing(twin, run) for run in arm.runs if (twin := partner(run, reference.runs, made))]
+        versus = differences([] if arm is reference else twins, ("fmnist",))
+        lost = differences([(run.metrics, base_metrics(run, known)) for run in arm.runs], ("mnist",))
+        rows.append(_row(arm, reference, versus.get("fmnist"), lost.get("mnist")))
+    gaps = by_key([{"versus": row.versus} if row.versus else {} for row in rows])
+    return [replace(row, versus=gap.get("versus")) for row, gap in zip(rows, gaps, strict=True)]
 
 
-def _row(
-    arm: Arm,
-    reference: Arm,
-    pairs: Sequence[tuple[float | None, float | None]],
-    before: Sequence[Metrics | None],
-) -> MethodRow:
+def _row(arm: Arm, reference: Arm, versus: Difference | None, lost: Difference | None) -> MethodRow:
     first, other = arm.runs[0], reference.runs[0]
-    mnist = [value(run.metrics, "mnist") for run in arm.runs]
-    lost = [100 * old.correct / old.n - new for old, new in zip(before, mnist, strict=True) if old and new is not None]
+    accuracy = means([run.metrics for run in arm.runs], ("fmnist", "fmnist.flipped", "mnist"))
     spectra = [row for run in arm.runs for row in spectrum_rows(run)]
     ranks = {row.layer: [float(other.rank90) for other in spectra if other.layer == row.layer] for row in spectra}
     sizes = (first.params.trainable, other.params.trainable) if first.params and other.params else None
@@ -93,20 +86,15 @@ def _row(
         trained=sizes[0] if sizes else None,
         matched=abs(sizes[0] / sizes[1] - 1) <= MATCHED if sizes else None,
         stored_bytes=first.checkpoint_bytes,
-        fmnist=_mean(value(run.metrics, "fmnist") for run in arm.runs),
-        flipped=_mean(part(run.metrics, "flipped") for run in arm.runs),
-        mnist=_mean(mnist),
-        forgotten=_mean(lost),
-        versus=None if arm is reference else difference(pairs),
-        step_ms=_mean(run.cost.step_ms if run.cost else None for run in arm.runs),
+        fmnist=accuracy.get("fmnist"),
+        flipped=accuracy.get("fmnist.flipped"),
+        mnist=accuracy.get("mnist"),
+        forgotten=lost.estimate if lost else None,
+        versus=versus,
+        step_ms=inference.mean([run.cost.step_ms if run.cost else None for run in arm.runs]),
         merges=merges(first),
         rank90={layer: sum(values) / len(values) for layer, values in ranks.items()},
     )
-
-
-def _mean(values: Iterable[float | None]) -> Estimate | None:
-    there = [v for v in values if v is not None]
-    return stats.t_interval(there) if there else None
 
 
 def methods_tables(rows: Sequence[MethodRow], reference: str) -> RenderableType:
@@ -118,11 +106,14 @@ def methods_tables(rows: Sequence[MethodRow], reference: str) -> RenderableType:
     matched = [row for row in rows if row.matched]
     title = f"about {trained:,} parameters" if trained else ""
     seeds = max((row.fmnist.n for row in rows if row.fmnist), default=0)
-    if seeds > 1:
-        how = f"mean over {number.seeds(seeds)} +- half of the 95% t interval; differences are paired by seed\n"
-        how += "and each interval is at 95% alone, whatever the number of methods"
+    if seeds < inference.FEWEST:
+        how = f"{number.seeds(seeds)}: no interval; run {inference.FEWEST} or more to compare"
     else:
-        how = "1 seed: no interval; run more seeds to compare"
+        how = f"mean over {number.seeds(seeds)} +- half of the 95% t interval over trainings, on these test images;\n"
+        how += "differences are paired by seed, each interval at 95% alone; whether there is one is\n"
+        how += (
+            f"decided by the paired t test and Holm, for {max((r.versus.of for r in rows if r.versus), default=1)} rows"
+        )
     cost = (
         "forgotten: on MNIST, base - tuned, points; stored: bytes of the checkpoint;\n"
         "ms: a training step, as it was in this study; folds: into plain linear layers;\n"
@@ -140,7 +131,8 @@ def methods_tables(rows: Sequence[MethodRow], reference: str) -> RenderableType:
 def _results(title: str, rows: Sequence[MethodRow], reference: str) -> RenderableType:
     table = grid(title, "F-MNIST, %", "flipped, %", f"F-MNIST - {reference}", align="<<<<")
     for row in rows:
-        table.add_row(row.label, _plus_minus(row.fmnist), _plus_minus(row.flipped), _versus(row.versus))
+        n = row.fmnist.n if row.fmnist else 0
+        table.add_row(row.label, _plus_minus(row.fmnist), _plus_minus(row.flipped), _versus(row.versus, n))
     return table
 
 
@@ -161,11 +153,11 @@ def _costs(rows: Sequence[MethodRow]) -> RenderableType:
 
 
 def _plus_minus(found: Estimate | None, *, sign: bool = False) -> str:
-    return "" if found is None else number.plus_minus(found, sign=sign)
-
-
-def _versus(found: Difference | None) -> Text:
     if found is None:
-        return Text("")
-    text = Text(_plus_minus(found.estimate, sign=True))
-    return text.append(f"\n{NO_DIFFERENCE}", "dim") if found.detectable is False else text
+        return ""
+    text = number.plus_minus(found, sign=sign)
+    return f"{text}\nseeds: {number.values(found)}" if found.scattered else text
+
+
+def _versus(found: Difference | None, n: int) -> str:
+    return told(with_n(_plus_minus(found.estimate, sign=True), found.estimate, n), found) if found else ""

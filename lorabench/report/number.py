@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.stats import Estimate
+    from lorabench.inference import Estimate
 
 
 def decimal(value: float) -> str:
@@ -18,7 +18,7 @@ def decimal(value: float) -> str:
 
 def signed(value: float) -> str:
     """`+4.87`; what rounds to nothing is `0.00`."""
-    return decimal(value) if round(value, 2) == 0 else f"{value:+.2f}"
+    return _signed(value, 2)
 
 
 def interval(low: float, high: float) -> str:
@@ -27,33 +27,80 @@ def interval(low: float, high: float) -> str:
 
 
 def signed_interval(low: float, high: float) -> str:
-    """`[+4.52, +5.22]`."""
-    return f"[{signed(low)}, {signed(high)}]"
+    """`[+4.52, +5.22]`; `[+0.003, +0.412]` where two decimals would not show on which side of 0 it lies."""
+    for decimals in range(2, 10):
+        ends = round(low, decimals), round(high, decimals)
+        if (ends[0] <= 0 <= ends[1]) == (low <= 0 <= high):
+            return f"[{_signed(low, decimals)}, {_signed(high, decimals)}]"
+    return f"[{low:+g}, {high:+g}]"
 
 
-def estimate(value: Estimate) -> str:
-    """`97.92 [97.62, 98.18]`, or the mean alone where one seed gives no interval."""
+def estimate(value: Estimate, *, sign: bool = False) -> str:
+    """`97.92 [97.62, 98.18]`; without an interval the mean and the values, `97.92 (97.80, 98.04)`."""
     if value.low is None or value.high is None:
-        return decimal(value.mean)
-    return f"{decimal(value.mean)} {interval(value.low, value.high)}"
-
-
-def signed_estimate(value: Estimate) -> str:
-    """`+4.87 [+4.52, +5.22]`, or the mean alone where one seed gives no interval."""
-    if value.low is None or value.high is None:
-        return signed(value.mean)
-    return f"{signed(value.mean)} {signed_interval(value.low, value.high)}"
+        return _without_interval(value, sign=sign)
+    ends = (signed_interval if sign else interval)(value.low, value.high)
+    return f"{_point(value.mean, sign=sign)} {ends}"
 
 
 def plus_minus(value: Estimate, *, sign: bool = False) -> str:
-    """`97.92 +- 0.28`: the mean and half of its interval, or the mean alone where one seed gives none."""
-    mean = signed(value.mean) if sign else decimal(value.mean)
-    return mean if value.high is None else f"{mean} +- {decimal(value.high - value.mean)}"
+    """`97.92 +- 0.28`: the mean and half of its interval, with decimals as `signed_interval`; or as `estimate`."""
+    if value.low is None or value.high is None:
+        return _without_interval(value, sign=sign)
+    half = value.high - value.mean
+    decimals = 2
+    if sign:
+        holds = value.low <= 0 <= value.high
+        while decimals < 9 and (abs(round(value.mean, decimals)) <= round(half, decimals)) != holds:
+            decimals += 1
+    mean = _signed(value.mean, decimals) if sign else decimal(value.mean)
+    return f"{mean} +- {half:.{decimals}f}"
 
 
-def p_value(p: float) -> str:
+def values(value: Estimate, *, sign: bool = False) -> str:
+    """Every value behind a mean, `97.80, 98.04`; of more than five the least and the greatest, `93.10 to 98.04`."""
+    shown = [_point(one, sign=sign) for one in value.values]
+    if len(set(shown)) == 1 and value.n > 2:
+        return f"all {value.n}"
+    return (
+        ", ".join(shown)
+        if value.n <= 5
+        else " to ".join(_point(one, sign=sign) for one in (min(value.values), max(value.values)))
+    )
+
+
+def undecided(value: Estimate) -> str:
+    """Why there is no interval: `2 seeds decide nothing`, `spread below one image`; empty where there is one."""
+    few = f"{seeds(value.n)} decide{'s' if value.n == 1 else ''} nothing"
+    return "" if value.lacks is None else few if value.lacks == "fewer than 3 seeds" else value.lacks.removeprefix("a ")
+
+
+def p(value: float) -> str:
+    """`0.0625`, `< 0.0001`; `0.04998` where four decimals would not show on which side of 0.05 it lies."""
+    if value < 0.0001:
+        return "< 0.0001"
+    decimals = 4
+    while decimals < 9 and (round(value, decimals) < 0.05) != (value < 0.05):
+        decimals += 1
+    return f"{value:.{decimals}f}"
+
+
+def p_value(value: float) -> str:
     """`p = 0.0625`, `p < 0.0001`."""
-    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
+    return f"p {p(value)}" if value < 0.0001 else f"p = {p(value)}"
+
+
+def _point(value: float, *, sign: bool) -> str:
+    return signed(value) if sign else decimal(value)
+
+
+def _signed(value: float, decimals: int) -> str:
+    return f"{value:z.{decimals}f}" if round(value, decimals) == 0 else f"{value:+.{decimals}f}"
+
+
+def _without_interval(value: Estimate, *, sign: bool) -> str:
+    mean = _point(value.mean, sign=sign)
+    return mean if value.n == 1 else f"{mean} ({values(value, sign=sign)})"
 
 
 def seeds(n: int) -> str:

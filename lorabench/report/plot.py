@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rich.console import Group
 from rich.text import Text
 
+from lorabench.inference import FEWEST
 from lorabench.report import number
 from lorabench.report.arm import SETS
 from lorabench.report.layout import note
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+    from lorabench.inference import Estimate
     from lorabench.report.rank import RankSeries
     from lorabench.runs import Run
-    from lorabench.stats import Estimate
 
 TITLE = "accuracy against k"
 WIDEST = 100
@@ -152,5 +153,6 @@ def rank_plot(runs: Sequence[Run]) -> RenderableType | None:
     if not series:
         return None
     counts = sorted({point.accuracy["fmnist"].n for one in series for point in one.points})
-    over = "1 seed: no interval" if counts == [1] else f"mean and 95% t interval over {number.ranges(counts)} seeds"
+    few = f"{number.ranges(counts)} seed{'' if counts == [1] else 's'}: no interval"
+    over = few if counts[-1] < FEWEST else f"mean and 95% t interval over {number.ranges(counts)} seeds"
     return Group(RankPlot(series, base_accuracy(runs).get("fmnist")), note(f"{SETS['fmnist']}, %: {over}"))

@@ -11,9 +11,9 @@ from lorabench.report.arm import arms, distinctive
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lorabench.inference import Estimate
     from lorabench.report.arm import Arm
     from lorabench.runs import Run
-    from lorabench.stats import Estimate
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from lorabench import stats
+from lorabench import inference
+from lorabench.inference import Count
 from lorabench.report import confusion, number
 from lorabench.report.arm import SETS, SLICES
 from lorabench.report.census import census_rows, census_table
@@ -57,9 +58,9 @@ def scores(run: Run) -> list[Score]:
 
 
 def _score(label: str, found: Metrics | Slice, before: Metrics | Slice | None) -> Score:
-    low, high = stats.wilson(found.correct, found.n)
+    count = Count(found.correct, found.n)
     old = 100 * before.correct / before.n if before and before.n else None
-    return Score(label, found.n, found.correct, 100 * found.correct / found.n, 100 * low, 100 * high, old)
+    return Score(label, count.n, count.correct, count.percent, *inference.one_run(count), old)
 
 
 def score_table(rows: Sequence[Score]) -> RenderableType:

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from lorabench import stats
+from lorabench import inference
 from lorabench.errors import InputError
 from lorabench.report import number
-from lorabench.report.accuracy import NO_DIFFERENCE, Difference, difference
-from lorabench.report.arm import SETS, accuracy
+from lorabench.report.accuracy import count, verdict
+from lorabench.report.arm import SETS
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.plain import plain
 from lorabench.report.setting import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
 
+    from lorabench.inference import Count, Difference, Estimate
     from lorabench.runs import Run
-    from lorabench.stats import Estimate
 
 WIDTH = 80
 MOST_FAILURES = 10
@@ -32,20 +32,20 @@ MOST_FAILURES = 10
 
 @dataclass(frozen=True)
 class Score:
-    """What a sweep keeps of one finished fine-tune; accuracies in percent.
+    """What a sweep keeps of one finished fine-tune.
 
     `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ. `images` is the id of the
-    F-MNIST that `fmnist` and `flipped` are of, and `gain` what was gained there on the base, in points.
+    F-MNIST that `fmnist` and `flipped` are of, and `before` what the base gave there.
     """
 
     id: str
     seed: int
-    fmnist: float
-    flipped: float | None
-    mnist: float
+    fmnist: Count
+    flipped: Count | None
+    mnist: Count
     trained: int | None
     images: str | None = None
-    gain: float | None = None
+    before: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,22 @@ class Cell:
     @property
     def fmnist(self) -> Estimate | None:
         """Accuracy on F-MNIST over the seeds that finished."""
-        return _mean(score.fmnist for score in self.scores)
+        return inference.accuracy([score.fmnist for score in self.scores])
 
     @property
-    def gain(self) -> Estimate | None:
-        """What was gained on F-MNIST, tuned − base on the same images."""
-        return _mean(score.gain for score in self.scores)
+    def flipped(self) -> Estimate | None:
+        """On the mirrored images of it, likewise."""
+        return inference.accuracy([score.flipped for score in self.scores if score.flipped])
+
+    @property
+    def mnist(self) -> Estimate | None:
+        """On MNIST, likewise."""
+        return inference.accuracy([score.mnist for score in self.scores])
+
+    @property
+    def gain(self) -> Difference | None:
+        """Tuned − base on F-MNIST, on the same images."""
+        return inference.difference([(score.before, score.fmnist) for score in self.scores])
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ class SweepResult:
             return Best(whole[0][1], None, None, 1)
         first, second = whole[0][1], whole[1][1]
         behind = {score.seed: score.fmnist for score in second.scores}
-        ahead = difference([(behind.get(score.seed), score.fmnist) for score in first.scores])
+        ahead = inference.difference([(behind.get(score.seed), score.fmnist) for score in first.scores])
         return Best(first, second, ahead, len(whole))
 
 
@@ -156,17 +166,18 @@ def score(run: Run, seed: int) -> Score:
     """
     if not run.metrics.keys() >= SETS.keys():
         raise InputError(f"{run.id}: its record is done and says no accuracy; run it again with --force")
-    fmnist = run.metrics["fmnist"]
-    flipped, before = fmnist.slices.get("flipped"), run.before.get("fmnist")
+    fmnist, mnist = count(run.metrics, "fmnist"), count(run.metrics, "mnist")
+    assert fmnist
+    assert mnist
     return Score(
         id=run.id,
         seed=seed,
-        fmnist=accuracy(fmnist),
-        flipped=100 * flipped.correct / flipped.n if flipped and flipped.n else None,
-        mnist=accuracy(run.metrics["mnist"]),
+        fmnist=fmnist,
+        flipped=count(run.metrics, "fmnist.flipped"),
+        mnist=mnist,
         trained=run.params.trainable if run.params else None,
         images=run.parents.data,
-        gain=accuracy(fmnist) - accuracy(before) if before else None,
+        before=count(run.before, "fmnist"),
     )
 
 
@@ -227,10 +238,10 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
                 "values": dict(zip(found.keys, cell.values, strict=True)),
                 "fmnist": plain(cell.fmnist),
                 "gain": plain(cell.gain),
-                "flipped": plain(_mean(score.flipped for score in cell.scores)),
-                "mnist": plain(_mean(score.mnist for score in cell.scores)),
+                "flipped": plain(cell.flipped),
+                "mnist": plain(cell.mnist),
                 "best": best is not None and cell is best.cell,
-                "runs": plain(cell.scores),
+                "runs": [_percents(score) for score in cell.scores],
                 "failed": plain(cell.failed),
             }
             for cell in found.cells
@@ -239,6 +250,11 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
         "fine_tunes": plain(found.tuned),
         "shared": plain(found.shared),
     }
+
+
+def _percents(score: Score) -> dict[str, Any]:
+    counts = {"fmnist": score.fmnist, "before": score.before, "flipped": score.flipped, "mnist": score.mnist}
+    return plain(score) | {name: count.percent if count else None for name, count in counts.items()}
 
 
 def sweep_report(found: SweepResult) -> RenderableType:
@@ -263,8 +279,8 @@ def _one_axis(found: SweepResult, best: Best | None) -> list[RenderableType]:
         table.add_row(
             _word(cell.values[0]),
             _cell(cell, best, gain=found.several),
-            _text(_mean(score.flipped for score in cell.scores)),
-            _text(_mean(score.mnist for score in cell.scores)),
+            _text(cell.flipped),
+            _text(cell.mnist),
             f"{count:,}" if len(trained) == 1 and (count := trained.pop()) is not None else "",
         )
     return [table]
@@ -302,7 +318,9 @@ def _values(cells: Sequence[Cell], axis: int) -> list[Any]:
 def _cell(cell: Cell, best: Best | None, *, gain: bool) -> Text:
     """A point's accuracy on F-MNIST, and with `gain` below it what was gained there."""
     text = _accuracy(cell, best)
-    return Text.assemble(text, f"\n{number.plus_minus(cell.gain, sign=True)}") if gain and cell.gain else text
+    if gain and cell.gain:
+        text.append(f"\n{number.plus_minus(cell.gain.estimate, sign=True)}")
+    return text
 
 
 def _accuracy(cell: Cell, best: Best | None) -> Text:
@@ -316,16 +334,17 @@ def _accuracy(cell: Cell, best: Best | None) -> Text:
 
 
 def _text(found: Estimate | None) -> str:
-    """`97.92 +- 0.28`: the mean and half of its interval, or the mean alone where one seed gives none."""
+    """`97.92 +- 0.28`, or `97.92 (97.80, 98.04)`; and all that the mean does not show where a seed collapsed."""
     if found is None:
         return ""
-    mean = number.decimal(found.mean)
-    return mean if found.high is None else f"{mean} +- {number.decimal(found.high - found.mean)}"
+    text = number.plus_minus(found)
+    return f"{text} ({number.values(found)})" if found.scattered and not found.lacks else text
 
 
 def _notes(found: SweepResult, best: Best | None) -> list[str]:
     n = max((len(cell.scores) for cell in found.cells), default=0)
-    how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n > 1 else "1 seed: no interval"
+    few = f"{number.seeds(n)}: no interval" + (", the values stand beside the mean" if n > 1 else "")
+    how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n >= inference.FEWEST else few
     marks = "x: training failed" if found.several else "*: the best, x: training failed"
     lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; {marks}"]
     if found.several:
@@ -346,11 +365,11 @@ def _standing(keys: Sequence[str], best: Best) -> list[str]:
     if not best.next:
         return lines
     lines[0] += f"; the highest of {best.of} means, and so an optimistic one"
-    if best.ahead is None or best.ahead.detectable is None:
+    if best.ahead is None or best.ahead.estimate.n == 1:
         how = "one seed cannot tell them apart"
     else:
-        verdict = "" if best.ahead.detectable else f", {NO_DIFFERENCE}"
-        how = f"the best is {number.signed_estimate(best.ahead.estimate)} ahead{verdict}"
+        said = verdict(best.ahead)
+        how = f"the best is {number.estimate(best.ahead.estimate, sign=True)} ahead{said and f', {said}'}"
     return [*lines, f"second: {_spelled(keys, best.next.values)}; {how}"]
 
 
@@ -375,11 +394,6 @@ def _counts(found: SweepResult) -> str:
 
 def _spelled(keys: Sequence[str], values: Sequence[Any]) -> str:
     return ", ".join(f"{key}={_word(value)}" for key, value in zip(keys, values, strict=True))
-
-
-def _mean(values: Iterable[float | None]) -> Estimate | None:
-    there = [value for value in values if value is not None]
-    return stats.t_interval(there) if there else None
 
 
 def _word(value: Any) -> str:

@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorabench import estimate, scale, stats
+from lorabench import estimate, inference, scale
 from lorabench.report import number
 from lorabench.report.arm import accuracy, ways
 
@@ -285,9 +285,9 @@ def _exact(row: Row, ours: int, talk: int) -> Row:
 
 
 def _measured(row: Row, talk: float | None, values: Sequence[float]) -> Row:
-    if not values:
+    found = inference.mean(values)
+    if found is None:
         return row
-    found = stats.t_interval(values)
     if talk is None:
         verdict: Verdict = "runs"
     elif round(abs(found.mean - talk), 9) <= TOLERANCE:

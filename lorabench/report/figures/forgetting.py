@@ -8,22 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench import stats
-from lorabench.report.accuracy import part, value
+from lorabench.report.accuracy import differences
 from lorabench.report.arm import arms, base_metrics, bases
 from lorabench.report.figures.labels import place
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, PALE, bar, canvas, caption, limits, over
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from matplotlib.figure import Figure
 
+    from lorabench.inference import Estimate
     from lorabench.report.arm import Arm, OnImages
     from lorabench.report.figures.material import Material
     from lorabench.runs import Metrics
-    from lorabench.stats import Estimate
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,11 @@ def tradeoffs(material: Material) -> list[Tradeoff]:
 
 def _tradeoff(arm: Arm, known: Mapping[OnImages, Mapping[str, Metrics]]) -> Tradeoff | None:
     pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
-    gained = _differences([(part(old, "flipped"), part(new, "flipped")) for old, new in pairs])
-    forgotten = _differences([(value(new, "mnist"), value(old, "mnist")) for old, new in pairs])
+    gained = differences(pairs, ("fmnist.flipped",))
+    forgotten = differences([(new, old) for old, new in pairs], ("mnist",))
     if not gained or not forgotten:
         return None
-    return Tradeoff(arm.label, stats.t_interval(gained), stats.t_interval(forgotten))
-
-
-def _differences(pairs: Sequence[tuple[float | None, float | None]]) -> list[float]:
-    return [second - first for first, second in pairs if first is not None and second is not None]
+    return Tradeoff(arm.label, gained["fmnist.flipped"].estimate, forgotten["mnist"].estimate)
 
 
 def draw(material: Material) -> Figure:

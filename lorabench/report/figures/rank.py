@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lorabench.inference import Estimate
     from lorabench.report.figures.material import Material
     from lorabench.report.rank import RankSeries
-    from lorabench.stats import Estimate
 
 
 def draw(material: Material) -> Figure:

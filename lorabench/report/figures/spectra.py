@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.lines import Line2D
 
-from lorabench import stats
+from lorabench import inference
 from lorabench.report.arm import arms
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, MARKERS, bar, canvas, caption, logarithmic, over
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lorabench.inference import Estimate
     from lorabench.report.arm import Arm
     from lorabench.report.figures.material import Material
-    from lorabench.stats import Estimate
 
 _PANELS = {
     "frobenius": "Frobenius norm of ΔW",
@@ -85,8 +85,9 @@ def _spectra(arm: Arm) -> dict[str, dict[str, Estimate]]:
     rows = [row for run in arm.runs for row in spectrum_rows(run)]
     return {
         layer: {
-            quantity: stats.t_interval([getattr(row, quantity) for row in rows if row.layer == layer])
+            quantity: found
             for quantity in _PANELS
+            if (found := inference.mean([getattr(row, quantity) for row in rows if row.layer == layer]))
         }
         for layer in dict.fromkeys(row.layer for row in rows)
     }

@@ -13,6 +13,7 @@ from matplotlib.axis import XAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
+from lorabench.inference import FEWEST
 from lorabench.report import number
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-    from lorabench.stats import Estimate
+    from lorabench.inference import Estimate
 
 WIDTH = 6.8
 """Inches: a page's text width."""
@@ -87,11 +88,11 @@ def caption(figure: Figure, text: str) -> None:
 
 
 def over(counts: Iterable[int]) -> str:
-    """`mean over 5 seeds, bars: 95% t interval`, of estimates of so many values each."""
+    """`mean over n = 5 seeds; bars: 95% t interval over trainings`, of estimates of so many values each."""
     found = sorted(set(counts))
-    if found == [1]:
-        return "1 seed, so no interval"
-    return f"mean over n = {number.ranges(found)} seeds; bars: 95% t interval"
+    if found[-1] < FEWEST:
+        return f"{number.ranges(found)} seed{'' if found == [1] else 's'}, so no interval"
+    return f"mean over n = {number.ranges(found)} seeds; bars: 95% t interval over trainings"
 
 
 def bar(estimate: Estimate) -> tuple[list[float], list[float]] | None:

@@ -1,0 +1,199 @@
+"""What follows from the values of a setting's seeds: a mean with its interval, a difference, a decision.
+
+    accuracy([Count(9774, 10_000), Count(9781, 10_000), Count(9779, 10_000)])    # 97.78 [97.69, 97.87]
+    difference([(before, after), ...])                    # paired by seed, in points; the paired t test decides
+    corrected([difference(rows[0]), difference(rows[1])]) # the same, by Holm for the number of rows
+    same_images(lost=40, gained=60, n=10_000)             # one run of each: the mid-p McNemar test decides
+
+The seeds are the unit. An interval covers trainings on the very images that were measured; `Estimate.images` covers
+other images of the same kind too. Fewer than `FEWEST` seeds, or values that lie closer together than one image, have
+no interval and no test, and so nothing is decided by them. No torch and no Rich; `stats` has the formulas.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from lorabench import stats
+from lorabench.stats import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LEVEL = 0.95
+"""Of every interval that is not asked for at another level; the tests decide at 1 − this."""
+
+FEWEST = 3
+"""Seeds that an interval needs: of two, Student's is 9 times as wide as they lie apart, and both may be equal."""
+
+FAR_APART = 10
+"""Standard errors of an accuracy, by its images, between two seeds of which one has collapsed."""
+
+Lack = Literal["fewer than 3 seeds", "a spread below one image", "no spread"]
+"""Why there is no interval."""
+
+
+class Count(NamedTuple):
+    """`correct` of `n` images; n is not 0."""
+
+    correct: int
+    n: int
+
+    @property
+    def percent(self) -> float:
+        """The accuracy."""
+        return 100 * self.correct / self.n
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of `n` values in their unit, percent for accuracies and points for differences.
+
+    Attributes:
+        sd: None of one value.
+        low, high: Student's interval over trainings; None where `lacks` says why there is none.
+        values: as they were given.
+        images: of an accuracy that has an interval, the one over trainings and test images.
+        scattered: whether values lie so far apart that the mean stands for none of them, as where a seed collapsed.
+    """
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+    values: tuple[float, ...]
+    lacks: Lack | None = None
+    images: Interval | None = None
+    scattered: bool = False
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second − first over the pairs, in points; `estimate.n` is the number of pairs.
+
+    Attributes:
+        p: of the paired t test; None where `estimate` has no interval.
+        holm: p corrected for the `of` differences that were tested together.
+        detectable: whether `holm` is below 1 − LEVEL; None where there is no p.
+        sign_flip: p of the exact sign-flip test, which is beside the t test and decides nothing; None without p, and
+            with more pairs than that test takes.
+        least_sign_flip: the smallest that so few pairs can give.
+    """
+
+    estimate: Estimate
+    p: float | None = None
+    holm: float | None = None
+    of: int = 1
+    detectable: bool | None = None
+    sign_flip: float | None = None
+    least_sign_flip: float | None = None
+
+    @property
+    def excludes_zero(self) -> bool | None:
+        """What `p` says alone, and so the interval; None where there is none."""
+        return None if self.p is None else self.p < 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Second − first of two runs on the same images, in points, with its interval over images.
+
+    `detectable` is whether `p` is below 1 − LEVEL, and then `low` to `high` excludes 0, else it does not.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    detectable: bool
+
+
+def accuracy(counts: Sequence[Count], level: float = LEVEL) -> Estimate | None:
+    """The mean accuracy in percent of a setting's seeds; None if there are none."""
+    if not counts:
+        return None
+    found = _estimate([count.percent for count in counts], 100 / min(count.n for count in counts), level)
+    error = 100 * math.sqrt(math.fsum(c.correct * (c.n - c.correct) / c.n**3 for c in counts) / len(counts))
+    images = None
+    if found.high is not None:
+        half = stats.with_images(found.high - found.mean, error, level)
+        images = Interval(found.mean - half, found.mean + half)
+    return replace(found, images=images, scattered=max(found.values) - min(found.values) > FAR_APART * error)
+
+
+def mean(values: Sequence[float | None], level: float = LEVEL) -> Estimate | None:
+    """The mean of what is not counted in images, such as seconds; None is left out, and None if there is nothing."""
+    there = [value for value in values if value is not None]
+    return _estimate(there, 0.0, level) if there else None
+
+
+def difference(pairs: Sequence[tuple[Count | None, Count | None]]) -> Difference | None:
+    """Second − first of the pairs that are complete; None if none is."""
+    there = [(first, second) for first, second in pairs if first is not None and second is not None]
+    if not there:
+        return None
+    image = 100 / min(count.n for pair in there for count in pair)
+    # Of equal numbers of images the difference is of whole ones, and not of two rounded shares.
+    values = [
+        100 * (second.correct - first.correct) / first.n if first.n == second.n else second.percent - first.percent
+        for first, second in there
+    ]
+    found = _estimate(values, image, LEVEL)
+    if found.lacks:
+        return Difference(found)
+    p = stats.paired_t(values).p
+    flips = stats.sign_flip(values) if len(values) <= stats.MOST_SIGN_FLIPS else (None, None)
+    return Difference(found, p, p, 1, p < 1 - LEVEL, *flips)
+
+
+def corrected(found: Sequence[Difference]) -> list[Difference]:
+    """The differences of one table, by Holm for the number of those that were tested; the others as they are."""
+    tested = [one.p for one in found if one.p is not None]
+    adjusted = iter(stats.holm(tested))
+    return [
+        one if one.p is None else replace(one, holm=(p := next(adjusted)), of=len(tested), detectable=p < 1 - LEVEL)
+        for one in found
+    ]
+
+
+def same_images(lost: int, gained: int, n: int) -> Paired:
+    """Two runs on `n` images, of which only the first got `lost` right and only the second `gained`.
+
+    The mid-p McNemar test decides. Where it finds nothing, Tango's interval holds 0 but for 27 pairs of counts up
+    to 1,000, such as 0 and 4 or 6 and 15; there the interval is widened to 0. It never is the other way about.
+    """
+    low, high = stats.paired_difference(lost, gained, n, LEVEL)
+    p = stats.mcnemar_mid_p(lost, gained)
+    detectable = p < 1 - LEVEL
+    if not detectable:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Paired(100 * (gained - lost) / n, 100 * low, 100 * high, p, detectable)
+
+
+def one_run(count: Count) -> Interval:
+    """Wilson's interval of one run's accuracy over test images, in percent; of other seeds it says nothing."""
+    low, high = stats.wilson(count.correct, count.n, LEVEL)
+    return Interval(100 * low, 100 * high)
+
+
+def other_images(first: Count, second: Count) -> tuple[float, Interval, bool]:
+    """Two runs on different images: second − first in points, its interval, and whether that excludes 0."""
+    low, high = stats.independent_difference(first, second, LEVEL)
+    return second.percent - first.percent, Interval(100 * low, 100 * high), not low <= 0 <= high
+
+
+def _estimate(values: Sequence[float], image: float, level: float) -> Estimate:
+    """`image`: what one image is of the values' unit; 0: they are not counted in images."""
+    found = stats.t_interval(values, level)
+    lacks: Lack | None = None
+    if found.n < FEWEST or found.sd is None:
+        lacks = "fewer than 3 seeds"
+    elif found.sd < image * (1 - 1e-9):
+        lacks = "a spread below one image"
+    elif found.sd == 0:
+        lacks = "no spread"
+    low, high = (None, None) if lacks else (found.low, found.high)
+    return Estimate(found.mean, found.sd, low, high, found.n, tuple(values), lacks)
