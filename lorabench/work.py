@@ -90,6 +90,13 @@ def _device(wanted: str, tell: Tell) -> torch.device:
     return torch.device(wanted)
 
 
+def _unit(device: torch.device) -> str:
+    """What computes: of other units the bits may be others."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
+
+
 def spread(device: torch.device, seat: int, gpus: int) -> torch.device:
     """The device of the worker `seat`: the workers take a machine's GPUs in turn, and share any other device."""
     return torch.device("cuda", seat % gpus) if device.type == "cuda" and gpus else device
@@ -141,7 +148,7 @@ def perform(
         lab.tell(events.Started(stage.id, stage.epochs))
         began = time.perf_counter()
         # The version as a plain string: torch's own would have the driver of workers import torch to unpickle it.
-        env = environment.describe(lab.device.type, lab.threads, str(torch.__version__))
+        env = environment.describe(lab.device.type, lab.threads, str(torch.__version__), _unit(lab.device))
         draft = stage.draft.model_copy(update={"env": env})
         settings = stage.repeat(store.path(stage.id), command, device=lab.device.type, threads=lab.threads)
         with store.start(draft, settings) as folder, _memory():

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import toy
+from report_factory import finetune, fmnist, pretrain, render, squeezed
 
-from lorabench import config, data, methods, stages, work
+from lorabench import config, data, environment, methods, stages, work
 from lorabench.errors import InputError
 from lorabench.methods import registry
+from lorabench.report import listing, overview, selection, sweep
+from lorabench.report.shown import runs_shown
 from lorabench.runs import Parents, Run, Store, earlier
 
 if TYPE_CHECKING:
@@ -215,6 +220,7 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     assert [stage.id for stage in after] == [stage.id for stage in before]
     run = stages.cached(after[-1], store)
     assert run
+    assert run.env["machine"].startswith(platform.machine() + " ")
     assert work.measure_again(run, lab).metrics["fmnist"].correct == run.metrics["fmnist"].correct
     assert stages.finetune(settings(*quick, "finetune.dropout=0.5")).id != after[-1].id
 
@@ -243,3 +249,38 @@ def test_an_option_cannot_have_the_name_of_a_setting_of_every_run(name: str) -> 
 
 def test_a_record_says_which_mnist() -> None:
     assert stages.finetune(settings()).draft.mnist == data.CHECKSUM
+
+
+MADE_WITH = {"lorabench": "1", "torch": "2.13.0", "device": "cpu", "machine": "x86_64 AVX2", "threads": 1}
+
+
+@pytest.mark.parametrize("key", ["lorabench", "torch", "device", "machine"])
+def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key: str, tmp_path: Path) -> None:
+    one, *others = (finetune(seed, env=MADE_WITH) for seed in range(3))
+    odd = one.model_copy(update={"env": {**MADE_WITH, key: "other"}})
+    runs = [fmnist(), *(pretrain(seed, env=MADE_WITH) for seed in range(3)), odd, *others]
+    scores = tuple(sweep.score(run, run.seed) for run in runs if run.stage == "finetune")
+    cells = (sweep.Cell((1,), scores[:1], ()), sweep.Cell((2,), scores[1:], ()))
+    swept = sweep.SweepResult("sweep", ("k",), cells, (0,), 0, *[sweep.Counts(0, 0, 0)] * 2)
+    shown = [
+        render(overview.study_report(runs)),
+        render(listing.listing(selection.select(runs), now=datetime.now(UTC))),
+        render(sweep.sweep_report(swept)),
+        render(runs_shown(Store(tmp_path), runs).table),
+    ]
+    assert all(f"not the same {key}: " in squeezed(text) for text in shown)
+    assert all(f"other ({odd.id})" in squeezed(text) for text in shown[:3])
+    documents = [
+        overview.study_data(runs),
+        listing.listing_data(selection.select(runs)),
+        sweep.sweep_data(swept),
+        runs_shown(Store(tmp_path), runs).data,
+    ]
+    assert [[found["what"] for found in document["unequal"]] for document in documents] == [[key]] * 4
+    same = [run.model_copy(update={"env": {**MADE_WITH, "platform": "other", "threads": 2}}) for run in runs]
+    assert "not the same" not in render(overview.study_report(same))
+
+
+def test_a_run_says_what_computed_it() -> None:
+    told = environment.describe("cpu", 1, "2", "AVX2")
+    assert told["machine"] == f"{platform.machine()} AVX2"

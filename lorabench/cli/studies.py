@@ -77,6 +77,8 @@ def tune(
     from lorabench import engines
     from lorabench import tune as room
     from lorabench.report.curves import curves_data, curves_table
+    from lorabench.report.fairness import grounds, unequal_note
+    from lorabench.report.plain import plain
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
     curves = room.curves(loaded.config)
@@ -91,10 +93,13 @@ def tune(
 
     found, done = room.tune(curves, perform, lambda text: say(shared, text))
     rows, held_out = room.rows(found, done), found[0].config.holdout
+    unequal = grounds(done.values())
     if shared.json:
-        emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows)})
+        emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows), "unequal": plain(unequal)})
     else:
         stdout().print(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
+        if warning := unequal_note(unequal):
+            stdout().print("", warning, sep="\n")
 
 
 @command(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -13,16 +13,18 @@ from lorabench.errors import InputError
 from lorabench.report import number
 from lorabench.report.accuracy import count, verdict
 from lorabench.report.arm import SETS
+from lorabench.report.fairness import ground, other_ground, unequal_note
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.plain import plain
 from lorabench.report.setting import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
     from lorabench.inference import Count, Difference, Estimate
+    from lorabench.report.fairness import Unequal
     from lorabench.runs import Run
 
 WIDTH = 80
@@ -46,6 +48,7 @@ class Score:
     trained: int | None
     images: str | None = None
     before: Count | None = None
+    ground: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,11 @@ class SweepResult:
         )
 
     @property
+    def unequal(self) -> list[Unequal]:
+        """Which fine-tunes were made with another lorabench, torch, device or kind of machine."""
+        return other_ground((score.id, score.ground) for cell in self.cells for score in cell.scores)
+
+    @property
     def several(self) -> bool:
         """Whether the points were measured on several F-MNISTs, which makes none of them the best."""
         return len({score.images for cell in self.cells for score in cell.scores}) > 1
@@ -178,6 +186,7 @@ def score(run: Run, seed: int) -> Score:
         trained=run.params.trainable if run.params else None,
         images=run.parents.data,
         before=count(run.before, "fmnist"),
+        ground=ground(run),
     )
 
 
@@ -247,6 +256,7 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
             for cell in found.cells
         ],
         "ahead_of_next": plain(best.ahead) if best else None,
+        "unequal": plain(found.unequal),
         "fine_tunes": plain(found.tuned),
         "shared": plain(found.shared),
     }
@@ -266,6 +276,7 @@ def sweep_report(found: SweepResult) -> RenderableType:
         [
             *tables,
             note("\n".join(_notes(found, best))),
+            unequal_note(found.unequal),
             _failures(found.keys, failures) if failures else None,
             Text(_counts(found), overflow="fold"),
         ]
