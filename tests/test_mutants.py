@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import mutants
+import mutant_list
 import pytest
 import torch
 from contract import (
@@ -268,9 +268,9 @@ def test_a_mutant_is_caught(mutant: Mutant, monkeypatch: Patch, tmp_path: Path) 
 
 def test_every_mutant_of_the_list_has_its_one_place() -> None:
     """`python tests/mutants.py` tries them; it takes minutes."""
-    astray = [str(mutant) for mutant in mutants.MUTANTS if mutant.places() != 1]
+    astray = [str(mutant) for mutant in mutant_list.MUTANTS if mutant.places() != 1]
     assert not astray
-    assert len(mutants.MUTANTS) >= 60
+    assert len(mutant_list.MUTANTS) >= 60
     assert {f"lorabench/methods/{name.replace('-', '_')}.py" for name in methods.METHODS} <= {
-        mutant.file for mutant in mutants.MUTANTS
+        mutant.file for mutant in mutant_list.MUTANTS
     }

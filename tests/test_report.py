@@ -26,8 +26,9 @@ from report_factory import (
 from lorabench import stats
 from lorabench.config import Expectation
 from lorabench.errors import ConfigError
+from lorabench.inference import Count, Difference, corrected, difference
 from lorabench.report import expect, ledger, overview, talk
-from lorabench.report.accuracy import NO_DIFFERENCE
+from lorabench.report.accuracy import AFTER_HOLM, NO_DIFFERENCE, verdict
 from lorabench.report.arm import arms, main_arm
 from lorabench.report.number import age, ranges, signed
 from lorabench.runs import Params, Parents, Run
@@ -94,6 +95,33 @@ def test_two_seeds_and_equal_ones_show_their_values_and_no_verdict() -> None:
     text = squeezed(render(overview.study_report(equal)))
     assert "97.74 (all 4)" in text
     assert "lora-k4 - base 0.00 (all 4) +4.48 (all 4) spread below one image" in text
+
+
+def test_the_parts_are_corrected_for_their_number() -> None:
+    """As the mirrored images of `study` gain 497 + seed, the other digits lose 20 - 9·seed."""
+    runs = study()
+    for run in (run for run in runs if run.stage == "finetune"):
+        slices, right = run.metrics["fmnist"].slices, 7_780 + 9 * run.seed
+        slices["rest"] = slices["rest"].model_copy(update={"correct": right, "accuracy": right / 7_958})
+    tested = [row["difference"] for row in overview.study_data(runs)["slices"] if row["difference"]["p"] is not None]
+    assert [one["holm"] for one in tested] == stats.holm([one["p"] for one in tested])
+    assert [one["of"] for one in tested] == [2, 2]
+
+
+def test_what_is_said_of_a_difference() -> None:
+    def apart(*gained: int) -> Difference:
+        found = difference([(Count(9_300, 10_000), Count(9_300 + more, 10_000)) for more in gained])
+        assert found is not None
+        return found
+
+    alone, none = apart(3, 8, 12, 1, 9), apart(-5, 6, 1, -2, 4)
+    assert (verdict(alone), verdict(none)) == ("", NO_DIFFERENCE)
+    assert [verdict(one) for one in corrected([alone, none, none])] == [AFTER_HOLM, NO_DIFFERENCE, NO_DIFFERENCE]
+    assert [verdict(apart(*few)) for few in ((5,), (5, 9), (5, 5, 5))] == [
+        "",
+        "2 seeds decide nothing",
+        "spread below one image",
+    ]
 
 
 def test_an_accuracy_stands_with_what_other_images_would_give() -> None:

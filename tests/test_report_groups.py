@@ -165,8 +165,8 @@ def test_the_tables_say_all_of_it_in_80_columns() -> None:
     assert widest(text) <= 80
     assert text.isascii()
     assert "comparison 4 settings, 20 runs" in flat
-    assert "adapter 98.02 +- 0.12 5 +4.76 +- 0.12 < 0.0001" in flat
-    assert "full 97.63 +- 0.11 5 +4.37 +- 0.11" in flat
+    assert "adapter 98.02 +- 0.12 +- 0.30 5 +4.76 +- 0.12 < 0.0001" in flat
+    assert "full 97.63 +- 0.11 +- 0.32 5 +4.37 +- 0.11" in flat
     assert "Holm p: paired t test, which decides, adjusted for 3 rows" in flat
     assert "difference: from pretrain, paired by seed" in flat
     assert "adapter 98.02 95.27 +- 0.64 6,248 * 25,616 0.003 4.10" in flat
@@ -181,6 +181,11 @@ def test_one_seed_shows_no_spread_and_says_so() -> None:
     assert text.count("1 seed ") == 8
     assert "+-" not in text
     assert "1 seed: no interval over seeds" in text
+    two = squeezed(render(groups_report(groups(some(2)))))
+    assert "+-" not in two
+    assert "fewer than 3 seeds: no interval, no verdict" in two
+    assert "lora-k4 97.72 (97.74, 97.69) 2 +4.46 (+4.48, +4.43) 2 seeds decide nothing" in two
+    assert "*" not in two.split("*: Pareto")[0]
     mixed = squeezed(render(groups_report(groups([*some(), tuned(0, 300, 394, "bitfit")]))))
     assert "bitfit 97.00 1 seed +3.74 baseline" not in mixed
     assert "bitfit 97.00 1 seed +3.74" in mixed
@@ -188,7 +193,7 @@ def test_one_seed_shows_no_spread_and_says_so() -> None:
 
 def test_one_setting_is_compared_with_nothing() -> None:
     text = render(groups_report(groups([finetune(seed) for seed in range(3)])))
-    assert "lora-k4     97.74 (all 3)  3" in text
+    assert "lora-k4     97.74 (all 3)              3" in text
     assert "baseline" not in text
     assert "*" not in text.split("size and cost")[1].split("stored:")[0].splitlines()[1]
 

@@ -75,6 +75,10 @@ def test_rows_by_hand() -> None:
     assert adapter.versus is not None
     assert student(kaiming.versus.estimate) == pytest.approx(stats.t_interval([(30 - seed) / 100 for seed in range(5)]))
     assert (kaiming.versus.detectable, adapter.versus.detectable) == (True, False)
+    tested = [kaiming.versus, adapter.versus]
+    assert [one.holm for one in tested] == stats.holm([one.p or 0.0 for one in tested]), "prompts are 400 images behind"
+    assert border.versus is not None
+    assert (border.versus.estimate.lacks, border.versus.detectable) == ("a spread below one image", None)
     assert (lora.matched, kaiming.matched, adapter.matched, border.matched) == (True, True, True, False)
     assert (lora.merges, kaiming.merges, adapter.merges) == (None, True, False)
     assert (kaiming.rank90, adapter.rank90) == ({"fc1": 3}, {})

@@ -168,6 +168,7 @@ def test_sign_flip_counts_ties_that_rounding_would_split() -> None:
     assert stats.sign_flip([0.1, 0.2, 0.3]).p == 0.25
     assert stats.sign_flip([0.3, 0.1, 0.2]).p == 0.25
     assert stats.sign_flip([0.1, -0.3, 0.2]).p == 1.0
+    assert stats.sign_flip([0.1, 0.7, 1.1]).p == 0.25, "summed in this order they are less than their sum"
 
 
 def test_holm_is_the_closed_test_of_bonferroni() -> None:

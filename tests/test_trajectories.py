@@ -177,8 +177,16 @@ def test_a_model_that_was_just_measured_is_trained_in_training_mode(reuse: bool)
     assert all(mode.seen)
 
 
-def test_adalora_prunes_the_triplets_that_peft_prunes(peft: Any) -> None:
+def test_adalora_judges_and_prunes_triplets_as_peft_does(peft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """From equal states, without the penalty, which PEFT leaves to the model."""
+    judged: list[Tensor] = []
+    importance = AdaLoRALayer.importance
+
+    def listened(layer: AdaLoRALayer) -> Tensor:
+        judged.append(importance(layer))
+        return judged[-1]
+
+    monkeypatch.setattr(AdaLoRALayer, "importance", listened)
     ours: Any = CLASSIFIER.tuned(Case("adalora", 0, {"keep": 0.5, "gamma": 0.0}), torch.float64)
     arguments = {"init_r": 4, "target_r": 2, "lora_alpha": 4 + 1e-5, "total_step": 40, "tinit": 4, "tfinal": 24}
     theirs = theirs_of(peft, "AdaLoraConfig", arguments)
@@ -201,6 +209,9 @@ def test_adalora_prunes_the_triplets_that_peft_prunes(peft: Any) -> None:
             optimizer.step()
         allocator.after_step(step, 40)
         judge.update_ipt(theirs)
+        for name, mine in zip(LAYERS, judged[-3:], strict=True):
+            P, E, Q = (judge._element_score(f"base_model.model.{name}.lora_{part}.default") for part in "BEA")
+            torch.testing.assert_close(mine, E[:, 0] + P.mean(0) + Q.mean(1), rtol=1e-7, atol=0)
         budget, _ = judge.budget_schedule(step + 1)  # rounded down
         assert 0 <= allocator.budget(step, 40) - budget <= 1
         if allocator.budget(step, 40) < 12:

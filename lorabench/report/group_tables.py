@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 from rich.text import Text
 
+from lorabench.inference import FEWEST
 from lorabench.report import number
 from lorabench.report.accuracy import told, with_n
 from lorabench.report.arm import SETS
@@ -40,11 +41,11 @@ def groups_report(found: Groups) -> RenderableType:
     return stack([*blocks, unfinished_table(found.unfinished), broken_table(found.broken)])
 
 
-_COLUMNS = ("mean", "n", "difference", "Holm p")
+_COLUMNS = ("mean", "images too", "n", "difference", "Holm p")
 _COSTS = (
-    "*: Pareto front: no row with fewer trained parameters is better on F-MNIST, among the\n"
-    "rows with an interval;\n"
-    "stored: bytes of the checkpoint; s: training, mean over the seeds"
+    "*: Pareto front: no row with fewer trained parameters is better on F-MNIST;\n"
+    "rows without an interval have no part in it; stored: bytes of the checkpoint;\n"
+    "s: training, mean over the seeds"
 )
 
 
@@ -61,11 +62,13 @@ def broken_table(broken: Sequence[Broken]) -> RenderableType | None:
 def _accuracy(name: str, rows: Sequence[GroupRow]) -> RenderableType:
     """Mean and n; the difference from the baseline if there is anything besides it."""
     title, alone = f"{SETS[name]}, %", len(rows) == 1
-    table = grid(title, "mean", "n", align="<<>") if alone else grid(title, *_COLUMNS, align="<<><>")
+    columns = _COLUMNS[:3] if alone else _COLUMNS
+    table = grid(title, *columns, align="<<<><>"[: 1 + len(columns)])
     for row in rows:
         mean = row.accuracy.get(name)
         n = "" if mean is None else number.seeds(1) if mean.n == 1 else str(mean.n)
-        table.add_row(row.label, _mean(mean), n, *(() if alone else (_difference(name, row), _holm(name, row))))
+        more = () if alone else (_difference(name, row), _holm(name, row))
+        table.add_row(row.label, _mean(mean), _images(mean), n, *more)
     return table
 
 
@@ -74,6 +77,10 @@ def _mean(found: Estimate | None) -> str:
         return ""
     text = number.plus_minus(found)
     return f"{text}\nseeds: {number.values(found)}" if found.scattered else text
+
+
+def _images(found: Estimate | None) -> str:
+    return "" if found is None or found.images is None else f"+- {number.decimal(found.images.high - found.mean)}"
 
 
 def _difference(name: str, row: GroupRow) -> Text:
@@ -94,7 +101,12 @@ def _how(found: Groups) -> str:
             "1 seed: no interval over seeds; run more of them, or compare two runs image by\n"
             "image: lorabench report A B"
         )
-    lines = ["mean +- half of the 95% t interval over n trainings, on these test images"]
+    if all(mean.n < FEWEST for row in found.rows for mean in row.accuracy.values()):
+        return f"fewer than {FEWEST} seeds: no interval, no verdict; the values stand beside the mean"
+    lines = [
+        "mean +- half of the 95% t interval over n trainings, on these test images;",
+        "images too: half of the one over trainings and test images, 95% or more",
+    ]
     gaps = [row.difference["fmnist"] for row in found.rows if "fmnist" in row.difference]
     if gaps:
         lines.append(f"difference: from {found.baseline}, paired by seed, each interval at 95% alone")

@@ -1,0 +1,458 @@
+"""The mistakes that `mutants.py` makes, each with the tests that must notice it.
+
+A mutant that changes nothing that anybody could see is none: leave it out. One that survives asks for a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake: `old`, which stands once in `file`, becomes `new`; `tests` are pytest's arguments."""
+
+    file: str
+    tests: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.file}  {self.old!r} -> {self.new!r}"
+
+    def places(self, root: Path = ROOT) -> int:
+        """How often `old` stands in its file; 1 is right."""
+        return (root / self.file).read_text("utf-8").count(self.old)
+
+
+def of(file: str, tests: str, *changes: tuple[str, str]) -> list[Mutant]:
+    """Several mistakes in one file of lorabench, for the same tests."""
+    return [Mutant(f"lorabench/{file}", tests, old, new) for old, new in changes]
+
+
+FIT = "tests/test_trajectories.py::test_fit_is_its_formulas"
+DRAWN = "tests/test_draws.py::test_a_method_is_born_as_its_paper_says"
+FORMULA = "tests/test_oracles.py::test_a_layer_computes_its_papers_formula"
+HASH = "tests/test_train.py::test_the_hash_is_of_names_types_shapes_and_bytes"
+REFUSED = "tests/test_train.py::test_a_checkpoint_that_does_not_fit_is_refused"
+CONTRACT = "tests/test_methods.py::TestContract"
+SEEDS = "tests/test_stats.py -k 'not covers and not level and not power and not conservative and not uniform'"
+INFERRED = "tests/test_inference.py -k 'not covers and not level and not two_runs and not equal_runs and not spreads'"
+PAIRED = "tests/test_pairing.py tests/test_report_groups.py tests/test_report_methods.py tests/test_report.py"
+GATES = "tests/test_report_gate.py tests/test_report.py"
+IDS = "tests/test_identity.py tests/test_runs.py tests/test_config.py"
+
+TRAINING = [
+    *of(
+        "train.py",
+        f"{FIT}[lora]",
+        ("BETAS = (0.9, 0.99)", "BETAS = (0.9, 0.999)"),
+        ("BETAS = (0.9, 0.99)", "BETAS = (0.95, 0.99)"),
+        ("(step + 0.5) / steps", "step / steps"),
+        ("(1 - done) / (1 - warmup)", "1 - done"),
+        ("return done / warmup if", "return done if"),
+        ("images // recipe.batch_size)", "-(-images // recipe.batch_size))"),
+        ("betas=BETAS", "betas=BETAS, eps=1e-7"),
+        ("betas=BETAS", "betas=BETAS, amsgrad=True"),
+        ("betas=BETAS", "betas=BETAS, weight_decay=1e-4"),
+        (
+            "self.optimizer.step()",
+            "nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]['params'], 1.0)\n        self.optimizer.step()",
+        ),
+        ("self.optimizer.zero_grad()", "pass"),
+        ("F.cross_entropy(logits, target)", "F.cross_entropy(logits, target, label_smoothing=0.01)"),
+        ("manual_seed(seed)", "manual_seed(0)"),
+        ("torch.stack(losses).mean()", "torch.stack(losses)[-1]"),
+        ("torch.cat(hits).float()", "hits[-1].float()"),
+        ("mean, accuracy, lr, now", "mean, accuracy, recipe.lr, now"),
+        ("Epoch(epoch + 1,", "Epoch(epoch,"),
+        ("start=epoch * per_epoch", "start=0"),
+        ("torch.randperm(len(images), generator=generator)", "torch.arange(len(images))"),
+    ),
+    *of(
+        "train.py",
+        f"{FIT}[lora-plus]",
+        ('getattr(parameter, "lr_scale", 1.0)', "1.0"),
+        ('lr * group["scale"]', "lr"),
+    ),
+    *of(
+        "train.py",
+        "tests/test_trajectories.py -k adalora",
+        ("sum([penalty() for penalty in self.penalties], loss)", "loss"),
+        ("return loss.detach()", "return sum([penalty() for penalty in self.penalties], loss).detach()"),
+        ("afterwards(step, steps)", "afterwards(epoch, recipe.epochs)"),
+    ),
+    *of("train.py", "tests/test_trajectories.py -k mode", ("model.train()", "model.eval()"), ("model.train()", "pass")),
+    *of("train.py", "tests/test_train.py -k runs_away", ("if not mean < DIVERGED", "if mean > DIVERGED")),
+    *of(
+        "frozen.py",
+        f"{FIT}[bitfit] {FIT}[lora]",
+        (
+            "return any(p.requires_grad",
+            "return (p := next(layer.parameters(), None)) is not None and all(p.requires_grad",
+        ),
+        ("torch.split(images, CHUNK)", "torch.split(images[:CHUNK], CHUNK)"),
+        ("layers[done + 1 if first else done :]", "layers[done + 1 :]"),
+    ),
+    *of("frozen.py", "tests/test_train.py -k whole", ("if not isinstance(model, nn.Sequential)", "if False")),
+    *of("frozen.py", "tests/test_train.py -k frozen_work", ("c is x and only_reshaped", "False")),
+    *of(
+        "model.py",
+        "tests/test_train.py",
+        ("fork_rng(devices=[])", "fork_rng(devices=[], enabled=False)"),
+        ("div_(255)", "div_(256)"),
+    ),
+    *of(
+        "evaluate.py",
+        "tests/test_train.py -k measure",
+        ("labels * CLASSES + predicted", "predicted * CLASSES + labels"),
+        ('"accuracy": int(right.sum()) / len(labels)', '"accuracy": int(right.sum()) / 10'),
+    ),
+]
+
+CHECKPOINT = [
+    *of(
+        "checkpoint.py",
+        HASH,
+        ("[name, str(tensor.dtype), list(tensor.shape)]", "[name, list(tensor.shape)]"),
+        ("[name, str(tensor.dtype), list(tensor.shape)]", "[name, str(tensor.dtype)]"),
+        ("[name, str(tensor.dtype), list(tensor.shape)]", "[str(tensor.dtype), list(tensor.shape)]"),
+        ("digest.update(tensor.numpy().tobytes())", "pass"),
+        ("for name in sorted(tensors):", "for name in tensors:"),
+    ),
+    *of(
+        "checkpoint.py",
+        REFUSED,
+        ("tensor.shape != want.shape", "tensor.numel() != want.numel()"),
+        (" or tensor.dtype != want.dtype", ""),
+        ("not torch.isfinite(tensor).all()", "torch.isnan(tensor).any()"),
+        ("missing := sorted(set(expected) - set(tensors))", "missing := []"),
+        ("extra := sorted(set(tensors) - set(expected))", "extra := []"),
+    ),
+    *of(
+        "checkpoint.py",
+        "tests/test_train.py -k 'frozen or base_is_refused or bit_for_bit'",
+        ("if name not in live", ""),
+        ("model.state_dict().items() if name not in live", "model.named_parameters() if name not in live"),
+        ("if header.get(key) != value:", "if key in header and header[key] != value:"),
+        ('{"format": "pt", **origin}', '{"format": "pt"}'),
+        ("parameters[name].copy_(tensor)", "parameters[name].add_(tensor)"),
+    ),
+]
+
+METHODS = [
+    *of(
+        "methods/__init__.py",
+        f"{CONTRACT} -k 'classifier and (head or bitfit or lora-k=4)'",
+        ("model.requires_grad_(False)", "pass"),
+        ("return plain.requires_grad_(True)", "return plain"),
+        ("trained.data, base.data = base.data, trained.data", "trained.data = base.data"),
+        ("plain = copy.deepcopy(model)", "plain = model"),
+        (".detach().clone(), persistent=False", ".detach(), persistent=False"),
+        ("detach().clone(), persistent=False", "detach().clone(), persistent=True"),
+    ),
+    *of(
+        "methods/__init__.py",
+        "tests/test_methods.py -k 'rank or second or exactly or goes or quite'",
+        ("k <= small", "k < small"),
+        ("if type(m) is nn.Linear", "if isinstance(m, nn.Linear)"),
+        ("if _wrappers(model) or _kept(model)", "if _wrappers(model)"),
+        ("list(targets or METHODS[name]", "list(METHODS[name]"),
+    ),
+    *of(
+        "methods/registry.py",
+        "tests/test_methods.py -k 'goes or (count and (adapter or dora or oft or vera or ia3))'",
+        ("where=lambda layers, o: layers[1:]", "where=lambda layers, o: layers"),
+        ("else layers[:1]", "else layers"),
+        ('sum(o["k"] * (n + m) + m for n, m in shapes)', 'sum(o["k"] * (n + m) + n for n, m in shapes)'),
+        ('n * (o["block"] - 1) // 2', 'n * (o["block"] + 1) // 2'),
+        ('m if o["place"] == "out" else n', 'n if o["place"] == "out" else m'),
+    ),
+    *of("methods/registry.py", f"{FIT}[lora-plus]", ('"ratio": (Positive, 16.0)', '"ratio": (Positive, 8.0)')),
+    *of(
+        "methods/lora.py",
+        f"{DRAWN}[lora-kaiming] {DRAWN}[lora-gaussian] {DRAWN}[lora-talk]",
+        ("/ math.sqrt(n)", "/ math.sqrt(3 * n)"),
+        ("torch.randn(n, k) / k", "torch.randn(n, k) / math.sqrt(k)"),
+        ("2 * torch.rand(n, k) - 1", "torch.rand(n, k)"),
+        ('if init == "gaussian" else torch.randn(n, k)', 'if init == "gaussian" else torch.rand(n, k)'),
+    ),
+    *of(
+        "methods/lora.py",
+        "tests/test_oracles.py tests/test_methods.py -k '(formula or merge) and lora-'",
+        ("else alpha / k", "else alpha"),
+        ("alpha=self.scale", "alpha=1.0"),
+        ("layer.weight.data += self.scale *", "layer.weight.data +="),
+        ("return frozen + self.scale *", "return frozen +"),
+    ),
+    *of(
+        "methods/rslora.py",
+        f"{DRAWN}[rslora] {FORMULA}",
+        ("/ math.sqrt(n)", "/ math.sqrt(3 * n)"),
+        ("alpha / math.sqrt(k)", "alpha / k"),
+    ),
+    *of(
+        "methods/lora_plus.py",
+        f"{DRAWN}[lora-plus] {FIT}[lora-plus]",
+        ("/ math.sqrt(n)", "/ math.sqrt(k)"),
+        ('vars(self.B)["lr_scale"]', 'vars(self.A)["lr_scale"]'),
+        ('["lr_scale"] = ratio', '["lr_scale"] = math.sqrt(ratio)'),
+    ),
+    *of("methods/lora_fa.py", f"{DRAWN}[lora-fa]", ("/ math.sqrt(n)", "/ n")),
+    *of(
+        "methods/lora_fa.py",
+        f"{FORMULA}[lora-fa]",
+        ("return x @ self.A, self.inner(x)", "return x @ self.A, x @ self.inner.weight.t()"),
+    ),
+    *of(
+        "methods/dora.py",
+        f"{DRAWN}[dora] {FORMULA}[dora] tests/test_draws.py",
+        ("/ math.sqrt(n)", "/ math.sqrt(3 * n)"),
+        ("2 * cross", "cross"),
+        ("self.g = nn.Parameter(self.norm())", "self.g = nn.Parameter(torch.ones(inner.out_features))"),
+        ("@torch.no_grad()", ""),
+        ("frozen if b is None else frozen - b", "frozen"),
+    ),
+    *of(
+        "methods/hira.py",
+        f"{DRAWN}[hira] {FORMULA}[hira]",
+        ("/ math.sqrt(n)", "/ math.sqrt(k)"),
+        ("self.inner.weight * (self.A", "self.inner.weight.abs() * (self.A"),
+    ),
+    *of(
+        "methods/vera.py",
+        f"{DRAWN}[vera] {FORMULA}[vera]",
+        ("(len(VA),), 0.1)", "(len(VA),), 1.0)"),
+        ("torch.zeros(inner.out_features)", "torch.ones(inner.out_features)"),
+        ("math.sqrt(6 / N)", "math.sqrt(3 / N)"),
+        ("math.sqrt(6 / k)", "math.sqrt(6 / M)"),
+        ("(low * self.d)", "low"),
+    ),
+    *of(
+        "methods/loha.py",
+        f"{DRAWN}[loha] {FORMULA}[loha]",
+        ("0.1 * torch.randn(k, m)", "torch.randn(k, m)"),
+        ("self.A2 = nn.Parameter(torch.randn(n, k)", "self.A2 = nn.Parameter(0.1 * torch.randn(n, k)"),
+    ),
+    *of(
+        "methods/lokr.py",
+        f"{DRAWN}[lokr] {FORMULA}[lokr]",
+        ("math.sqrt(k)", "math.sqrt(m2)"),
+        ("math.sqrt(n2)", "math.sqrt(n1)"),
+        ("X @ self.D2.t() @ self.D1.t()", "X @ self.D2.t() @ self.D1.t().flip(0)"),
+    ),
+    *of(
+        "methods/adapter.py",
+        "tests/test_draws.py tests/test_oracles.py -k adapter",
+        ("std=0.01, a=-0.02, b=0.02", "std=0.02, a=-0.04, b=0.04"),
+        ("std=0.01, a=-0.02, b=0.02", "std=0.01, a=-0.03, b=0.03"),
+        ('if init == "houlsby" else (D,)', 'if init == "houlsby" else (U,)'),
+        ("torch.relu(h @ self.D + self.d)", "(h @ self.D + self.d)"),
+        ("return h + torch.relu", "return torch.relu"),
+    ),
+    *of(
+        "methods/adalora.py",
+        f"{DRAWN}[adalora] tests/test_trajectories.py -k adalora",
+        ("(0.02 * torch.randn(inner.out_features, k))", "torch.randn(inner.out_features, k)"),
+        ("(0.02 * torch.randn(k, inner.in_features))", "(0.01 * torch.randn(k, inner.in_features))"),
+        ("BETA = 0.85", "BETA = 0.9"),
+        ("FIRST, LAST = 0.1, 0.4", "FIRST, LAST = 0.2, 0.4"),
+        ("FIRST, LAST = 0.1, 0.4", "FIRST, LAST = 0.1, 0.5"),
+        ("P.square().sum() + Q.square().sum()", "P.square().sum()"),
+        ("P.square().sum() + Q.square().sum()", "P.norm() + Q.norm()"),
+        ("return self.gamma * (", "return 0.1 * ("),
+        ("return E + P.mean(0) + Q.mean(1)", "return P.mean(0) + Q.mean(1)"),
+        ("return E + P.mean(0) + Q.mean(1)", "return E + P.sum(0) + Q.sum(1)"),
+        ("return E + P.mean(0) + Q.mean(1)", "return E + P.mean(0)"),
+        ("return mean * spread", "return mean"),
+        ("return mean * spread", "return mean + spread"),
+        ("(I - mean).abs()", "I"),
+        ("(w.detach() * w.grad).abs()", "w.grad.abs()"),
+        ("self.averages[name] = mean, spread", "self.averages[name] = mean, torch.zeros_like(spread)"),
+        ("left**3", "left"),
+        ("((step + 1) / steps - FIRST)", "(step / steps - FIRST)"),
+        ("S.topk(budget)", "S.topk(budget, largest=False)"),
+        ("self.target = max(1, round(keep * self.total))", "self.target = max(1, round(keep * self.total) - 1)"),
+        ("layer.E.mul_(mask)", "layer.E.mul_(0.5 + 0.5 * mask)"),
+    ),
+    *of(
+        "methods/oft.py",
+        f"{FORMULA} tests/test_methods.py -k oft",
+        ("(identity - skew, identity + skew)", "(identity + skew, identity - skew)"),
+        ("upper - upper.mT", "upper + upper.mT"),
+        ("mgj,gij->mgi", "mgj,gji->mgi"),
+    ),
+    *of(
+        "methods/miss.py",
+        f"{FORMULA} {FIT}[miss] tests/test_methods.py -k miss",
+        ("-x.shape[-1] % k", "0"),
+        ("% len(self.D)", "// len(self.D) % len(self.D)"),
+        (".sum(-2), self.inner(x)", ".mean(-2), self.inner(x)"),
+    ),
+    *of(
+        "methods/ia3.py",
+        f"{DRAWN}[ia3] {DRAWN}[ia3-in] tests/test_methods.py -k ia3",
+        ("torch.ones(inner.out_features)", "torch.zeros(inner.out_features)"),
+        ("torch.ones(inner.in_features)", "1.1 * torch.ones(inner.in_features)"),
+        ("layer.weight.data *= self.l.detach()\n        return", "return"),
+        ("            layer.bias.data *= self.l.detach()", "            pass"),
+    ),
+    *of(
+        "methods/prompt.py",
+        "tests/test_methods.py tests/test_oracles.py -k prompt",
+        ("FRAME = 4", "FRAME = 3"),
+        ("(~inside)", "(inside)"),
+        ("torch.tanh(self.w)", "self.w"),
+        (".clamp(0, 1)", ""),
+        ("self._shift(self.p), self.inner.weight)", "-self._shift(self.p), self.inner.weight)"),
+        ("b0.detach() + moved", "b0.detach() - moved"),
+    ),
+    *of(
+        "methods/pissa.py",
+        "tests/test_oracles.py tests/test_methods.py -k pissa",
+        ("Vt[:found].t() * S[:found].sqrt()", "Vt[:found].t() * S[:found]"),
+        ("S[:found].sqrt()[:, None] * U[:, :found].t()", "S[:found].sqrt()[:, None] * U[:, -found:].t()"),
+        ('self.get_buffer("W_res") + (self.A', "self.inner.weight + (self.A"),
+    ),
+    *of(
+        "methods/olora.py",
+        "tests/test_oracles.py tests/test_methods.py -k olora",
+        ("A[:, :found] = R[:found].t()", "A[:, :found] = R[:found].t().abs()"),
+        ("W_res = W0 - (A.cpu", "W_res = W0 + (A.cpu"),
+        ('self.get_buffer("W_res") + (self.A', "self.inner.weight + (self.A"),
+    ),
+    *of(
+        "methods/full.py",
+        "tests/test_methods.py -k 'count and full'",
+        ("(name).requires_grad_", "(name).weight.requires_grad_"),
+    ),
+    *of(
+        "methods/head.py",
+        "tests/test_methods.py -k 'count and head'",
+        ("(name).requires_grad_", "(name).weight.requires_grad_"),
+    ),
+    *of(
+        "methods/bitfit.py",
+        "tests/test_methods.py -k 'count and bitfit'",
+        ("b.requires_grad_(True)", "layer.requires_grad_(True)"),
+    ),
+]
+
+STATISTICS = [
+    *of(
+        "stats.py",
+        SEEDS,
+        ("centre = correct + z * z / 2", "centre = correct + z * z"),
+        ("/ n + z * z / 4)", "/ n + z * z / 2)"),
+        ("_t_quantile(level, n - 1) * sd / math.sqrt(n)", "_t_quantile(level, n) * sd / math.sqrt(n)"),
+        ("_t_quantile(level, n - 1) * sd / math.sqrt(n)", "_t_quantile(level, n - 1) * sd / math.sqrt(n - 1)"),
+        ("_t_quantile(level, n - 1) * sd / math.sqrt(n)", "_normal_quantile(level) * sd / math.sqrt(n)"),
+        ("for value in values) / (len(values) - 1))", "for value in values) / len(values))"),
+        ('2 * _special("stdtr")(n - 1, -abs(t))', '_special("stdtr")(n - 1, -abs(t))'),
+        ('2 * _special("stdtr")(n - 1, -abs(t))', '2 * _special("stdtr")(n, -abs(t))'),
+        ("estimate = (c - b) / n", "estimate = (b - c) / n"),
+        ("low = -1.0 if b == n else", "low = -1.0 if b == 0 else"),
+        ("- 8 * n * constant", "- 4 * n * constant"),
+        ("gap - math.hypot(other - lower, high - one)", "gap - math.hypot(higher - other, one - low)"),
+        (">= abs(math.fsum(differences)) - slack", "> abs(math.fsum(differences)) + slack"),
+        ("abs(math.fsum(differences)) - slack", "abs(math.fsum(differences))"),
+        ("2.0 ** (1 - n)", "2.0 ** -n"),
+        ("(len(p_values) - rank) * p_values[index]", "len(p_values) * p_values[index]"),
+        ("largest = max(largest, min(1.0,", "largest = max(0.0, min(1.0,"),
+        ("(tail(fewer - 1, b + c, 0.5) if fewer else 0.0)", "tail(fewer, b + c, 0.5)"),
+        ("math.hypot(half, _normal_quantile(level) * error)", "half + _normal_quantile(level) * error"),
+    ),
+    *of(
+        "inference.py",
+        INFERRED,
+        ("FEWEST = 3", "FEWEST = 2"),
+        ("found.sd < image * (1 - 1e-9)", "found.sd == 0"),
+        ("found.sd < image * (1 - 1e-9)", "found.sd <= image"),
+        ("p = stats.paired_t(values).p", "p = stats.sign_flip(values).p"),
+        ("100 * (second.correct - first.correct) / first.n", "100 * (first.correct - second.correct) / first.n"),
+        ("holm=(p := next(adjusted))", "holm=(p := min(next(adjusted), one.p))"),
+        ("low, high = min(low, 0.0), max(high, 0.0)", "pass"),
+        ("low, high = (None, None) if lacks else (found.low, found.high)", "low, high = found.low, found.high"),
+        ("> FAR_APART * error", "> FAR_APART"),
+        ("c.correct * (c.n - c.correct) / c.n**3", "c.correct * (c.n - c.correct) / c.n**2"),
+        ("p = stats.mcnemar_mid_p(lost, gained)", "p = stats.mcnemar_mid_p(lost, gained) / 2"),
+    ),
+]
+
+PAIRING = [
+    *of(
+        "report/arm.py",
+        PAIRED,
+        ("[*kin, *siblings, *cousins,", "[*siblings, *cousins,"),
+        ("[*kin, *siblings, *cousins,", "[*kin, *cousins, *siblings,"),
+        ("[*kin, *siblings, *cousins,", "[*kin, *siblings,"),
+        ("*(twins if len(twins) == 1 else ())]", "]"),
+        ("*(twins if len(twins) == 1 else ())]", "*twins]"),
+        ("twins = [other for other in others if other.seed == run.seed]", "twins = list(others)"),
+        ("siblings = [other for other in twins", "siblings = [other for other in others"),
+        ("is not None and seed == origin(run)]", "is not None]"),
+        ("run.id == other.parents.base or other.id == run.parents.base", "run.id == other.parents.base"),
+        ('[run.seed, run.parents.base or ""] = run', '[run.seed, ""] = run'),
+        ('[run.seed, run.parents.base or ""] = run', '[0, run.parents.base or ""] = run'),
+        ('key = f"{run.label} {sorted(what.items())}"', "key = run.label"),
+        ('_asked(run) | {"data": run.parents.data}', "_asked(run)"),
+        ('if key != "seed"}', 'if key not in ("seed", "lr")}'),
+        ("sorted(members.items(), key=lambda item: item[0])", "members.items()"),
+        ("complete = all(", "complete = any("),
+        ('run.stage == "finetune" and run.status == "done"]', 'run.stage == "finetune"]'),
+        ("arm.k != 4", "arm.k == 4"),
+    ),
+    *of(
+        "report/groups.py",
+        PAIRED,
+        ("any(run.id in baseline for run in arm.runs)", "all(run.id in baseline for run in arm.runs)"),
+        ('run.status == "done" and run.stage != "fmnist"]', 'run.stage != "fmnist"]'),
+        ("{} if arm is reference else", "{} if arm is not reference else"),
+        ("means([run.metrics for run in arm.runs], KEYS)", "means([run.before for run in arm.runs], KEYS)"),
+    ),
+    *of(
+        "report/accuracy.py",
+        PAIRED,
+        ("column = [row for row in found if key in row]", "column = [row for row in found if key in row][:1]"),
+        (
+            "(count(old, key), count(new, key)) for old, new in pairs",
+            "(count(new, key), count(old, key)) for old, new in pairs",
+        ),
+    ),
+    *of(
+        "report/pareto.py",
+        "tests/test_report_groups.py -k pareto",
+        ("c <= point[0] and g >= point[1]", "c < point[0] and g >= point[1]"),
+        ("c <= point[0] and g >= point[1]", "c <= point[0] and g > point[1]"),
+        (" and (c, g) != point", ""),
+    ),
+    *of(
+        "report/fairness.py",
+        "tests/test_report_groups.py",
+        ("if len(values) > 1]", "if len(values) > 2]"),
+        ('f" of seed {run.seed}"', '""'),
+        ("* run.settings['batch_size']:,} images\"", ':,} images"'),
+        ('for key in ("torch", "device", "threads"):', 'for key in ("torch", "device"):'),
+    ),
+    *of(
+        "report/cells.py",
+        "tests/test_report_compare.py",
+        ("len(first.labels) != len(second.labels) or ", ""),
+        ("(first.labels != second.labels).any()", "False"),
+        ("first.fmnist != second.fmnist:", "False:"),
+        ("first.mirrored == second.mirrored)", "first.mirrored | ~second.mirrored)"),
+    ),
+    *of(
+        "report/contrast.py",
+        "tests/test_report_compare.py",
+        (
+            "int((first & ~second).sum()), int((~first & second).sum())",
+            "int((~first & second).sum()), int((first & ~second).sum())",
+        ),
+    ),
+]
+
+MUTANTS = [*TRAINING, *CHECKPOINT, *METHODS, *STATISTICS, *PAIRING]
