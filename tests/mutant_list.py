@@ -435,7 +435,7 @@ PAIRING = [
         ("if len(values) > 1]", "if len(values) > 2]"),
         ('f" of seed {run.seed}"', '""'),
         ("* run.settings['batch_size']:,} images\"", ':,} images"'),
-        ('for key in ("torch", "device", "threads"):', 'for key in ("torch", "device"):'),
+        ('for key in (*GROUND, "threads"):', "for key in GROUND:"),
     ),
     *of(
         "report/cells.py",

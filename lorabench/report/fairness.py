@@ -76,7 +76,7 @@ def other_ground(runs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Unequal]
     for run_id, facts in runs:
         for key, value in facts.items():
             found.setdefault(key, {}).setdefault(value, []).append(run_id)
-    return [Unequal(key, values) for key, values in found.items() if len(values) > 1]
+    return [Unequal(key, values) for key, values in found.items() if len(values) != 1]
 
 
 def grounds(runs: Iterable[Run]) -> list[Unequal]:
