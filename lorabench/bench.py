@@ -2,8 +2,8 @@
 
     costs = measure([Case("full", {}), Case("lora", {"k": 4})], rounds=5)
 
-Times are taken in rounds, every case in each, so that a machine whose speed drifts treats all alike. Bytes are counted,
-not sampled.
+Times are taken in rounds, every case in each, so that a machine whose speed drifts treats all alike; a speed-up is
+of two turns in one round. Bytes are counted, not sampled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorabench import methods
+from lorabench import inference, methods
 from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.scale import CLASSIFIER
@@ -66,11 +66,15 @@ class Costs:
     Attributes:
         step_ms: one training step, frozen work already done.
         images_per_s: batch size over the median step.
-        speedup: over full fine-tuning, the median of the rounds' ratios; None without a full case.
+        ratios: each round's median step of full fine-tuning over this case's; empty without a full case.
+        speedup: their geometric mean; None without a full case.
+        speedup_low, speedup_high: its 95% interval over the rounds; None if these are fewer than 3.
         state_bytes: weights, gradients and optimiser state after a step; counted.
         saved_bytes: distinct storages that the forward of one batch keeps for the backward, parameters excluded.
         checkpoint_bytes: the tensors that a checkpoint holds, without its header.
-        peak_share: floating-point operations of a step per second, over those of a large matrix product.
+        peak_share: floating-point operations of a step per second, over those of the fastest large matrix product.
+        noisy: whether the machine had something else to do, so that the times are of that too: steps that differ by a
+            factor of 2 (90th over 10th percentile), or more operations than the machine can do.
         latency_us: batch size -> one forward, unmerged.
         merged_us: the same after merging; empty for a method that does not merge.
     """
@@ -80,11 +84,15 @@ class Costs:
     trainable: int
     step_ms: Spread
     images_per_s: float
+    ratios: list[float]
     speedup: float | None
+    speedup_low: float | None
+    speedup_high: float | None
     state_bytes: int
     saved_bytes: int
     checkpoint_bytes: int
     peak_share: float
+    noisy: bool
     latency_us: dict[int, Spread]
     merged_us: dict[int, Spread]
 
@@ -143,7 +151,7 @@ def _plain(cost: Costs) -> dict[str, Any]:
 
 
 class _Clock:
-    """The rate of a matrix product that fills the machine, in floating-point operations per second."""
+    """The rate of a matrix product that fills the machine, in floating-point operations per second: at its fastest."""
 
     size = 1024
 
@@ -157,7 +165,7 @@ class _Clock:
 
     @property
     def flops_per_s(self) -> float:
-        return 2 * self.size**3 / statistics.median(self._seconds)
+        return 2 * self.size**3 / min(self._seconds)
 
 
 class _Bench:
@@ -207,6 +215,8 @@ class _Bench:
         step = _spread([second for turn in self.step_s for second in turn], 1000)
         medians = [statistics.median(turn) for turn in self.step_s]
         against = [statistics.median(turn) for turn in full.step_s] if full else []
+        ratios = [a / b for a, b in zip(against, medians, strict=True)] if full else []
+        speedup = inference.ratio(ratios) if ratios else None
         parameters = list(self.model.parameters())
         state = [t for moments in self.trainer.optimizer.state.values() for t in moments.values()]
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -214,17 +224,22 @@ class _Bench:
             name: {n: _spread(s, 1e6) for (kind, n), s in self.latency_s.items() if kind == name}
             for name in self.forwards
         }
+        share = self.flops / (step.median / 1000) / peak
         return Costs(
             label=self.case.label,
             method=self.case.method,
             trainable=methods.count(self.model).trainable,
             step_ms=step,
             images_per_s=1000 * self.batch_size / step.median,
-            speedup=statistics.median(a / b for a, b in zip(against, medians, strict=True)) if full else None,
+            ratios=ratios,
+            speedup=speedup.mean if speedup else None,
+            speedup_low=speedup.low if speedup else None,
+            speedup_high=speedup.high if speedup else None,
             state_bytes=_bytes([*parameters, *gradients, *state]),
             saved_bytes=self.saved_bytes,
             checkpoint_bytes=_bytes([p for p in parameters if p.requires_grad]),
-            peak_share=self.flops / (step.median / 1000) / peak,
+            peak_share=share,
+            noisy=step.p90 > 2 * step.p10 or share > 1,
             latency_us=latency["unmerged"],
             merged_us=latency.get("merged", {}),
         )

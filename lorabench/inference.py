@@ -130,6 +130,17 @@ def mean(values: Sequence[float | None], level: float = LEVEL) -> Estimate | Non
     return _estimate(there, 0.0, level) if there else None
 
 
+def ratio(values: Sequence[float], level: float = LEVEL) -> Estimate:
+    """The geometric mean of ratios, such as of two things timed in turns, with the interval of their logarithms.
+
+    Raises:
+        ValueError: there are none, or one is not positive.
+    """
+    found = _estimate([math.log(value) for value in values], 0.0, level)
+    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
+    return replace(found, mean=math.exp(found.mean), low=low, high=high, values=tuple(values))
+
+
 def difference(pairs: Sequence[tuple[Count | None, Count | None]]) -> Difference | None:
     """Second − first of the pairs that are complete; None if none is."""
     there = [(first, second) for first, second in pairs if first is not None and second is not None]

@@ -275,6 +275,7 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: L
         lines.append(json.dumps(asdict(epoch)) + "\n")
         lab.tell(events.EpochDone(stage.id, epoch.epoch, recipe.epochs, epoch.loss, epoch.accuracy, epoch.seconds))
 
+    before = environment.watch_memory()
     try:
         history = train.fit(model, x, y, recipe, seed=stage.seed, reuse=stage.config.reuse, on_epoch=on_epoch)
     finally:
@@ -287,7 +288,8 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: L
         steps=steps,
         step_ms=1000 * seconds / steps,
         images_per_s=steps * min(recipe.batch_size, len(x)) / seconds,
-        peak_rss_bytes=environment.peak_rss_bytes(),
+        peak_rss_bytes=None if before is None else environment.peak_rss_bytes(),
+        rss_before_bytes=before,
     )
 
 

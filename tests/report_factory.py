@@ -32,6 +32,11 @@ def matrix(mistakes: Mapping[tuple[int, int], int]) -> list[list[int]]:
     return cells
 
 
+def wrong(count: int) -> dict[tuple[int, int], int]:
+    """So many mistakes, nines taken for fours as far as there are nines, then eights for threes and so on."""
+    return {(9 - i, (14 - i) % 10): min(800, count - 800 * i) for i in range(10) if count > 800 * i}
+
+
 def metrics(mistakes: Mapping[tuple[int, int], int], flipped: int | None = None) -> Metrics:
     """With `flipped`, the number of mirrored images that are right, if so few can be, the slices of F-MNIST too."""
     cells = matrix(mistakes)
@@ -54,6 +59,7 @@ def cost(seconds: float = 4.1) -> Cost:
         step_ms=1000 * seconds / 940,
         images_per_s=240_000 / seconds,
         peak_rss_bytes=512_000_000,
+        rss_before_bytes=400_000_000,
     )
 
 
@@ -119,7 +125,7 @@ def finetune(seed: int = 0, mnist_errors: int = 222, fmnist_errors: int = 226, *
         checkpoint_bytes=25_616,
         metrics={
             "mnist": metrics({(9, 4): mnist_errors}),
-            "fmnist": metrics({(9, 4): max(0, fmnist_errors - 9), (3, 8): min(9, fmnist_errors)}, 580 + 2 * seed),
+            "fmnist": metrics({**wrong(max(0, fmnist_errors - 9)), (3, 8): min(9, fmnist_errors)}, 580 + 2 * seed),
         },
         before=base.metrics,
         checks={"max_logit_change_at_birth": 0.0, "frozen_unchanged": True, "base_sha256": "ef" * 32},

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import statistics
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from rich.console import Console
 
-from lorabench import bench
+from lorabench import bench, inference
 from lorabench.errors import InputError, UsageError
 from lorabench.report import ledger
 from lorabench.report.costs import costs_table
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:
     chosen = bench.cases(["full", "lora", "adapter", "bitfit"], [4])
-    found = bench.record(chosen, batch_size=64, rounds=2, steps=3, device=torch.device("cpu"))
+    found = bench.record(chosen, batch_size=64, rounds=3, steps=3, device=torch.device("cpu"))
     return json.loads(json.dumps(found))
 
 
@@ -54,7 +55,7 @@ def test_times_are_there_and_in_order(record: dict[str, Any]) -> None:
         assert 0 < cost["peak_share"] < math.inf  # how fast the processor is at this moment: no bound holds
         assert set(cost["latency_us"]) == {"1", "64", "1024"}
     found = costs(record)
-    assert found["full"]["speedup"] == 1
+    assert (found["full"]["speedup"], found["full"]["speedup_low"]) == (1, None)
     assert set(found["lora k=4"]["merged_us"]) == {"1", "64", "1024"}
     assert found["adapter"]["merged_us"] == {}
 
@@ -68,12 +69,31 @@ def test_the_table_fits_80_columns(record: dict[str, Any]) -> None:
 
 
 def test_the_ledger_answers_the_talks_speed(record: dict[str, Any]) -> None:
-    rows = {row.key: row for row in ledger.ledger([], record)}
-    gain = 100 * (costs(record)["lora k=4"]["speedup"] - 1)
-    assert rows["cost.speed"].value == pytest.approx(gain)
-    assert rows["cost.speed"].verdict == ("better" if gain > 25 else "lower")
-    assert rows["cost.memory"].note == "1,040,576 of 3,762,360 B"  # with a step counter of 4 B in each of 6 tensors
-    assert {row.key: row for row in ledger.ledger([])}["cost.speed"].verdict == "open"
+    row, found = {row.key: row for row in ledger.ledger([], record)}["cost.speed"], costs(record)["lora k=4"]
+    assert row.value == pytest.approx(100 * (found["speedup"] - 1))
+    assert row.low == pytest.approx(100 * (found["speedup_low"] - 1))
+    assert row.high == pytest.approx(100 * (found["speedup_high"] - 1))
+    assert {row.key: row for row in ledger.ledger([])}["cost.speed"].verdict == "not run here"
+
+
+def test_the_speed_up_is_the_mean_of_the_rounds_ratios_with_its_interval(record: dict[str, Any]) -> None:
+    found = costs(record)["lora k=4"]
+    assert len(found["ratios"]) == record["rounds"] == 3
+    logarithms = [math.log(ratio) for ratio in found["ratios"]]
+    mean, half = statistics.mean(logarithms), 4.302653 * statistics.stdev(logarithms) / math.sqrt(3)
+    expected = [math.exp(mean + sign * half) for sign in (0, -1, 1)]
+    assert [found[key] for key in ("speedup", "speedup_low", "speedup_high")] == pytest.approx(expected)
+    assert (inference.ratio([2.0, 3.0]).low, inference.ratio([2.0, 3.0]).high) == (None, None)
+
+
+def test_noise_is_flagged(record: dict[str, Any]) -> None:
+    for cost in record["costs"]:
+        assert cost["noisy"] == (cost["step_ms"]["p90"] > 2 * cost["step_ms"]["p10"] or cost["peak_share"] > 1)
+    for noisy in (False, True):
+        shown = {**record, "costs": [{**cost, "noisy": noisy} for cost in record["costs"]]}
+        page = io.StringIO()
+        Console(file=page, width=80).print(costs_table(shown))
+        assert ("!" in page.getvalue()) == noisy
 
 
 def test_cases() -> None:

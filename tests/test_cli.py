@@ -176,6 +176,9 @@ def test_a_study_leaves_records_as_designed(small_study: Lab) -> None:
     assert sum(map(sum, tuned["metrics"]["mnist"]["confusion"])) == 10_000
     assert tuned["before"]["fmnist"]["correct"] == records[tuned["parents"]["base"]]["metrics"]["fmnist"]["correct"]
     assert tuned["cost"]["steps"] == 60_000 // 256
+    before, peak = tuned["cost"]["rss_before_bytes"], tuned["cost"]["peak_rss_bytes"]
+    # What training took by itself: 61 MB are fc1's outputs for all images, kept. A system may not tell.
+    assert (before is None and peak is None) or peak - before > 60 * 10**6
     assert tuned["checks"]["max_logit_change_at_birth"] == 0
     assert {"lorabench", "python", "torch", "platform", "device", "threads", "git", "packages"} <= set(tuned["env"])
     predicted = small_study.predictions(tuned["id"])
@@ -502,7 +505,7 @@ def test_bench_measures_and_the_report_reads_it(copied: Lab) -> None:
     assert [cost["label"] for cost in found["costs"]] == ["full", "lora k=4"]
     assert (found["threads"], found["batch_size"]) == (1, 32)
     speed = next(row for row in copied.json("report")["ledger"] if row["key"] == "cost.speed")
-    assert speed["verdict"] in ("better", "lower")
+    assert (speed["verdict"], speed["n"]) == ("no verdict", 1)
     assert "write whole numbers" in copied.fails(2, "bench", "--ranks", "a")
     assert "no method is called" in copied.fails(2, "bench", "nonsense")
 

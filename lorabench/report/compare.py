@@ -159,7 +159,7 @@ def _metrics(runs: Sequence[Run]) -> list[Metric]:
     found = {name: [run.metrics.get(name) if run else None for run in done] for name in SETS}
     params = [run.params if run else None for run in done]
     costs = [run.cost if run else None for run in done]
-    peaks = [cost.peak_rss_bytes if cost else None for cost in costs]
+    peaks = [cost.training_rss_bytes if cost else None for cost in costs]
     return [
         *(Metric(f"{SETS[name]} loss, nats", [m.loss if m else None for m in both], 4) for name, both in found.items()),
         Metric("parameters", [p.total if p else None for p in params], 0),
@@ -169,7 +169,7 @@ def _metrics(runs: Sequence[Run]) -> list[Metric]:
         Metric("training, s", [cost.train_s if cost else None for cost in costs], 2),
         Metric("  a step, ms", [cost.step_ms if cost else None for cost in costs], 2),
         Metric("  images/s", [cost.images_per_s if cost else None for cost in costs], 0),
-        Metric("peak memory, MB", [peak / 1e6 if peak else None for peak in peaks], 0),
+        Metric("peak memory of training, MB", [peak / 1e6 if peak else None for peak in peaks], 0),
     ]
 
 

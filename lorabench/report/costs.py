@@ -28,9 +28,9 @@ def costs_table(record: Mapping[str, Any]) -> RenderableType:
         training.add_row(
             cost["label"],
             f"{step['median']:.2f}",
-            f"{step['p10']:.2f}-{step['p90']:.2f}",
+            f"{step['p10']:.2f}-{step['p90']:.2f}{'!' if cost['noisy'] else ''}",
             f"{cost['images_per_s']:,.0f}",
-            "" if cost["speedup"] is None else f"{cost['speedup']:.2f}",
+            _speedup(cost),
             f"{100 * cost['peak_share']:.0f}%",
             f"{cost['state_bytes'] / 1e6:.3f}",
             f"{cost['saved_bytes'] / 1e3:,.1f}",
@@ -47,8 +47,23 @@ def costs_table(record: Mapping[str, Any]) -> RenderableType:
     how = (
         f"batch {record['batch_size']}, {record['threads']} thread(s) on {record['device']}, torch {record['torch']}; "
         f"{record['rounds']} rounds of {record['steps']} steps, every method in each;\n"
-        "x full: median of the rounds' ratios; peak: share of a large matrix product's rate;\n"
+        "x full: mean of the rounds' ratios, and its 95% interval from 3 rounds on;\n"
+        "peak: share of a large matrix product's rate at its fastest;\n"
         "state: weights, gradients, Adam, counted; saved: kept by a forward of 64 images for\n"
         "the backward, counted; inference: median of one forward at each batch size, m: merged"
     )
+    if any(cost["noisy"] for cost in found):
+        how += (
+            "\n!: the machine had something else to do: steps differ by a factor of 2, or the peak is above 100%;\n"
+            "these times are of that too, so run bench again on an idle one"
+        )
     return stack([training, Group(inference, note(how))])
+
+
+def _speedup(cost: Cost) -> str:
+    """`2.84 2.71-2.98`, the range as far as there is one; empty without a full case."""
+    if cost["speedup"] is None:
+        return ""
+    if cost["speedup_low"] is None:
+        return f"{cost['speedup']:.2f}"
+    return f"{cost['speedup']:.2f} {cost['speedup_low']:.2f}-{cost['speedup_high']:.2f}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from lorabench.report.arm import arms, main_arm
+from lorabench.inference import FEWEST
+from lorabench.report.arm import arms
 from lorabench.report.layout import grid, note
 from lorabench.report.parameters import base_run
-from lorabench.report.talk import ROWS, TOLERANCE, Study
+from lorabench.report.talk import ROWS, TOLERANCE, K, study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,43 +21,52 @@ if TYPE_CHECKING:
     from lorabench.report.talk import Row
     from lorabench.runs import Run
 
-_STYLES = {"exact": "green", "reproduced": "green", "better": "green", "runs": "green", "open": "dim"} | {
-    "holds": "green",
-    "possible": "green",
+_GOOD = ("exact", "rounds to 3%", "reproduced", "runs", "holds", "possible")
+_STYLES = dict.fromkeys(_GOOD, "green") | {"not run here": "dim", "no verdict": "dim"}
+
+_MEANINGS = {
+    "exact": "counted, and the same",
+    "rounds to 3%": "",
+    "differs": "counted, and not the same",
+    "reproduced": f"all of the 90% interval is within {TOLERANCE} points of the talk's figure",
+    "above": "all of the 95% interval is above it",
+    "below": "all of the 95% interval is below it",
+    "undecided": "neither of these; more seeds would tell",
+    "no verdict": f"fewer than {FEWEST} seeds, or all alike: no interval",
+    "holds": "by arithmetic",
+    "possible": "arithmetic allows it, and a clock decides",
+    "no": "by arithmetic it does not hold",
+    "runs": "the talk names it without a figure",
+    "not run here": f"no run in the talk's setting: LoRA k = {K} on all layers, A from N(0, 1), not scaled; 30% of the "
+    "2s and 3s mirrored left to right; measured on the test set",
 }
 
 
 def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
     """A row for every figure of the talk. `study_runs` holds the study's runs with their parents."""
-    found = arms(study_runs)
-    lora = main_arm([arm for arm in found if arm.method == "lora"])
-    made = [run for run in study_runs if run.stage == "fmnist" and run.status == "done"]
-    own = [run for run in made if lora and run.id == lora.recipe["data"]]
-    study = Study(
-        runs=study_runs,
-        bench=bench,
-        base=base_run(study_runs),
-        fmnist=next(iter(own or made), None),
-        arms=found,
-        lora=lora,
-    )
-    return [row(study) for row in ROWS]
+    found = study(study_runs, bench, arms(study_runs), base_run(study_runs))
+    return [row(found) for row in ROWS]
 
 
 def ledger_table(rows: Sequence[Row]) -> RenderableType:
-    """The ledger as a table."""
+    """The ledger as a table. Beside what is no mean over seeds stands where it comes from."""
     table = grid("what the talk says", "talk", "here", "", align="<><<")
     for row in rows:
         here = Text(row.ours_text)
         if row.note:
-            here.append(f"\n{row.note}" if row.ours_text else row.note, "dim")
+            here.append(f"\n{row.source}: {row.note}" if row.ours_text else row.note, "dim")
         table.add_row(row.label, row.talk, here, Text(row.verdict, _STYLES.get(row.verdict, "yellow")))
     return table
 
 
-def ledger_note() -> RenderableType:
-    """What the verdicts mean."""
-    return note(
-        f"exact: counted; reproduced: within {TOLERANCE} points; better, lower: further off\n"
-        "GPT-3: by arithmetic, see lorabench scale; this classifier's: measured"
-    )
+def ledger_note(rows: Sequence[Row]) -> RenderableType:
+    """What the verdicts mean that `rows` have, and where the figures come from."""
+    there = {row.verdict for row in rows}
+    lines = [f"{verdict}: {meaning}" for verdict, meaning in _MEANINGS.items() if verdict in there and meaning]
+    lines += [
+        "an accuracy: measured, the mean over seeds [95% interval]",
+        "GPT-3: computed, see lorabench scale; quoted: Hu et al. 2021, not measured here",
+    ]
+    if any(row.key == "cost.peak" and row.value is not None for row in rows):
+        lines.append("peak: memory that the process took for training; frozen layers' outputs are kept in it")
+    return note("\n".join(textwrap.fill(line, 79, subsequent_indent="  ") for line in lines))

@@ -144,7 +144,7 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
             *(_confusions(found.confusion) if found.confusion else []),
             methods_tables(found.methods, found.main or "") if found.methods else None,
             rank_plot(study_runs),
-            Group(ledger_table(found.ledger), ledger_note())
+            Group(ledger_table(found.ledger), ledger_note(found.ledger))
             if found.ledger
             else note("the talk's figures are of the test set, so nothing here stands beside them"),
         ]

@@ -171,13 +171,21 @@ def _cost(run: Run) -> dict[str, str]:
     if run.cost is None:
         return {}
     cost = run.cost
-    peak = {"peak memory": f"{cost.peak_rss_bytes / 1e6:,.0f} MB"} if cost.peak_rss_bytes else {}
+    peak, before = cost.peak_rss_bytes, cost.rss_before_bytes
+    memory = {} if peak is None else {"memory": _memory(peak, before)}
     return {
         "training": f"{number.seconds(cost.train_s)}, {cost.steps:,} steps of {cost.step_ms:.2f} ms",
         "speed": f"{cost.images_per_s:,.0f} images/s",
         "all": number.seconds(cost.wall_s),
-        **peak,
+        **memory,
     }
+
+
+def _memory(peak: int, before: int | None) -> str:
+    """What the process held at most: while it trained, or if that is not known, in its life."""
+    if before is None:
+        return f"{peak / 1e6:,.0f} MB at most in the process, earlier runs included"
+    return f"{before / 1e6:,.0f} MB before training, at most {peak / 1e6:,.0f} MB in it"
 
 
 def _checks(run: Run) -> dict[str, str]:

@@ -118,7 +118,15 @@ class Metrics(Record):
 
 
 class Cost(Record):
-    """What a run took: `train_s` in the training loop, `wall_s` for everything; `peak_rss_bytes` of its process."""
+    """What a run took.
+
+    Attributes:
+        train_s: seconds in the training loop; `wall_s`: for everything.
+        rss_before_bytes: memory that the process held when training began; None if that is not known, as in runs that
+            have been made before it was measured.
+        peak_rss_bytes: the most that it held while the run trained; without `rss_before_bytes`, in all its life until
+            then, whatever it had made before.
+    """
 
     train_s: Amount
     wall_s: Amount
@@ -126,6 +134,14 @@ class Cost(Record):
     step_ms: Amount
     images_per_s: Amount
     peak_rss_bytes: Whole | None
+    rss_before_bytes: Whole | None = None
+
+    @property
+    def training_rss_bytes(self) -> int | None:
+        """Measured: the most memory that training took, beside what the process held before; None if not known."""
+        if self.peak_rss_bytes is None or self.rss_before_bytes is None:
+            return None
+        return max(0, self.peak_rss_bytes - self.rss_before_bytes)
 
 
 class Epoch(Record):
@@ -252,7 +268,9 @@ class BenchCost(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     label: str
-    speedup: Amount | None
+    speedup: Annotated[float, Field(gt=0)] | None
+    ratios: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list[float])
+    noisy: bool = False
     state_bytes: Annotated[Whole, Field(ge=1)]
 
 
