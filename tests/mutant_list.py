@@ -43,7 +43,7 @@ SEEDS = "tests/test_stats.py -k 'not covers and not level and not power and not 
 INFERRED = "tests/test_inference.py -k 'not covers and not level and not two_runs and not equal_runs and not spreads'"
 PAIRED = "tests/test_pairing.py tests/test_report_groups.py tests/test_report_methods.py tests/test_report.py"
 GATES = "tests/test_report_gate.py tests/test_report.py"
-IDS = "tests/test_identity.py tests/test_runs.py tests/test_config.py"
+IDS = "tests/test_runs.py tests/test_config.py -k 'not killed and not live'"
 
 TRAINING = [
     *of(
@@ -455,4 +455,46 @@ PAIRING = [
     ),
 ]
 
-MUTANTS = [*TRAINING, *CHECKPOINT, *METHODS, *STATISTICS, *PAIRING]
+GATING = [
+    *of(
+        "report/gate.py",
+        GATES,
+        ("None if end is None else end / 100", "end"),
+        ("value / 100 for key, value in ends.items()", "value for key, value in ends.items()"),
+        ("for row in rows if condition.holds(row.values)]", "for row in rows if not condition.holds(row.values)]"),
+        ('f"{name}  nothing measured it" for name in absent', 'f"{name}  nothing measured it" for name in absent[:0]'),
+        ("if all(value == values[0] for value in values):", "if True:"),
+        ('rows[-1] |= {f"', 'rows[0] |= {f"'),
+        ("return rows + run_rows([by_id[one.id] for one in found.unfinished])", "return rows"),
+    ),
+    *of(
+        "report/expect.py",
+        GATES,
+        ("<= wanted.tolerance + 1e-9", "< wanted.tolerance - 1e-9"),
+        ("if row.value is None:", "if False:"),
+        ("    if unknown:", "    if False:"),
+    ),
+]
+
+RECORDS = [
+    *of(
+        "runs/record.py",
+        IDS,
+        ("sort_keys=True", "sort_keys=False"),
+    ),
+    *of(
+        "stages.py",
+        IDS,
+        ('| ({"holdout": config.holdout} if config.holdout else {})', ""),
+        ('"settings": settings, "base": parents.base, "data"', '"settings": settings, "data"'),
+        ('"base": parents.base, "data": parents.data}', '"base": parents.base}'),
+        ('{"stage": "fmnist", "settings": settings, **_images(config)}', '{"stage": "fmnist", "settings": settings}'),
+        (
+            '{"stage": "pretrain", "settings": settings, **_images(config)}',
+            '{"stage": "pretrain", "settings": settings}',
+        ),
+    ),
+    *of("runs/store.py", "tests/test_runs.py -k edited", ("if run.files.get(name) != found:", "if False:")),
+]
+
+MUTANTS = [*TRAINING, *CHECKPOINT, *METHODS, *STATISTICS, *PAIRING, *GATING, *RECORDS]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabench import config, methods, stages
+from lorabench import config, data, methods, stages
 from lorabench.config.source import MAX_DEPTH, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
 
@@ -164,6 +164,15 @@ def test_dump_reads_back_to_the_same_config(tmp_path: Path) -> None:
     path.write_text(config.dump(original, "two\nlines"))
     assert path.read_text().startswith("# two\n# lines\n")
     assert load(path).config == original
+
+
+def test_held_out_images_and_another_mnist_change_every_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ids(*sets: str) -> set[str]:
+        return {stage.id for stage in stages.chain(load(sets=list(sets)).config, "finetune")}
+
+    here, held_out, fewer = ids(), ids("holdout=5000"), ids("holdout=4000")
+    monkeypatch.setattr(data, "CHECKSUM", "ab" * 32)
+    assert len({*here, *held_out, *fewer, *ids()}) == 12
 
 
 def test_every_setting_that_a_stage_reads_changes_its_id() -> None:

@@ -578,6 +578,9 @@ def test_other_ways_to_fine_tune_are_open_until_they_run() -> None:
     assert (found["fmnist.full"].verdict, found["fmnist.full"].ours_text) == ("runs", "97.70")
     assert found["fmnist.prompt"].value == pytest.approx(93.6)  # pyright: ignore[reportUnknownMemberType]
     assert (found["fmnist.adapter"].verdict, found["fmnist.adapter"].note) == ("not run here", "no run in this study")
+    head = other("full").model_copy(update={"settings": other("full").settings | {"targets": ["fc3"]}})
+    part = rows([*study(), head])["fmnist.full"]
+    assert (part.verdict, part.value, part.note) == ("not run here", None, "here with targets=fc3")
 
 
 def test_a_study_without_lora_leaves_its_rows_open() -> None:

@@ -115,11 +115,13 @@ def study(runs: Sequence[Run], bench: Mapping[str, Any] | None, arms: Sequence[A
 
 def _size(run: Run) -> list[str]:
     """How a LoRA's size departs from the talk's: words such as `k=8`."""
+    return [*([f"k={run.k}"] if run.k != K else []), *_targets(run)]
+
+
+def _targets(run: Run) -> list[str]:
+    """The layers that a method goes to, if not to all."""
     targets = run.settings.get("targets") or list(CLASSIFIER)
-    return [
-        *([f"k={run.k}"] if run.k != K else []),
-        *([f"targets={','.join(targets)}"] if set(targets) != set(CLASSIFIER) else []),
-    ]
+    return [f"targets={','.join(targets)}"] if set(targets) != set(CLASSIFIER) else []
 
 
 def _layer(run: Run) -> list[str]:
@@ -151,8 +153,10 @@ def _images(study: Study, run: Run) -> list[str]:
 
 
 def _departures(study: Study, arm: Arm) -> list[str]:
+    """How an arm departs from what the talk says of its method; of others than these two it says the name alone."""
     run = arm.runs[0]
-    return [*_size(run), *_layer(run), *_images(study, run)] if arm.method == "lora" else _images(study, run)
+    own = {"lora": [*_size(run), *_layer(run)], "full": _targets(run)}.get(arm.method, [])
+    return [*own, *_images(study, run)]
 
 
 def _instead(study: Study) -> str:
