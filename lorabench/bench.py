@@ -183,7 +183,7 @@ class _Bench:
         with seeded(0):
             self.model = SimpleMnistClassifier()
             methods.apply(self.model, case.method, **case.options)
-        chosen = methods.options_model(case.method).model_validate(case.options).model_dump()
+        chosen = methods.complete(case.method, case.options)
         self.model.to(device)
         self.saved_bytes = _saved_bytes(self.model, images[:64], labels[:64])
         self.trainer = Trainer(self.model, images, labels)

@@ -77,7 +77,7 @@ def tuning(
     """
     check_method(method)
     entry = methods.METHODS[method]
-    chosen = methods.options_model(method).model_validate(dict(options)).model_dump()
+    chosen = methods.complete(method, options)
     names = [matrix.name for matrix in model.matrices]
     if unknown := [name for name in targets or () if name not in names]:
         raise UsageError(f"{model.name} has no matrix {unknown[0]!r}{_nearest(unknown[0], names)}")

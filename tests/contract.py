@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from lorabench import checkpoint, frozen, methods, train
 from lorabench.errors import UsageError
@@ -43,7 +47,7 @@ class Case:
     @property
     def complete(self) -> dict[str, Any]:
         """All options, defaults filled in."""
-        return methods.options_model(self.name).model_validate(self.options).model_dump()
+        return methods.complete(self.name, self.options)
 
 
 CASES = [
@@ -314,6 +318,107 @@ def check_split(case: Case, subject: Subject) -> None:
             with torch.no_grad():
                 whole, parts = layer(x), layer.resume(*layer.constants(x))
             assert ((whole - parts).abs().max() / whole.abs().max()).item() <= 1e-5, f"{type(layer)} does not add up"
+
+
+class Failure(TorchFunctionMode):
+    """Inside, the `at`-th step that touches a tensor, or replaces a module, fails as if memory had run out."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+        self.patch = mock.patch.object(nn.Module, "set_submodule", self.counted(nn.Module.set_submodule))
+
+    def __enter__(self) -> Failure:
+        self.patch.start()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.patch.stop()
+
+    def counted(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def take(*args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if not self.left:
+                raise MemoryError
+            return step(*args, **kwargs)
+
+        return take
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        grad_mode: Any = torch._C._set_grad_enabled  # pyright: ignore[reportPrivateUsage]
+        # The end of a `no_grad` cannot fail; where it did, gradients would stay off.
+        return (func if func is grad_mode else self.counted(func))(*args, **(kwargs or {}))
+
+
+def check_atomic(case: Case) -> None:
+    """Whatever step of `apply` fails, the model is the one that it was; once it is through, a second is refused."""
+
+    def identity(of: nn.Module) -> list[Any]:
+        modules = cast("Iterator[tuple[str, nn.Module]]", of.named_modules(remove_duplicate=False))
+        found = [(name, id(t), t.requires_grad) for name, t in tensors(of).items()]
+        return [(name, id(module)) for name, module in modules] + found
+
+    with seeded(0):
+        model = nn.Sequential(nn.Linear(100, 36), nn.ReLU(), nn.Linear(36, 100), nn.ReLU(), nn.Linear(100, 16))
+    model[2].weight.requires_grad_(False)
+    before, values = identity(model), copy.deepcopy(model.state_dict())
+    for step in itertools.count(1):
+        try:
+            with Failure(step):
+                methods.apply(model, case.name, targets=["0", "4"], **case.options)
+        except MemoryError:
+            assert identity(model) == before, f"{case} leaves the model changed when step {step} of apply fails"
+            assert all(torch.equal(t, values[name]) for name, t in model.state_dict().items())
+        else:
+            assert step > 4, f"{case} is not seen at work"
+            break
+    applied = identity(model)
+    assert applied != before
+    with pytest.raises(UsageError, match="applied to this model before"):
+        methods.apply(model, case.name, targets=["2"], **case.options)
+    assert identity(model) == applied
+
+
+def check_drop_in(case: Case, subject: Subject) -> None:
+    """What stands in a layer's place has the layer's sides, and the weight and bias that compute what it does."""
+    model = stir(subject.tuned(case, torch.float64))
+    for name in methods.targeted(subject.base(), case.name, **case.options):
+        layer: Any = model.get_submodule(name)
+        n, m = methods.linear_layers(subject.base())[name]
+        assert (layer.in_features, layer.out_features, layer.weight.shape) == (n, m, (m, n))
+        assert (layer.weight.dtype, layer.weight.device.type) == (torch.float64, "cpu")
+        x = torch.rand(3, 5, n, generator=torch.Generator().manual_seed(5)).double()
+        if methods.exemption(case.name, "merge", case.complete):
+            for use in (F.linear, torch.Tensor.numpy, torch.Tensor.clone):
+                with pytest.raises(UsageError, match="no single weight"):
+                    use(*(x, layer.weight) if use is F.linear else (layer.weight,))
+            continue
+        expected, got = layer(x), F.linear(x, layer.weight, layer.bias)
+        off = ((got - expected).abs().max() / expected.abs().max()).item()
+        assert off <= EPS[torch.float64], f"{case}: weight and bias of {name} are {off:.3g} off what it computes"
+        own = [p for p in layer.parameters() if p.requires_grad]
+        for wanted, found in zip(*(torch.autograd.grad(y.square().sum(), own) for y in (expected, got)), strict=True):
+            assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-9), f"{case}: gradients through the weight differ"
+
+
+def check_fast_path(case: Case) -> None:
+    """PyTorch's own Transformer, which without gradients reads weights instead of calling layers, computes the same."""
+    with seeded(0):
+        block = nn.TransformerEncoderLayer(100, 4, 144, dropout=0.0, batch_first=True)
+        model = nn.TransformerEncoder(block, 2).eval()
+        x = torch.rand(3, 7, 100)
+        padding = torch.arange(7) >= torch.tensor([[7], [5], [6]])
+        base = logits(model, x)
+        methods.apply(model, case.name, **case.options)
+    stir(model, 0.1)
+    for mask in (None, padding):
+        expected = model(x, src_key_padding_mask=mask)
+        with torch.no_grad():
+            got = model(x, src_key_padding_mask=mask)
+        live = slice(None) if mask is None else ~mask
+        assert torch.allclose(got[live], expected[live], atol=1e-4), f"{case} is left out without gradients"
+    assert not torch.allclose(logits(model, x), base, atol=1e-3)
 
 
 def check_types(case: Case, subject: Subject) -> None:

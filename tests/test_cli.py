@@ -334,15 +334,23 @@ def test_fmnist_options(lab: Lab, tmp_path: Path) -> None:
     assert "holds MNIST itself" in lab.fails(4, "make-fmnist", "--write-idx", str(holder))
 
 
+def test_what_bench_measured_is_shown_where_it_cannot_be_noted(lab: Lab, tmp_path: Path) -> None:
+    other = Lab(tmp_path / "runs", Path(lab.env["LORABENCH_DATA"]))
+    (other.runs / ".bench.json").mkdir(parents=True)
+    done = other.run("bench", "lora", "--ranks", "1", "--rounds", "1", "--steps", "2", code=5)
+    assert "lora k=1" in done.stdout
+    assert "cannot be written" in done.stderr
+
+
 def test_a_gate_that_does_not_hold(small_study: Lab) -> None:
     arguments = ["study", "--seeds", "0-1", *SHORT, "-s", "expect.params.trainable=6247"]
     text = small_study.run(*arguments, code=3).stderr
     assert "expect.params" in text
     config = small_study.runs.parent / "gate.yaml"
-    config.write_text("expect: {params.trainable: 6247, mnist.base: {value: 50, tolerance: 1}}\n")
+    config.write_text("expect: {params.trainable: 6247, mnist.base: {value: 50%, tolerance: 1}}\n")
     done = small_study.run("study", "--seeds", "0-1", *SHORT, "-c", str(config), code=6)
     assert "params.trainable  expected 6,247, got 6,248" in done.stderr
-    assert "mnist.base  expected 50 within 1" in done.stderr
+    assert "mnist.base  expected 50% within 1 point," in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -356,6 +364,8 @@ def test_a_gate_that_does_not_hold(small_study: Lab) -> None:
         (3, ["study", "--seeds", "4-0"], "did you mean 0-4?"),
         (3, ["finetune-lora", "--targets", "fc1,fc9"], "finetune.targets[1]  input should be 'fc1', 'fc2' or 'fc3'"),
         (3, ["study", "-s", "expect.nonsense=1"], "expect.nonsense  unknown key; known keys:"),
+        (3, ["pretrain", "-s", "expect.nonsense=1"], "expect.nonsense  unknown key; known keys:"),
+        (3, ["sweep", "--grid", "k=1", "-s", "expect.nonsense=1"], "expect.nonsense  unknown key; known keys:"),
         (4, ["study", "-c", "none.yaml"], "none.yaml: cannot be read"),
         (4, ["report"], "there is no study in"),
         (4, ["report", "lora-k4-s9"], "no run lora-k4-s9"),

@@ -10,6 +10,7 @@ import pytest
 from lorabench import config, data, methods, stages
 from lorabench.config.source import MAX_DEPTH, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
+from lorabench.report import expect
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
@@ -34,6 +35,7 @@ def test_all_shipped_configs_were_found() -> None:
 def test_a_shipped_config_loads_and_begins_with_its_command(path: Path) -> None:
     loaded = load(path)
     assert stages.study(loaded.config)
+    expect.check_keys(loaded.config.expect)
     command = path.read_text().splitlines()[0]
     assert re.fullmatch(rf"# lorabench [a-z-]+( [a-z-]+)? -c configs/{path.name}", command)
 
@@ -89,6 +91,10 @@ def test_all_problems_come_at_once_each_with_its_place(tmp_path: Path) -> None:
         ("fmnist: {classes: []}", "fmnist.classes"),
         ("fmnist: {classes: [2, 2]}", "named twice"),
         ("fmnist: {axis: left}", "fmnist.axis"),
+        ("expect: {params.total: true}", "expect.params.total.value  write a number such as 97.74% or 6248; got true"),
+        ("expect: {mnist.base: 97.78 %}", "write a number such as 97.74%"),
+        ("expect: {mnist.base: {value: 1%, tolerance: .inf}}", "expect.mnist.base.tolerance  write a number"),
+        ("expect: {mnist.base: {value: 1%, tolerance: -1%}}", "must not be negative"),
         ("study: {seeds: 0-99999}", "more than 10,000"),
         ("study: {name: ../up}", "study.name"),
         ("a: &x 1\nb: *x", "bad.yaml:2:4  aliases (*x) are not allowed"),

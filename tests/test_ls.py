@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,11 +49,11 @@ def test_fields_are_the_records_own_values() -> None:
         "base": pretrain().id,
         "data": FMNIST,
         "error": None,
-        "mnist.accuracy": 0.9778,
-        "fmnist.accuracy": 0.9774,
-        "fmnist.flipped.accuracy": 580 / 613,
+        "mnist.accuracy": Fraction(9778, 10_000),
+        "fmnist.accuracy": Fraction(9774, 10_000),
+        "fmnist.flipped.accuracy": Fraction(580, 613),
         "fmnist.upright.n": 1429,
-        "before.fmnist.accuracy": pretrain().metrics["fmnist"].accuracy,
+        "before.fmnist.accuracy": Fraction(9326, 10_000),
         "forgotten": 0.0,
         "params.trainable": 6248,
         "cost.train_s": 4.1,
@@ -114,7 +115,8 @@ def test_limit_takes_the_first_of_an_order_or_the_newest() -> None:
         ({"columns": "id,,k"}, "--cols 'id,,k': write names with commas"),
         ({"sort": "-"}, "--sort '-': write names"),
         ({"where": "k = 4"}, 'did you mean "=="'),
-        ({"where": "k == 'four'"}, "k is a number, 'four' is a text"),
+        ({"where": "k == 'four'"}, "k is a count, 'four' is no number"),
+        ({"where": "id > 4"}, "id is a text, 4 is a number"),
     ],
 )
 def test_what_cannot_be_selected_is_refused(how: dict[str, Any], problem: str) -> None:
@@ -127,7 +129,7 @@ def test_an_empty_folder_has_no_wrong_names() -> None:
     assert selection.select([], where="whatever > 4", sort="some,thing", columns="at,all").runs == ()
 
 
-def test_columns_are_shown_in_full_in_the_records_units() -> None:
+def test_columns_are_shown_in_full_and_in_percent_where_ls_is() -> None:
     chosen = selection.select(
         RUNS, columns="id,k,fmnist.accuracy,method,checks.frozen_unchanged", where="k == 8 or k == null"
     )
@@ -137,8 +139,8 @@ def test_columns_are_shown_in_full_in_the_records_units() -> None:
     assert lines[0].split() == ["id", "k", "fmnist.accuracy", "method", "checks.frozen_unchanged"]
     assert [line.split() for line in lines[1:4]] == [
         [FMNIST, "-", "-", "-", "-"],
-        [pretrain().id, "-", "0.9326", "-", "-"],
-        ["lora-k8-s0-00000008", "8", "0.985", "lora", "true"],
+        [pretrain().id, "-", "93.26%", "-", "-"],
+        ["lora-k8-s0-00000008", "8", "98.50%", "lora", "true"],
     ]
     assert "3 of 7 runs" in lines
     assert f"lora-k4-s9-aaaaaaaa  cannot be read: {long}" in lines
@@ -168,7 +170,7 @@ def test_the_fields_are_listed_with_their_newest_values() -> None:
     assert found["forgotten"]["runs"] == 4
     lines = render(listing.fields_table(RUNS), 400).splitlines()
     assert len(lines) == len(found) + 1
-    assert ["fmnist.accuracy", "5", "0.985"] in [line.split() for line in lines]
+    assert ["fmnist.accuracy", "5", "98.50%"] in [line.split() for line in lines]
 
 
 @pytest.fixture
@@ -211,11 +213,21 @@ def test_ls_cuts_no_piped_line(folder: Path) -> None:
         last.started,
         "ef" * 32,
         "2.13.0",
-        "0.985",
+        "98.50%",
     ]
     assert "lora-k4-s5-00000005  cannot be read" in text
 
 
+def test_ls_and_its_columns_show_the_same_accuracy_and_a_condition_takes_it_back() -> None:
+    run = with_k(8, 150)
+    usual = render(listing.listing(selection.select([run]), now=NOW), 400)
+    asked = render(listing.listing(selection.select([run], columns="fmnist.accuracy"), now=NOW), 400)
+    figure = asked.splitlines()[1].strip()
+    assert figure.removesuffix("%") in usual
+    assert selection.select([run], where=f"fmnist.accuracy == {figure}").runs == (run,)
+
+
 def test_ls_refuses_a_wrong_condition_and_lists_the_fields(folder: Path) -> None:
+    assert "write 97% or 0.97" in ls(folder, "--where", "fmnist.accuracy > 97", code=2).stderr
     assert "condition, column 3" in ls(folder, "--where", "k = 4", code=2).stderr
     assert "fmnist.flipped.accuracy" in ls(folder, "--cols", "help").stdout

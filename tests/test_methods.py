@@ -6,7 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -18,19 +18,22 @@ from contract import (
     TRANSFORMER,
     Case,
     Subject,
+    check_atomic,
     check_birth,
     check_checkpoint,
     check_count,
     check_disabled,
+    check_drop_in,
+    check_fast_path,
     check_frozen,
     check_merge,
     check_split,
     check_types,
     labels,
     logits,
+    same_form,
     stir,
 )
-from pydantic import ValidationError
 from torch import nn
 
 from lorabench import methods, train
@@ -74,6 +77,20 @@ class TestContract:
     def test_types(self, case: Case, subject: Subject) -> None:
         check_types(case, subject)
 
+    def test_drop_in(self, case: Case, subject: Subject) -> None:
+        check_drop_in(case, subject)
+
+
+@every_case
+def test_apply_changes_all_or_nothing(case: Case) -> None:
+    check_atomic(case)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@every_case
+def test_fast_path(case: Case) -> None:
+    check_fast_path(case)
+
 
 def test_every_method_is_a_case() -> None:
     assert {case.name for case in CASES} == set(METHODS)
@@ -87,6 +104,7 @@ def test_an_exemption_gives_its_reason(name: str) -> None:
         assert (exemption.clause == "birth") == bool(exemption.absolute or exemption.relative)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @every_subject
 def test_a_toy_method_is_one_file_and_one_entry(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -103,6 +121,9 @@ def test_a_toy_method_is_one_file_and_one_entry(
     check_disabled(case, subject)
     check_split(case, subject)
     check_types(case, subject)
+    check_drop_in(case, subject)
+    check_atomic(case)
+    check_fast_path(case)
     assert "toy" in methods.schemas()
 
 
@@ -148,6 +169,54 @@ def test_layers_that_are_not_quite_linear_are_left_alone() -> None:
     assert methods.linear_layers(model) == {"fc": (8, 4)}
 
 
+@every_case
+def test_a_layer_under_two_names(case: Case) -> None:
+    """It is one layer before, during and after: adapted once, under both names."""
+    with seeded(0):
+        layer = nn.Linear(100, 100)
+        model: Any = nn.Sequential(nn.Linear(100, 100), layer, nn.ReLU(), nn.Sequential(layer))
+        methods.apply(model, case.name, targets=["1"], **case.options)
+    x = torch.rand(5, 100)
+    with methods.disabled(model):
+        assert model[1] is model[3][0] is layer
+        base = logits(model, x)
+    stir(model)
+    tuned = logits(model, x)
+    assert model[1] is model[3][0]
+    with methods.disabled(model):
+        assert torch.equal(logits(model, x), base)
+    assert torch.equal(logits(model, x), tuned)
+    assert not torch.equal(tuned, base)
+    if not methods.exemption(case.name, "merge", case.complete):
+        plain: Any = methods.merge(model)
+        assert plain[1] is plain[3][0]
+        torch.testing.assert_close(logits(plain, x), tuned)
+
+
+def test_a_weight_that_two_layers_share() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    model[1].weight = model[0].weight
+    x = torch.rand(5, 8)
+    base = logits(model, x)
+    methods.apply(model, "full")
+    tuned = logits(stir(model), x)
+    with methods.disabled(model):
+        assert torch.equal(logits(model, x), base)
+    assert torch.equal(logits(model, x), tuned)
+    assert methods.count(model).trainable == 64 + 8 + 8
+
+
+@pytest.mark.parametrize("name", ["lora", "prompt", "adapter"])  # a weight made anew, a bias, neither
+def test_the_fast_path_compiles(name: str) -> None:
+    torch.compiler.reset()
+    model = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True).eval()
+    methods.apply(model, name)
+    stir(model)
+    x = torch.rand(3, 7, 16)
+    compiled = cast("nn.Module", torch.compile(model, backend="eager", fullgraph=True))
+    torch.testing.assert_close(logits(compiled, x), logits(model, x))
+
+
 def test_without_a_bias() -> None:
     for case in CASES:
         inner = nn.Linear(100, 100, bias=False)
@@ -180,9 +249,32 @@ class TestRefusals:
     @pytest.mark.parametrize("options", [{"k": 0}, {"r": 4}, {"init": "randn"}, {"alpha": -1.0}, {"k": "4"}])
     def test_an_option_that_cannot_be(self, options: dict[str, Any]) -> None:
         base = CLASSIFIER.base()
-        with pytest.raises(ValidationError):
+        with pytest.raises(UsageError, match=next(iter(options))) as error:
             methods.apply(base, "lora", **options)
+        assert "pydantic" not in str(error.value)
         assert all(p.requires_grad for p in base.parameters())
+
+    def test_an_unknown_option_is_told_the_known_ones(self) -> None:
+        with pytest.raises(UsageError, match="lora has no option 'r'; it has k, init, alpha"):
+            methods.apply(CLASSIFIER.base(), "lora", r=2)
+
+    @pytest.mark.parametrize(
+        ("targets", "message"),
+        [((), "finds no linear layer"), (["fc1", "fc2", "fc1"], "'fc1' is named twice"), ("fc1", "list of names")],
+    )
+    @pytest.mark.parametrize("name", ["lora", "full"])
+    def test_targets_that_cannot_be(self, name: str, targets: Any, message: str) -> None:
+        base = CLASSIFIER.base()
+        with pytest.raises(UsageError, match=message):
+            methods.apply(base, name, targets=targets)
+        assert same_form(base, CLASSIFIER.base())
+
+    @pytest.mark.parametrize("name", ["lora", "full"])
+    def test_a_model_that_is_itself_a_linear_layer(self, name: str) -> None:
+        layer = nn.Linear(8, 4)
+        with pytest.raises(UsageError, match="itself a linear layer"):
+            methods.apply(layer, name)
+        assert all(p.requires_grad for p in layer.parameters())
 
     @pytest.mark.parametrize("name", ["lora", "bitfit"])
     def test_a_second_method_on_top(self, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorabench.errors import UsageError
-from lorabench.query import MAX_DEPTH, MAX_LENGTH, Value, parse
+from lorabench.query import MAX_DEPTH, MAX_LENGTH, Operand, Value, parse
 
 VALUES: dict[str, Value] = {
     "k": 4,
@@ -170,6 +171,55 @@ def test_long_and_deep_conditions_are_refused() -> None:
     assert parse(" and ".join(["(k == 4)"] * 100)).holds(VALUES), "side by side is not deep"
 
 
+def test_numbers_are_compared_as_the_decimals_that_they_are_written_as() -> None:
+    values: dict[str, Value] = {
+        "share": Fraction(9797, 10_000),
+        "lr": 0.1 + 0.2,
+        "third": Fraction(1, 3),
+        "big": 2**53 + 1,
+    }
+    for text, expected in (
+        ("share == 97.97%", True),
+        ("share < 97.97% or share > 97.97%", False),
+        ("share == .9797 and share == 9797.e-4", True),
+        ("lr == 0.3", False),
+        ("lr == 0.30000000000000004", True),
+        ("third > 0.33333333333333333333333", True),
+        ("big == 9007199254740993", True),
+        ("share > 1e-999999999 and share < 1e300", True),
+    ):
+        assert parse(text).holds(values) is expected, text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("nowhere < 4", None),
+        ("not nowhere < 4", None),
+        ("nowhere < 4 or k == 4", True),
+        ("k == 4 or nowhere < 4", True),
+        ("nowhere < 4 and k == 5", False),
+        ("k == 4 and nowhere < 4", None),
+        ("not (nowhere < 4 and k == 5)", True),
+        ("k < nowhere < 3", None),
+        ("5 < k < nowhere", False),
+        ("nowhere == null and not nowhere != null", True),
+    ],
+)
+def test_a_condition_decides_what_does_not_hang_on_a_missing_name(text: str, expected: bool | None) -> None:
+    assert parse(text).decides(VALUES) is expected
+
+
+def test_a_rule_is_asked_of_each_comparison_and_points_to_the_constant() -> None:
+    def rule(left: Operand, right: Operand) -> str | None:
+        return "no fours" if "4" in (left.text, right.text) else None
+
+    assert parse("1 < k < 3", rule).holds({"k": 2})
+    for text, column in (("k == 3 or 4 < k", 11), ("1 < k <= 4", 10), ("k != 4", 6)):
+        with pytest.raises(UsageError, match=f"^condition, column {column}: no fours"):
+            parse(text, rule)
+
+
 def chains(operands: st.SearchStrategy[str], marks: list[str]) -> st.SearchStrategy[str]:
     links = st.builds("{} {}".format, st.sampled_from(marks), operands)
     return st.builds("{} {}".format, operands, st.lists(links, min_size=1, max_size=3).map(" ".join))
@@ -203,6 +253,15 @@ CONDITIONS = st.recursive(
 def test_random_conditions_hold_as_python_would_have_it(text: str) -> None:
     fmnist = SimpleNamespace(accuracy=VALUES["fmnist.accuracy"], loss=VALUES["fmnist.loss"])
     assert parse(text).holds(VALUES) is eval(text, {}, {**VALUES, "fmnist": fmnist})
+
+
+@EXAMPLES
+@given(CONDITIONS, st.sampled_from(["k", "seed", "fmnist.accuracy"]), st.integers(-5, 5))
+def test_what_is_decided_without_a_name_stays_so_with_it(text: str, name: str, value: int) -> None:
+    condition = parse(text)
+    found = condition.decides({key: known for key, known in VALUES.items() if key != name})
+    assert found is None or condition.decides(VALUES | {name: value}) is found
+    assert condition.decides(VALUES) is condition.holds(VALUES)
 
 
 @EXAMPLES

@@ -614,16 +614,33 @@ def test_expectations_that_do_not_hold_say_by_how_much() -> None:
         "fmnist.full": Expectation(value=97.8, tolerance=0.3),
     }
     assert expect.check(wanted, ledger.ledger(study())) == [
-        "fmnist.tuned  expected 97.74 within 0.05, got 97.64",
+        "fmnist.tuned  expected 97.74% within 0.05 points, got 97.64%",
         "params.trainable  expected 6,249, got 6,248",
-        "fmnist.full  expected 97.8 within 0.3, and nothing measured it",
+        "fmnist.full  expected 97.8% within 0.3 points, and nothing measured it",
     ]
 
 
 def test_a_tolerance_includes_its_end() -> None:
-    row = replace(ledger.ledger([])[0], value=97.74)
+    row = replace(ledger.ledger([])[1], value=97.74)
     assert expect.check({row.key: Expectation(value=97.64, tolerance=0.1)}, [row]) == []
+    assert expect.check({row.key: Expectation(value="97.64%", tolerance="0.1%")}, [row]) == []
     assert expect.check({row.key: Expectation(value=97.63, tolerance=0.1)}, [row]) != []
+    assert expect.check({row.key: Expectation(value=97.64, tolerance=0.09999999)}, [row]) != []
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted", "hint"),
+    [
+        ("mnist.base", Expectation(value=0.9778), "write 0.9778% or 97.78%"),
+        ("cost.checkpoint", Expectation(value=-1), "write -1% or -100%"),
+        ("params.total", Expectation(value="97%"), "without %"),
+        ("flipped.test", Expectation(value=613, tolerance="1%"), "without %"),
+        ("params.trainable", Expectation(value=6248.5), "a whole number"),
+    ],
+)
+def test_an_expectation_in_another_unit_than_its_rows_is_refused(key: str, wanted: Expectation, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        expect.check_keys({key: wanted})
 
 
 def test_an_unknown_expectation_is_a_config_error_with_the_nearest_first() -> None:

@@ -225,8 +225,11 @@ def test_the_newest_study_is_remembered(tmp_path: Path) -> None:
     assert store.newest_study() is None
     store.remember_study("study", [ID])
     os.utime(tmp_path / ".studies" / "study.json", (1, 1))
-    store.remember_study("quick", ["pretrain-s0-00000002", "../../etc"])
+    store.remember_study("quick", ["pretrain-s0-00000002"])
     assert store.newest_study() == ["pretrain-s0-00000002"]
+    store.remember_study("quick", ["pretrain-s0-00000002", "../../etc"])
+    with pytest.raises(InputError, match="names what is no run"):
+        store.newest_study()
     (tmp_path / ".studies" / "quick.json").write_text("{")
     with pytest.raises(InputError, match="no valid record of a study"):
         store.newest_study()

@@ -16,6 +16,7 @@ from lorabench.report import ledger, overview
 from lorabench.report.arm import arms, base_metrics, bases, beside, facing, records, ways
 from lorabench.report.figures import Material
 from lorabench.report.figures.curves import curves
+from lorabench.report.gate import group_rows
 from lorabench.report.groups import GroupRow, groups
 from lorabench.report.methods import method_rows
 from lorabench.report.shown import runs_shown, study_shown
@@ -119,6 +120,11 @@ def test_differences_of_groups_are_of_the_same_images() -> None:
     assert "mnist" in tuned.difference
     assert "fmnist" not in tuned.difference
     assert "fmnist.flipped" not in tuned.difference
+    measured = [run for run in runs if run.stage == "pretrain"] + [tuned_on_hard(seed) for seed in range(3)]
+    folded = groups([*measured, *(finetune(seed) for seed in range(3))], bases=records(both()))
+    gated = {row.label: row for row in group_rows([*runs], folded, records(both()))}
+    easy = gated["lora-k4 fmnist.fraction=0.3"].values["fmnist.delta.mean"]
+    assert easy == pytest.approx((97.74 - EASY_BASE) / 100)
     other_images = finetune(1).model_copy(update={"holdout": 5000})
     assert facing(finetune(0), other_images) == ({}, {})
 

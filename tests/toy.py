@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods import Method
+from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,26 +22,25 @@ ENTRY = Method(
 )
 
 
-class Gain(nn.Module):
+class Gain(Wrapper):
     """`c · inner(x)` with one number c for the whole layer."""
 
     def __init__(self, inner: nn.Linear) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         self.c = nn.Parameter(torch.ones(1).to(inner.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c * self.inner(x)
 
-    def merged(self) -> nn.Linear:
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data *= self.c.detach()
-        layer.bias.data *= self.c.detach()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        return self.c * self.inner.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        b0 = cast("Tensor | None", self.inner.bias)
+        return None if b0 is None else self.c * b0
 
 
 def apply(model: nn.Module, targets: Iterable[str]) -> None:
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, Gain(inner))
+    wrap(model, targets, Gain)

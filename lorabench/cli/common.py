@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from lorabench.errors import InputError, RunFailedError, UsageError
 from lorabench.options import Shared, emit, stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from lorabench.config import Config, Loaded, Source
     from lorabench.runs import Run
@@ -60,7 +61,12 @@ Engine = Annotated[
 def load(shared: Shared, flags: dict[str, Any]) -> Loaded:
     from lorabench import config, methods
 
-    return config.check(gather(shared, flags), methods=methods.schemas())
+    loaded = config.check(gather(shared, flags), methods=methods.schemas())
+    if loaded.config.expect:
+        from lorabench.report import expect
+
+        expect.check_keys(loaded.config.expect, loaded.origins)
+    return loaded
 
 
 def gather(shared: Shared, flags: dict[str, Any]) -> Source:
@@ -139,11 +145,18 @@ def without_folder(shared: Shared, names: Sequence[str]) -> list[str]:
 
 
 def remember(shared: Shared, name: str, todo: Sequence[Stage]) -> None:
-    """Note which runs the newest study consists of, once its result is shown: a full disk must not hide that."""
+    """Note which runs the newest study consists of."""
     from lorabench import stages
 
-    try:
+    with told_before():
         shared.store.remember_study(name, [stages.placed(stage, shared.store).id for stage in todo])
+
+
+@contextlib.contextmanager
+def told_before() -> Generator[None]:
+    """Where a note is written, once the result is shown: a full disk must not hide that."""
+    try:
+        yield
     except RunFailedError as error:
         error.after_result = True
         raise
@@ -156,20 +169,41 @@ def seeds_of(shared: Shared, seeds: str | None) -> str | None:
     return seeds if shared.seed is None else str(shared.seed)
 
 
-def newest_study(shared: Shared) -> list[Run]:
+def newest_study(shared: Shared) -> tuple[list[Run], list[str]]:
+    """The runs of the newest study, and a line for each that cannot be read or is gone.
+
+    Where no note says which they are, or only a damaged one, these are all runs.
+    """
     runs, broken = shared.store.scan()
     for folder in broken:
         say(shared, f"left out: {folder.reason}")
     by_id = {run.id: run for run in runs}
-    named = shared.store.newest_study()
+    lost: list[str] = []
+    named = None
+    try:
+        named = shared.store.newest_study()
+    except InputError as error:
+        say(shared, f"which runs the newest study has is not known, so all are shown: {error}")
+        lost.append(str(error))
     if named is not None:
         if not by_id.keys() & set(named):
             raise InputError(f"the runs of the newest study are not in {shared.runs_dir} any more; lorabench ls")
-        return [by_id[run_id] for run_id in named if run_id in by_id]
-    tuned = [run for run in runs if run.stage == "finetune" and run.status == "done"]
-    if not tuned:
+        gone = [run_id for run_id in named if run_id not in by_id]
+        unread = {folder.id for folder in broken}
+        lost += [f"{run_id}  {'cannot be read' if run_id in unread else 'is not there any more'}" for run_id in gone]
+        return [by_id[run_id] for run_id in named if run_id in by_id], lost
+    if not any(run.stage == "finetune" and run.status == "done" for run in runs):
         raise InputError(f"there is no study in {shared.runs_dir} yet; `lorabench study` makes one")
-    return runs
+    return runs, lost + [f"{folder.id}  cannot be read" for folder in broken]
+
+
+def newest_bench(shared: Shared) -> dict[str, Any] | None:
+    """What `bench` measured last; None if it never did, or if its note is damaged, which is told."""
+    try:
+        return shared.store.newest_bench()
+    except InputError as error:
+        say(shared, f"left out: {error}")
+        return None
 
 
 def say(shared: Shared, text: str) -> None:

@@ -14,12 +14,14 @@ from lorabench.cli.common import (
     Names,
     find,
     load,
+    newest_bench,
     newest_study,
     say,
     without_folder,
 )
 from lorabench.errors import GateError, UsageError
 from lorabench.options import Shared, as_json, command, emit, stderr, stdout
+from lorabench.report import unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +60,7 @@ def evaluate(
             console.print("", mistakes.mistakes(run, wrong[run.id], show_errors), sep="\n")
 
 
-@command(app, name="report")
+@command(app, name="report", epilog=unit.HELP)
 def show(
     shared: Shared,
     runs: MaybeNames = None,
@@ -74,7 +76,11 @@ def show(
     ] = None,
     fail_on: Annotated[
         str | None,
-        typer.Option(metavar="CONDITION", help="Exit with 6 if a row is such as 'fmnist.delta.low < -0.3%'."),
+        typer.Option(
+            metavar="CONDITION",
+            help="Exit with 6 if a row is such as 'fmnist.delta.low < -0.3%', or does not say whether it is: a value "
+            "that it asks for is missing, or a run is not done.",
+        ),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write figures into this folder, as PNG and SVG.")
@@ -87,9 +93,9 @@ def show(
     from lorabench.report import drawn, formats, gate
 
     chosen = formats.chosen(form, out, json=shared.json)
-    condition = query.parse(fail_on) if fail_on else None
+    condition = query.parse(fail_on, unit.suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline)
-    unmet = gate.failing(condition, shown.rows()) if condition else []
+    unmet = gate.failing(condition, shown.rows(), shown.lost) if condition else []
     outcomes = _write_figures(shown.runs, shared, figures) if figures else []
     envelope = {"command": "report", **shown.data, "unmet": unmet}
     envelope |= {"figures": drawn.drawn_data(outcomes)} if figures else {}
@@ -111,17 +117,24 @@ def show(
 
 
 def _shown(shared: Shared, names: Sequence[str] | None, baseline: str | None) -> Shown:
+    from dataclasses import replace
+
     from lorabench.report import shown
 
     store = shared.store
     if not names and not baseline:
-        return shown.study_shown(newest_study(shared), store.newest_bench())
-    found, broken = store.select(without_folder(shared, names)) if names else (newest_study(shared), [])
-    reference = store.find(without_folder(shared, [baseline])[0]) if baseline else []
+        found, lost = newest_study(shared)
+        return replace(shown.study_shown(found, newest_bench(shared)), lost=lost)
+    if names:
+        found, broken = store.select(without_folder(shared, names))
+        lost = [f"{folder.id}  cannot be read" for folder in broken]
+    else:
+        (found, lost), broken = newest_study(shared), []
+    reference, unread = store.select(without_folder(shared, [baseline])) if baseline else ([], [])
     result = shown.runs_shown(store, found, baseline=reference, broken=broken)
     for folder in broken if "broken" not in result.data else []:
         say(shared, f"left out: {folder.reason}")
-    return result
+    return replace(result, lost=[*lost, *(f"{folder.id}  cannot be read" for folder in unread)])
 
 
 def _write_figures(found: Sequence[Run], shared: Shared, folder: Path) -> list[Outcome]:
@@ -138,7 +151,7 @@ def _pictures(found: Sequence[Run], shared: Shared) -> list[tuple[str, str]]:
     return figures.svgs(gallery.gather(found, shared.store, shared.data_dir))
 
 
-@command(app)
+@command(app, epilog=unit.HELP)
 def ls(
     shared: Shared,
     where: Annotated[

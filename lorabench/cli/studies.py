@@ -13,10 +13,12 @@ from lorabench.cli.common import (
     dry_run,
     gather,
     load,
+    newest_bench,
     remember,
     run_stages,
     say,
     seeds_of,
+    told_before,
 )
 from lorabench.errors import GateError, PartialError, UsageError
 from lorabench.options import Shared, command, emit, stderr, stdout
@@ -28,7 +30,12 @@ if TYPE_CHECKING:
     from lorabench.stages import Stage
 
 
-@command(app, name="study")
+@command(
+    app,
+    name="study",
+    epilog="Exits with 6 if a figure is not what the config's expect: says: percent as 97.74% or 97.74, tolerances in "
+    "points, counts as 6248. A figure that nothing measured is none.",
+)
 def whole_study(
     shared: Shared,
     seeds: Annotated[str | None, typer.Option(metavar="0-4", help="One study for each of these seeds.")] = None,
@@ -41,14 +48,13 @@ def whole_study(
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
     settings = loaded.config
-    expect.check_keys(settings.expect)
     todo = stages.study(settings)
     if shared.dry_run:
         dry_run(todo, loaded, shared)
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
     done = list(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
-    costs = shared.store.newest_bench()
+    costs = newest_bench(shared)
     rows = ledger.ledger(done, costs)
     unmet = expect.check(settings.expect, rows)
     if shared.json:
@@ -123,11 +129,13 @@ def sweep(
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
     from lorabench import engines, stages
     from lorabench import sweep as room
+    from lorabench.report import expect
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
 
     planned = room.plan(gather(shared, {"study.seeds": seeds_of(shared, seeds), "study.workers": workers}), grid or [])
     settings, todo = planned.config, planned.todo
+    expect.check_keys(settings.expect, planned.loaded.origins)
     workers = settings.study.workers or engines.cores()
     if shared.dry_run:
         expected = room.preview(planned, shared.store, workers, shared.force)
@@ -185,8 +193,9 @@ def bench(
         )
         chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
         record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=lab.device)
-    shared.store.remember_bench(record)
     if shared.json:
         emit({"command": "bench", **record})
     else:
         stdout().print(costs.costs_table(record))
+    with told_before():
+        shared.store.remember_bench(record)

@@ -6,6 +6,7 @@ methods' registry, which `load` is given, so that this room needs neither torch 
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -161,11 +162,28 @@ class Sweep(Section):
     )
 
 
-class Expectation(Section):
-    """A value that the study must come within `tolerance` of (0: exactly)."""
+def _figure(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if number or (isinstance(value, str) and re.fullmatch(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)%", value, re.ASCII)):
+        return value
+    raise ValueError("write a number such as 97.74% or 6248")
 
-    value: float
-    tolerance: Annotated[float, Field(ge=0)] = 0.0
+
+def _not_negative(value: float | str) -> float | str:
+    if str(value).startswith("-") and float(str(value).removesuffix("%")):
+        raise ValueError("must not be negative")
+    return value
+
+
+Figure = Annotated[float | str, BeforeValidator(_figure)]
+"""A number, or one in percent as text: `97.74%`."""
+
+
+class Expectation(Section):
+    """A value that the study must come within `tolerance` of (0: exactly), both in the unit of what is measured."""
+
+    value: Figure
+    tolerance: Annotated[Figure, AfterValidator(_not_negative)] = 0.0
 
 
 class Config(Section):
@@ -194,7 +212,7 @@ class Config(Section):
     def _bare_number(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {k: {"value": float(v)} if isinstance(v, int | float) else v for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {k: v if isinstance(v, dict | Expectation) else {"value": v} for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
 
     def for_seed(self, seed: int) -> Config:
         """This configuration under another main seed."""

@@ -7,10 +7,11 @@
 
 A method is one file with `apply(model, targets, **options)` and one entry in `METHODS` (registry.py). Its whole
 contract is PyTorch's own flag: after `apply`, `requires_grad` is true on exactly what the method trains. What is
-optimised, counted, saved and checked derives from it. A method either replaces a linear layer by a wrapper that keeps
-it, frozen, as `inner`, or trains the layer's own parameters. It may say more, and training and export listen:
+optimised, counted, saved and checked derives from it. A method either trains a linear layer's own parameters, or
+replaces the layer by a `Wrapper` (wrapper.py) that keeps it, frozen, as `inner` and stands in for it everywhere. An
+`apply` that raises leaves the model as it was. A method may say more, and training, PyTorch and export listen:
 
-    merged(self) -> nn.Linear              # of a wrapper: a new plain layer that computes the same
+    weight, bias                           # of a wrapper: those of one linear layer that computes the same; for merging
     constants(self, x), resume(self, ...)  # of a wrapper: its forward in two, see frozen.py
     penalty(self) -> Tensor                # of any module: added to the loss
     after_step(self, step, steps)          # of any module: called after each step, gradients still there
@@ -24,21 +25,22 @@ from __future__ import annotations
 import contextlib
 import copy
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS, Exemption, Method, every, since
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from typing import Literal
 
     from pydantic.fields import FieldInfo
     from torch import Tensor, nn
 
     from lorabench.methods.registry import Options, Shapes
+    from lorabench.methods.wrapper import Wrapper
 
 __all__ = [
     "METHODS",
@@ -47,6 +49,7 @@ __all__ = [
     "Method",
     "apply",
     "came_later",
+    "complete",
     "count",
     "disabled",
     "every",
@@ -75,11 +78,6 @@ class Count(NamedTuple):
     frozen: int
 
 
-@runtime_checkable
-class _Mergeable(Protocol):
-    def merged(self) -> nn.Linear: ...
-
-
 def options_model(name: str) -> type[BaseModel]:
     """The pydantic model of a method's own settings."""
     config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -96,6 +94,27 @@ def came_later(field: FieldInfo) -> bool:
     return isinstance(field.json_schema_extra, dict) and "since" in field.json_schema_extra
 
 
+def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a method's own settings: `options`, and defaults for the rest.
+
+    Raises:
+        UsageError: no such method or option, or a value that it cannot take.
+    """
+    if name not in METHODS:
+        raise UsageError(f"no method is called {name!r}; known: {', '.join(METHODS)}")
+    try:
+        return options_model(name).model_validate(dict(options)).model_dump()
+    except ValidationError as error:
+        raise UsageError("; ".join(_problem(name, cast("dict[str, Any]", e)) for e in error.errors())) from None
+
+
+def _problem(name: str, error: dict[str, Any]) -> str:
+    option, message = error["loc"][0], error["msg"]
+    if error["type"] == "extra_forbidden":
+        return f"{name} has no option {option!r}; it has {', '.join(METHODS[name].options) or 'none'}"
+    return f"{name}: {option} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
 def linear_layers(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Names of the model's linear layers, each with its numbers of inputs and outputs.
 
@@ -110,18 +129,24 @@ def targeted(model: nn.Module, name: str, targets: Sequence[str] | None = None, 
     """The linear layers that `apply` would adapt: `targets`, or else those that the method goes to by itself.
 
     Raises:
-        UsageError: no such method or layer, or the model has no layer for the method.
-        pydantic.ValidationError: no such option, or a value that it cannot take.
+        UsageError: no such method, option or layer; a layer named twice; or nothing to adapt.
     """
-    if name not in METHODS:
-        raise UsageError(f"no method is called {name!r}; known: {', '.join(METHODS)}")
-    layers = linear_layers(model)
-    if unknown := sorted(set(targets or ()) - set(layers)):
-        raise UsageError(f"the model has no linear layer {unknown[0]!r}; it has {', '.join(layers)}")
-    chosen = options_model(name).model_validate(options).model_dump()
-    if not (found := list(targets or METHODS[name].where(list(layers), chosen))):
+    chosen = complete(name, options)
+    layers = list(linear_layers(model))
+    if "" in layers:
+        raise UsageError("the model is itself a linear layer; methods adapt those inside a model: nn.Sequential(layer)")
+    if isinstance(targets, str):
+        raise UsageError(f"targets are a list of names: [{targets!r}], not {targets!r}")
+    if targets is None:
+        targets = METHODS[name].where(layers, chosen)
+    for target in targets:
+        if target not in layers:
+            raise UsageError(f"the model has no linear layer {target!r}; it has {', '.join(layers) or 'none'}")
+    if twice := [target for target in dict.fromkeys(targets) if list(targets).count(target) > 1]:
+        raise UsageError(f"the layer {twice[0]!r} is named twice")
+    if not targets:
         raise UsageError(f"{name} finds no linear layer to adapt among {', '.join(layers) or 'none'}")
-    return found
+    return list(targets)
 
 
 def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, **options: Any) -> None:
@@ -133,43 +158,65 @@ def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, 
         targets: names of the linear layers to adapt; None for those that the method goes to by itself.
         options: the method's own settings; defaults fill the rest.
 
-    What a method draws, it draws from torch's global generator on the CPU: seed it before.
+    What a method draws, it draws from torch's global generator on the CPU: seed it before. A layer that the model holds
+    under several names is adapted once, under all of them. If this raises, whatever it raises, the model is as before.
 
     Raises:
-        UsageError: no such method or layer; a layer that the method cannot adapt; or a method was applied before.
-        pydantic.ValidationError: no such option, or a value that it cannot take.
+        UsageError: no such method, option or layer; a layer named twice, or one that the method cannot adapt; or a
+            method was applied before.
     """
-    found = targeted(model, name, targets, **options)
     if _wrappers(model) or _kept(model):
         raise UsageError("a method was applied to this model before; merge it first")
-    chosen = options_model(name).model_validate(options).model_dump()
-    model.requires_grad_(False)
-    before = {id(p) for p in model.parameters()}
+    found = targeted(model, name, targets, **options)
+    chosen = complete(name, options)
+    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
     plain = {target: model.get_submodule(target) for target in found}
-    import_module(f"lorabench.methods.{name.replace('-', '_')}").apply(model, found, **chosen)
-    for target in found:
-        if (layer := model.get_submodule(target)) is not plain[target]:
-            vars(layer)[_MARK] = name
+    try:
+        model.requires_grad_(False)
+        import_module(f"lorabench.methods.{name.replace('-', '_')}").apply(model, found, **chosen)
+        _remember(model, name, plain, flags)
+    except BaseException:
+        _take_back(model, plain, flags)
+        raise
+
+
+def _remember(model: nn.Module, name: str, plain: Mapping[str, nn.Module], flags: Mapping[nn.Parameter, bool]) -> None:
+    """Write on each new wrapper whose it is, and beside each parameter that is now trained in place what it was."""
+    for target, layer in plain.items():
+        if (wrapper := model.get_submodule(target)) is not layer:
+            vars(wrapper)[_MARK] = name
+    found = set(flags)
     for module in model.modules():
         for own, parameter in list(module.named_parameters(recurse=False)):
-            if parameter.requires_grad and id(parameter) in before:
+            if parameter.requires_grad and parameter in found:
+                found.remove(parameter)  # two modules may share it
                 module.register_buffer(_BASE + own, parameter.detach().clone(), persistent=False)
+
+
+def _take_back(model: nn.Module, plain: Mapping[str, nn.Module], flags: Mapping[nn.Parameter, bool]) -> None:
+    """Undo what an `apply` that could not finish has done."""
+    from lorabench.methods.wrapper import replace
+
+    for module, own in _kept(model):
+        delattr(module, _BASE + own)
+    replace(model, {new: old for target, old in plain.items() if (new := model.get_submodule(target)) is not old})
+    for parameter, flag in flags.items():
+        parameter.requires_grad_(flag)
 
 
 @contextlib.contextmanager
 def disabled(model: nn.Module) -> Generator[None]:
     """Inside, `model` is the base that the method was applied to, bit for bit; afterwards it is fine-tuned again."""
-    wrappers = _wrappers(model)
-    kept = _kept(model)
-    for name, wrapper in wrappers.items():
-        model.set_submodule(name, wrapper.get_submodule("inner"))
+    from lorabench.methods.wrapper import replace
+
+    wrappers, kept = _wrappers(model), _kept(model)
+    replace(model, {wrapper: wrapper.inner for wrapper in wrappers})
     _swap(kept)
     try:
         yield
     finally:
         _swap(kept)
-        for name, wrapper in wrappers.items():
-            model.set_submodule(name, wrapper)
+        replace(model, {wrapper.inner: wrapper for wrapper in wrappers})
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -178,13 +225,16 @@ def merge(model: nn.Module) -> nn.Module:
     Raises:
         UsageError: the method does not merge.
     """
+    from lorabench.methods.wrapper import NoWeight, replace
+
     plain = copy.deepcopy(model)
-    for name, wrapper in _wrappers(plain).items():
-        method: str = vars(wrapper)[_MARK]
-        if not isinstance(wrapper, _Mergeable):
+    wrappers = _wrappers(plain)
+    for wrapper in wrappers:
+        if isinstance(wrapper.weight, NoWeight):
+            method: str = vars(wrapper)[_MARK]
             reason = next(e.reason for e in METHODS[method].exemptions if e.clause == "merge")
             raise UsageError(f"{method} does not merge: {reason}")
-        plain.set_submodule(name, wrapper.merged())
+    replace(plain, {wrapper: wrapper.merged() for wrapper in wrappers})
     for module, own in _kept(plain):
         delattr(module, _BASE + own)
     return plain.requires_grad_(True)
@@ -224,8 +274,8 @@ def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
 
 
-def _wrappers(model: nn.Module) -> dict[str, nn.Module]:
-    return {name: module for name, module in _modules(model) if _MARK in vars(module)}
+def _wrappers(model: nn.Module) -> list[Wrapper]:
+    return [cast("Wrapper", module) for _, module in _modules(model) if _MARK in vars(module)]
 
 
 def _kept(model: nn.Module) -> list[tuple[nn.Module, str]]:

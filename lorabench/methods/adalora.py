@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ FIRST, LAST = 0.1, 0.4
 """The budget falls between these shares of all steps (t_i and T - t_f in the paper)."""
 
 
-class AdaLoRALayer(nn.Module):
+class AdaLoRALayer(Wrapper):
     """`inner(x) + ((x @ Qᵀ) · E) @ Pᵀ`: ΔW = P diag(E) Q, the shape of a singular value decomposition.
 
     Args:
@@ -28,8 +29,7 @@ class AdaLoRALayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int, gamma: float = 0.1) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         self.gamma = gamma
         self.P = nn.Parameter((0.02 * torch.randn(inner.out_features, k)).to(inner.weight))
         self.E = nn.Parameter(torch.zeros(k).to(inner.weight))
@@ -48,11 +48,10 @@ class AdaLoRALayer(nn.Module):
         """The trainable half."""
         return frozen + ((x @ self.Q.t()) * self.E) @ self.P.t()
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 + P diag(E) Q."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data += (self.P.detach() * self.E.detach()) @ self.Q.detach()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 + P diag(E) Q."""
+        return self.inner.weight + (self.P * self.E) @ self.Q
 
     def penalty(self) -> Tensor:
         """γ (‖PᵀP - I‖² + ‖QQᵀ - I‖²), equation 4."""
@@ -110,11 +109,6 @@ class Allocator(nn.Module):
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int, keep: float, gamma: float) -> None:
     """Put an `AdaLoRALayer` around each of the linear layers named by `targets`, and one `Allocator` over them."""
-    layers: list[AdaLoRALayer] = []
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        layers.append(AdaLoRALayer(inner, k, gamma))
-        model.set_submodule(name, layers[-1])
+    layers = wrap(model, targets, lambda inner: AdaLoRALayer(inner, k, gamma))
     # It is everybody's; it hangs on the first layer for the training loop to find it, once.
     layers[0].add_module("allocator", Allocator(layers, keep))

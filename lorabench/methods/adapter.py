@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -37,12 +39,11 @@ class Adapter(nn.Module):
         return h + torch.relu(h @ self.D + self.d) @ self.U + self.u
 
 
-class AdaptedLinear(nn.Module):
+class AdaptedLinear(Wrapper):
     """`inner(adapter(x))`, with `inner` frozen: the adapter stands after the activation that comes before `inner`."""
 
     def __init__(self, inner: nn.Linear, m: int, init: str = "houlsby") -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         self.adapter = Adapter(inner, m, init)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +53,4 @@ class AdaptedLinear(nn.Module):
 
 def apply(model: nn.Module, targets: Iterable[str], *, bottleneck: int, init: str) -> None:
     """Put an adapter before each of the linear layers named by `targets`, by default before all but the first."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, AdaptedLinear(inner, bottleneck, init))
+    wrap(model, targets, lambda inner: AdaptedLinear(inner, bottleneck, init))

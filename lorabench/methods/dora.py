@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.low_rank import uniform
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class DoRALayer(nn.Module):
+class DoRALayer(Wrapper):
     """`x @ W'ᵀ + b` with `W' = g · V / ‖V‖`, `V = W0 + (AB)ᵀ`, ‖V‖ the norm of each row: one for each output unit.
 
     The norm counts as a constant in the gradient (the paper's section 4.3). It is found without V itself, from
@@ -26,11 +27,10 @@ class DoRALayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         n = inner.in_features
         # Drawn as (k, n): A kept column by column in memory makes the tall product x @ A several times faster.
-        self.A = nn.Parameter(((2 * torch.rand(k, n) - 1) / math.sqrt(n)).to(inner.weight).t())
+        self.A = nn.Parameter(uniform(k, n, fan=n).to(inner.weight).t())
         self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
         self.g = nn.Parameter(self.norm())
 
@@ -58,17 +58,13 @@ class DoRALayer(nn.Module):
         # c · (straight + x @ A @ B) + b, in an order that gives `frozen` itself at birth, when c is 1.
         return frozen + (c - 1) * straight + c * (x @ self.A @ self.B)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W'."""
-        layer = copy.deepcopy(self.inner)
-        V = self.inner.weight + (self.A.detach() @ self.B.detach()).t()
-        layer.weight.data = (self.g.detach() / self.norm())[:, None] * V
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W'."""
+        V = self.inner.weight + (self.A @ self.B).t()
+        return (self.g / self.norm())[:, None] * V
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
     """Put a `DoRALayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, DoRALayer(inner, k))
+    wrap(model, targets, lambda inner: DoRALayer(inner, k))

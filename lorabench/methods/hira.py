@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.low_rank import uniform
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class HiRALayer(nn.Module):
+class HiRALayer(Wrapper):
     """`inner(x) + x @ (W0ᵀ ⊙ A B)`, with `inner` frozen: ΔW can have the full rank of W0.
 
     Args:
@@ -22,10 +23,9 @@ class HiRALayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         n = inner.in_features
-        self.A = nn.Parameter(((2 * torch.rand(n, k) - 1) / math.sqrt(n)).to(inner.weight))
+        self.A = nn.Parameter(uniform(n, k, fan=n).to(inner.weight))
         self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,16 +40,12 @@ class HiRALayer(nn.Module):
         """The trainable half."""
         return frozen + x @ (self.inner.weight * (self.A @ self.B).t()).t()
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 ⊙ (1 + (AB)ᵀ)."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data *= 1 + (self.A.detach() @ self.B.detach()).t()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 ⊙ (1 + (AB)ᵀ)."""
+        return self.inner.weight * (1 + (self.A @ self.B).t())
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
     """Put a `HiRALayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, HiRALayer(inner, k))
+    wrap(model, targets, lambda inner: HiRALayer(inner, k))

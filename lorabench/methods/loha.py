@@ -3,17 +3,18 @@ Yeh et al. 2023, arXiv:2309.14859 (LyCORIS)."""
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class LoHaLayer(nn.Module):
+class LoHaLayer(Wrapper):
     """`inner(x) + x @ (A1 B1 ⊙ A2 B2)`, with `inner` frozen: an update of rank up to k² (FedPara's proposition 1).
 
     Args:
@@ -23,8 +24,7 @@ class LoHaLayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         n, m = inner.in_features, inner.out_features
         self.A1 = nn.Parameter(torch.randn(n, k).to(inner.weight))
         self.B1 = nn.Parameter((0.1 * torch.randn(k, m)).to(inner.weight))
@@ -43,16 +43,12 @@ class LoHaLayer(nn.Module):
         """The trainable half."""
         return frozen + x @ ((self.A1 @ self.B1) * (self.A2 @ self.B2))
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 + (A1 B1 ⊙ A2 B2)ᵀ."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data += ((self.A1 @ self.B1) * (self.A2 @ self.B2)).detach().t()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 + (A1 B1 ⊙ A2 B2)ᵀ."""
+        return self.inner.weight + ((self.A1 @ self.B1) * (self.A2 @ self.B2)).t()
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
     """Put a `LoHaLayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, LoHaLayer(inner, k))
+    wrap(model, targets, lambda inner: LoHaLayer(inner, k))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.low_rank import uniform
 from lorabench.methods.registry import square
+from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class LoKrLayer(nn.Module):
+class LoKrLayer(Wrapper):
     """`inner(x) + x @ (C ⊗ D1 D2)ᵀ`, with `inner` frozen.
 
     Args:
@@ -25,12 +25,11 @@ class LoKrLayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         (n1, n2), (m1, m2) = square(inner.in_features), square(inner.out_features)
         self.C = nn.Parameter(torch.zeros(m1, n1).to(inner.weight))
-        self.D1 = nn.Parameter(((2 * torch.rand(m2, k) - 1) / math.sqrt(k)).to(inner.weight))
-        self.D2 = nn.Parameter(((2 * torch.rand(k, n2) - 1) / math.sqrt(n2)).to(inner.weight))
+        self.D1 = nn.Parameter(uniform(m2, k, fan=k).to(inner.weight))
+        self.D2 = nn.Parameter(uniform(k, n2, fan=n2).to(inner.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
@@ -45,16 +44,12 @@ class LoKrLayer(nn.Module):
         X = x.reshape(*x.shape[:-1], self.C.shape[1], self.D2.shape[1])
         return frozen + (self.C @ (X @ self.D2.t() @ self.D1.t())).flatten(-2)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 + C ⊗ D1 D2."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data += torch.kron(self.C.detach(), self.D1.detach() @ self.D2.detach())
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 + C ⊗ D1 D2."""
+        return self.inner.weight + torch.kron(self.C, self.D1 @ self.D2)
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
     """Put a `LoKrLayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, LoKrLayer(inner, k))
+    wrap(model, targets, lambda inner: LoKrLayer(inner, k))

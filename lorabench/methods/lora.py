@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from lorabench.methods.low_rank import add_low_rank, uniform
+from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 def draw(init: str, n: int, k: int) -> Tensor:
     """A at birth, (n, k): `talk`, N(0, 1); `kaiming`, U(-1/√n, 1/√n) as loralib and PEFT do; `gaussian`, N(0, 1/k²)."""
     if init == "kaiming":
-        return (2 * torch.rand(n, k) - 1) / math.sqrt(n)
+        return uniform(n, k, fan=n)
     return torch.randn(n, k) / k if init == "gaussian" else torch.randn(n, k)
 
 
-class LoRALayer(nn.Module):
+class LoRALayer(Wrapper):
     """`inner(x) + x @ A @ B`, with `inner` frozen.
 
     Args:
@@ -32,8 +33,7 @@ class LoRALayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int, init: str = "talk", alpha: float | None = None) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         self.scale = 1.0 if alpha is None else alpha / k
         drawn = draw(init, inner.in_features, k).to(inner.weight)
         # Kept column by column in memory: the tall product x @ A and its gradient then run several times faster.
@@ -50,21 +50,14 @@ class LoRALayer(nn.Module):
 
     def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
         """The trainable half."""
-        low = x @ self.A
-        if x.dim() == 2:  # one call instead of two; batches of sequences have no such call
-            return torch.addmm(frozen, low, self.B, alpha=self.scale)
-        return frozen + self.scale * (low @ self.B)
+        return add_low_rank(frozen, x @ self.A, self.B, self.scale)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 + s (AB)ᵀ."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data += self.scale * (self.A.detach() @ self.B.detach()).t()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 + s (AB)ᵀ."""
+        return self.inner.weight + self.scale * (self.A @ self.B).t()
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int, init: str, alpha: float | None) -> None:
     """Put a `LoRALayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, LoRALayer(inner, k, init, alpha))
+    wrap(model, targets, lambda inner: LoRALayer(inner, k, init, alpha))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.low_rank import add_low_rank, uniform
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class LoRAFALayer(nn.Module):
+class LoRAFALayer(Wrapper):
     """`inner(x) + x @ A @ B`, with `inner` and A frozen: only x @ A, k numbers wide, is kept for the backward pass.
 
     Args:
@@ -23,10 +24,9 @@ class LoRAFALayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         n = inner.in_features
-        A = ((2 * torch.rand(k, n) - 1) / math.sqrt(n)).to(inner.weight).t()
+        A = uniform(k, n, fan=n).to(inner.weight).t()
         self.A = nn.Parameter(A, requires_grad=False)
         self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
 
@@ -40,20 +40,14 @@ class LoRAFALayer(nn.Module):
 
     def resume(self, low: Tensor, frozen: Tensor) -> Tensor:
         """The trainable part."""
-        if low.dim() == 2:  # one call instead of two; batches of sequences have no such call
-            return torch.addmm(frozen, low, self.B)
-        return frozen + low @ self.B
+        return add_low_rank(frozen, low, self.B)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 + (AB)ᵀ."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data += (self.A @ self.B.detach()).t()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 + (AB)ᵀ."""
+        return self.inner.weight + (self.A @ self.B).t()
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
     """Put a `LoRAFALayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, LoRAFALayer(inner, k))
+    wrap(model, targets, lambda inner: LoRAFALayer(inner, k))

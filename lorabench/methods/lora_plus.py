@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.low_rank import add_low_rank, uniform
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class LoRAPlusLayer(nn.Module):
+class LoRAPlusLayer(Wrapper):
     """`inner(x) + x @ A @ B`, with `inner` frozen and the learning rates η of A, λη of B (the paper's section 5).
 
     Args:
@@ -23,11 +24,10 @@ class LoRAPlusLayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int, ratio: float = 16.0) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         n = inner.in_features
         # Drawn as (k, n): A kept column by column in memory makes the tall product x @ A several times faster.
-        self.A = nn.Parameter(((2 * torch.rand(k, n) - 1) / math.sqrt(n)).to(inner.weight).t())
+        self.A = nn.Parameter(uniform(k, n, fan=n).to(inner.weight).t())
         self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
         vars(self.B)["lr_scale"] = ratio
 
@@ -41,21 +41,14 @@ class LoRAPlusLayer(nn.Module):
 
     def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
         """The trainable half."""
-        low = x @ self.A
-        if x.dim() == 2:  # one call instead of two; batches of sequences have no such call
-            return torch.addmm(frozen, low, self.B)
-        return frozen + low @ self.B
+        return add_low_rank(frozen, x @ self.A, self.B)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 + (AB)ᵀ."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data += (self.A.detach() @ self.B.detach()).t()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 + (AB)ᵀ."""
+        return self.inner.weight + (self.A @ self.B).t()
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int, ratio: float) -> None:
     """Put a `LoRAPlusLayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, LoRAPlusLayer(inner, k, ratio))
+    wrap(model, targets, lambda inner: LoRAPlusLayer(inner, k, ratio))

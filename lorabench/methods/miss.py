@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lorabench.methods.low_rank import add_low_rank
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class MiSSLayer(nn.Module):
+class MiSSLayer(Wrapper):
     """`inner(x) + S(x) @ D`, with `inner` frozen and S(x) the sum of x's consecutive groups of k inputs.
 
     Args:
@@ -22,8 +24,7 @@ class MiSSLayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         self.D = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,21 +38,15 @@ class MiSSLayer(nn.Module):
 
     def resume(self, summed: Tensor, frozen: Tensor) -> Tensor:
         """The trainable part."""
-        if summed.dim() == 2:  # one call instead of two; batches of sequences have no such call
-            return torch.addmm(frozen, summed, self.D)
-        return frozen + summed @ self.D
+        return add_low_rank(frozen, summed, self.D)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: input i adds row i mod k of D, W1 = W0 + (D repeated)ᵀ."""
-        layer = copy.deepcopy(self.inner)
-        rows = torch.arange(layer.in_features, device=self.D.device) % len(self.D)
-        layer.weight.data += self.D.detach()[rows].t()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """Input i adds row i mod k of D: W1 = W0 + (D repeated)ᵀ."""
+        rows = torch.arange(self.in_features, device=self.D.device) % len(self.D)
+        return self.inner.weight + self.D[rows].t()
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
     """Put a `MiSSLayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, MiSSLayer(inner, k))
+    wrap(model, targets, lambda inner: MiSSLayer(inner, k))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.errors import UsageError
+from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class OFTLayer(nn.Module):
+class OFTLayer(Wrapper):
     """`inner(x R)`, with `inner` frozen and R = diag(R_1, R_2, …) orthogonal: angles between the rows of W0 stay.
 
     R_i = (I + S_i)(I - S_i)⁻¹ with S_i skew-symmetric, the Cayley transform.
@@ -28,8 +28,7 @@ class OFTLayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, block: int) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         if inner.in_features % block:
             raise UsageError(f"oft cannot cut {inner.in_features} inputs into blocks of {block}")
         self.block = block
@@ -50,17 +49,13 @@ class OFTLayer(nn.Module):
         blocks = x.reshape(*x.shape[:-1], -1, self.block)
         return self.inner(torch.einsum("...gi,gij->...gj", blocks, self.rotation()).flatten(-2))
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 Rᵀ."""
-        layer = copy.deepcopy(self.inner)
-        blocks = self.inner.weight.reshape(len(layer.weight), -1, self.block)
-        layer.weight.data = torch.einsum("mgj,gij->mgi", blocks, self.rotation().detach()).flatten(-2)
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 Rᵀ."""
+        blocks = self.inner.weight.reshape(self.out_features, -1, self.block)
+        return torch.einsum("mgj,gij->mgi", blocks, self.rotation()).flatten(-2)
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, block: int) -> None:
     """Put an `OFTLayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, OFTLayer(inner, block))
+    wrap(model, targets, lambda inner: OFTLayer(inner, block))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lorabench.methods.low_rank import add_low_rank
+from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +28,7 @@ def orthonormal(W0: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return A, B
 
 
-class OLoRALayer(nn.Module):
+class OLoRALayer(Wrapper):
     """`x @ W_resᵀ + b + x @ A @ B`, with `W_res = W0 - (AB)ᵀ` of birth and b frozen.
 
     Args:
@@ -36,8 +38,7 @@ class OLoRALayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         W0 = inner.weight.detach().cpu().double()
         A, B = (part.to(inner.weight) for part in orthonormal(W0, k))
         self.A = nn.Parameter(A)
@@ -55,21 +56,14 @@ class OLoRALayer(nn.Module):
 
     def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
         """The trainable half."""
-        low = x @ self.A
-        if x.dim() == 2:  # one call instead of two; batches of sequences have no such call
-            return torch.addmm(frozen, low, self.B)
-        return frozen + low @ self.B
+        return add_low_rank(frozen, x @ self.A, self.B)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W_res + (AB)ᵀ."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data = self.get_buffer("W_res") + (self.A.detach() @ self.B.detach()).t()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W_res + (AB)ᵀ."""
+        return self.get_buffer("W_res") + (self.A @ self.B).t()
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:
     """Put an `OLoRALayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, OLoRALayer(inner, k))
+    wrap(model, targets, lambda inner: OLoRALayer(inner, k))

@@ -7,7 +7,6 @@ arXiv:2101.00190. An added prompt is no more than another bias: W (x + p) + b = 
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench.errors import UsageError
+from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ def frame(n: int) -> Tensor:
     return (~inside).flatten().nonzero().flatten()
 
 
-class Prompt(nn.Module):
+class Prompt(Wrapper):
     """`inner(x + p)`, with `inner` frozen.
 
     Args:
@@ -48,8 +48,7 @@ class Prompt(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, places: Tensor | None = None) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         places = torch.arange(inner.in_features) if places is None else places
         self.register_buffer("places", places.to(inner.weight.device), persistent=False)
         self.p = nn.Parameter(torch.zeros(len(places)).to(inner.weight))
@@ -66,13 +65,16 @@ class Prompt(nn.Module):
         """`inner(x) + W p`."""
         return frozen + F.linear(self._shift(self.p), self.inner.weight)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0, b1 = b0 + W0 p."""
-        layer = copy.deepcopy(self.inner)
-        moved = self.inner.weight.detach() @ self._shift(self.p.detach())
-        b0 = cast("nn.Parameter | None", layer.bias)
-        layer.bias = nn.Parameter(moved if b0 is None else b0.detach() + moved)
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0."""
+        return self.inner.weight
+
+    @property
+    def bias(self) -> Tensor:
+        """b1 = b0 + W0 p."""
+        b0, moved = cast("Tensor | None", self.inner.bias), self.inner.weight @ self._shift(self.p)
+        return moved if b0 is None else b0 + moved
 
     def _shift(self, p: Tensor) -> Tensor:
         """p at its places among zeros, (n,)."""
@@ -80,7 +82,7 @@ class Prompt(nn.Module):
         return p if len(p) == n else p.new_zeros(n).index_copy(0, self.get_buffer("places"), p)
 
 
-class Reprogram(nn.Module):
+class Reprogram(Wrapper):
     """`inner(clamp(x + tanh(w), 0, 1))`, with `inner` frozen: the prompted image stays an image.
 
     Args:
@@ -88,8 +90,7 @@ class Reprogram(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         self.w = nn.Parameter(torch.zeros(inner.in_features).to(inner.weight))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,10 +100,10 @@ class Reprogram(nn.Module):
 
 def apply(model: nn.Module, targets: Iterable[str], *, variant: str) -> None:
     """Prompt each of the linear layers named by `targets`: by default the first, for `deep` all."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
+
+    def prompted(inner: nn.Linear) -> Prompt | Reprogram:
         if variant == "reprogram":
-            model.set_submodule(name, Reprogram(inner))
-        else:
-            model.set_submodule(name, Prompt(inner, frame(inner.in_features) if variant == "border" else None))
+            return Reprogram(inner)
+        return Prompt(inner, frame(inner.in_features) if variant == "border" else None)
+
+    wrap(model, targets, prompted)

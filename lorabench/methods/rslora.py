@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.low_rank import add_low_rank, uniform
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class RsLoRALayer(nn.Module):
+class RsLoRALayer(Wrapper):
     """`inner(x) + α/√k x @ A @ B`, with `inner` frozen (the paper's section 3: α/√k is rank-stabilised, α/k is not).
 
     Args:
@@ -23,12 +25,11 @@ class RsLoRALayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, k: int, alpha: float = 2.0) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         n = inner.in_features
         self.scale = alpha / math.sqrt(k)
         # Drawn as (k, n): A kept column by column in memory makes the tall product x @ A several times faster.
-        self.A = nn.Parameter(((2 * torch.rand(k, n) - 1) / math.sqrt(n)).to(inner.weight).t())
+        self.A = nn.Parameter(uniform(k, n, fan=n).to(inner.weight).t())
         self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,21 +42,14 @@ class RsLoRALayer(nn.Module):
 
     def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
         """The trainable half."""
-        low = x @ self.A
-        if x.dim() == 2:  # one call instead of two; batches of sequences have no such call
-            return torch.addmm(frozen, low, self.B, alpha=self.scale)
-        return frozen + self.scale * (low @ self.B)
+        return add_low_rank(frozen, x @ self.A, self.B, self.scale)
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 + α/√k (AB)ᵀ."""
-        layer = copy.deepcopy(self.inner)
-        layer.weight.data += self.scale * (self.A.detach() @ self.B.detach()).t()
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 + α/√k (AB)ᵀ."""
+        return self.inner.weight + self.scale * (self.A @ self.B).t()
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int, alpha: float) -> None:
     """Put an `RsLoRALayer` around each of the linear layers named by `targets`."""
-    for name in targets:
-        inner = model.get_submodule(name)
-        assert isinstance(inner, nn.Linear)
-        model.set_submodule(name, RsLoRALayer(inner, k, alpha))
+    wrap(model, targets, lambda inner: RsLoRALayer(inner, k, alpha))

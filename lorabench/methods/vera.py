@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from lorabench.methods.wrapper import Wrapper, wrap
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class VeRALayer(nn.Module):
+class VeRALayer(Wrapper):
     """`inner(x) + b · (VB (d · (VA x)))`, with `inner`, VA and VB frozen: the paper's Λ_b B Λ_d A, equation 2.
 
     Args:
@@ -23,8 +24,7 @@ class VeRALayer(nn.Module):
     """
 
     def __init__(self, inner: nn.Linear, VA: nn.Parameter, VB: nn.Parameter) -> None:
-        super().__init__()
-        self.inner = inner.requires_grad_(False)
+        super().__init__(inner)
         self.VA = VA
         self.VB = VB
         self.d = nn.Parameter(torch.full((len(VA),), 0.1).to(inner.weight))
@@ -42,12 +42,11 @@ class VeRALayer(nn.Module):
         """The trainable part."""
         return frozen + ((low * self.d) @ self.VB[: self.inner.out_features].t()) * self.b
 
-    def merged(self) -> nn.Linear:
-        """One plain layer: W1 = W0 + diag(b) VB diag(d) VA."""
-        layer = copy.deepcopy(self.inner)
-        m, n = layer.weight.shape
-        layer.weight.data += (self.b.detach()[:, None] * self.VB[:m] * self.d.detach()) @ self.VA[:, :n]
-        return layer
+    @property
+    def weight(self) -> Tensor:
+        """W1 = W0 + diag(b) VB diag(d) VA."""
+        m, n = self.inner.weight.shape
+        return self.inner.weight + (self.b[:, None] * self.VB[:m] * self.d) @ self.VA[:, :n]
 
 
 def apply(model: nn.Module, targets: Sequence[str], *, k: int) -> None:
@@ -60,5 +59,4 @@ def apply(model: nn.Module, targets: Sequence[str], *, k: int) -> None:
     N, M = max(layer.in_features for layer in layers), max(layer.out_features for layer in layers)
     VA = nn.Parameter(((2 * torch.rand(k, N) - 1) * math.sqrt(6 / N)).to(layers[0].weight), requires_grad=False)
     VB = nn.Parameter(((2 * torch.rand(M, k) - 1) * math.sqrt(6 / k)).to(layers[0].weight), requires_grad=False)
-    for name, inner in zip(targets, layers, strict=True):
-        model.set_submodule(name, VeRALayer(inner, VA, VB))
+    wrap(model, targets, lambda inner: VeRALayer(inner, VA, VB))

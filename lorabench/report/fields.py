@@ -1,6 +1,6 @@
-"""A run as flat, named values: what `ls --where`, `--sort` and `--cols` speak of.
+"""A run as flat, named values: what `ls --where`, `--sort` and `--cols` and `report --fail-on` speak of.
 
-    fields(run)["fmnist.flipped.accuracy"]    # 0.9739: the units of run.json, so a fraction
+    fields(run)["fmnist.flipped.accuracy"]    # Fraction(597, 613): the units of run.json, and exact
     fields(run)["lr"]                         # short for settings.lr
 
 Measured names are always there, null where a run has none; settings, checks and env are those of the run.
@@ -9,6 +9,7 @@ Measured names are always there, null where a run has none; settings, checks and
 from __future__ import annotations
 
 import difflib
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 from lorabench.errors import UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Metrics, Run, Slice
 
 HELP = "(`lorabench ls --cols help` lists them)"
+_MEASURED = {"mnist", "fmnist", "before", "forgotten", "params", "cost", "checkpoint_bytes", "checks"}
 _ALIKE = 0.6
 """How alike a name must be to be suggested; difflib's own measure and default."""
 
@@ -48,15 +50,20 @@ def fields(run: Run) -> dict[str, Value]:
         "checkpoint_bytes": run.checkpoint_bytes,
         "forgotten": _forgotten(run),
     }
-    for prefix, measured in (("", run.metrics), ("before.", run.before)):
+    for prefix, metrics in (("", run.metrics), ("before.", run.before)):
         for name in SETS:
-            named |= _measured(f"{prefix}{name}", measured.get(name))
+            named |= _metrics(f"{prefix}{name}", metrics.get(name))
     for prefix, part, kind in (("params", run.params, Params), ("cost", run.cost, Cost)):
         named |= {f"{prefix}.{name}": getattr(part, name, None) for name in kind.model_fields}
     for prefix, mapping in (("settings", run.settings), ("checks", run.checks), ("env", run.env)):
         named.update(_flat(prefix, mapping))
     short = {name.removeprefix("settings."): value for name, value in named.items() if name.startswith("settings.")}
     return {**short, **named}
+
+
+def measured(name: str) -> bool:
+    """Whether a field says what came of a run, so that it lacks something if it has none; the others describe it."""
+    return name.partition(".")[0] in _MEASURED
 
 
 def check_names(wanted: Iterable[str], known: Iterable[str], hint: str = "") -> None:
@@ -73,13 +80,13 @@ def check_names(wanted: Iterable[str], known: Iterable[str], hint: str = "") -> 
             raise UsageError(f"no run here has a field {name}{meant} {HELP}{hint}")
 
 
-def _forgotten(run: Run) -> float | None:
+def _forgotten(run: Run) -> Fraction | None:
     """What fine-tuning lost on MNIST, as a fraction of its images."""
     before, after = run.before.get("mnist"), run.metrics.get("mnist")
-    return (before.correct - after.correct) / after.n if before and after else None
+    return Fraction(before.correct, before.n) - Fraction(after.correct, after.n) if before and after else None
 
 
-def _measured(name: str, metrics: Metrics | None) -> dict[str, Value]:
+def _metrics(name: str, metrics: Metrics | None) -> dict[str, Value]:
     named = _counted(name, metrics)
     named[f"{name}.loss"] = metrics.loss if metrics else None
     if name.endswith("fmnist"):
@@ -89,8 +96,9 @@ def _measured(name: str, metrics: Metrics | None) -> dict[str, Value]:
 
 
 def _counted(name: str, counts: Metrics | Slice | None) -> dict[str, Value]:
-    keys = ("accuracy", "correct", "n")
-    return {f"{name}.{key}": getattr(counts, key, None) for key in keys}
+    right, n = (counts.correct, counts.n) if counts else (None, None)
+    accuracy = Fraction(right, n) if right is not None and n else None
+    return {f"{name}.accuracy": accuracy, f"{name}.correct": right, f"{name}.n": n}
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Value]]:

@@ -1,102 +1,244 @@
-"""`report --fail-on CONDITION`: which rows of a report meet the condition, and with which values.
+"""`report --fail-on CONDITION`: which rows of a report meet the condition, and which do not say whether they do.
 
-    condition = query.parse("fmnist.accuracy < 97.5% or fmnist.delta.low < -0.3%")
-    failing(condition, rows)     # ["lora-k1  fmnist.accuracy 0.971, fmnist.delta.low -0.0041"]
+    condition = query.parse("fmnist.accuracy < 97.5% or fmnist.delta.low < -0.3%", suits)
+    failing(condition, rows)     # ["lora-k1  fmnist.accuracy 97.1%, fmnist.delta.low -0.41%"]
 
-A row has the fields of its run; a row of several seeds has their means, and of what is no number the value that all
-of them share. All rows but the baseline's have `<set>.delta.mean`, `.low`, `.high` and `.p` besides: the difference
-from the baseline, a fraction, and its p as the report shows it. Sets are `mnist`, `fmnist`, `fmnist.flipped`, ...
+A row has the fields of its run; a row of several seeds has the exact means of what was measured, and of what describes
+its runs the value that all of them share. All rows but the baseline's have `<set>.delta.mean`, `.low`, `.high` and
+`.p` besides: the difference from the baseline, a fraction, and its p as the report shows it. Sets are `mnist`,
+`fmnist`, `fmnist.flipped`, ...
+
+A gate passes only on what was measured: a value that a row should have and has not, a run that is not done, and one
+that is not in any row fail it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from lorabench.errors import UsageError
-from lorabench.report.fields import check_names, fields
+from lorabench.report.fields import check_names, fields, measured
+from lorabench.report.groups import KEYS, pairs
+from lorabench.report.unit import in_percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lorabench.query import Condition, Value
     from lorabench.report.contrast import Contrast
     from lorabench.report.groups import GroupRow, Groups
     from lorabench.runs import Run
 
+_ENDS = ("mean", "low", "high", "p")
+_DELTAS = {f"{key}.delta.{end}" for key in KEYS for end in _ENDS}
+
 
 @dataclass(frozen=True)
 class GateRow:
-    """A row of a report, by what the report calls it, and all that a condition can ask of it."""
+    """A row of a report, by what the report calls it, and all that a condition can ask of it.
+
+    Attributes:
+        values: by name; a name that does not apply to the row, such as a delta to the baseline's, is null or not there.
+        missing: name -> why the row has no value of it, though it should.
+        lost: why the row has no values at all, such as a run that failed; None for the others.
+    """
 
     label: str
     values: Mapping[str, Value]
+    missing: Mapping[str, str] = field(default_factory=dict[str, str])
+    lost: str | None = None
 
 
 def run_rows(runs: Sequence[Run], accuracy: Sequence[Contrast] = ()) -> list[GateRow]:
-    """A row for each run; the last one has the differences of `accuracy`."""
-    rows = [fields(run) for run in runs]
-    for contrast in accuracy:
-        ends = {"mean": contrast.difference, "low": contrast.low, "high": contrast.high}
-        rows[-1] |= {f"{contrast.name}.delta.{key}": value / 100 for key, value in ends.items()}
-        rows[-1][f"{contrast.name}.delta.p"] = contrast.p
-    return [GateRow(run.id, values) for run, values in zip(runs, rows, strict=True)]
+    """A row for each run; the second of two has the differences of `accuracy`."""
+    checks = _checks(runs)
+    deltas: dict[str, Value] = {}
+    for found in accuracy:
+        first, second = found.first, found.second
+        mean = Fraction(second.correct, second.n) - Fraction(first.correct, first.n)
+        deltas |= _deltas(found.name, mean, found.low, found.high, found.p)
+    why = dict.fromkeys(_DELTAS, f"nothing of {runs[0].id} to compare it with")
+    why |= dict.fromkeys(deltas, "not compared image by image")
+    rows = [
+        _row(run.id, [run], checks) if run is runs[0] else _row(run.id, [run], checks, deltas, why)
+        for run in runs
+        if run.status == "done" and run.stage != "fmnist"
+    ]
+    return rows + _unfinished(runs)
 
 
-def group_rows(runs: Sequence[Run], found: Groups) -> list[GateRow]:
-    """A row for each row of `found`, which was made of `runs`, and one for each run that is not finished."""
+def group_rows(runs: Sequence[Run], found: Groups, bases: Mapping[str, Run]) -> list[GateRow]:
+    """A row for each row of `found`, and one for each run that is in none of them.
+
+    Args:
+        runs: what `found` was made of.
+        found: what `groups` gives.
+        bases: by id, as `groups` takes them.
+    """
     by_id = {run.id: run for run in runs}
-    rows = [GateRow(row.label, _means([by_id[run_id] for run_id in row.runs]) | _deltas(row)) for row in found.rows]
-    return rows + run_rows([by_id[one.id] for one in found.unfinished])
+    checks = _checks(runs)
+    reference = [by_id[run_id] for row in found.rows if row.baseline for run_id in row.runs]
+    rows: list[GateRow] = []
+    for row in found.rows:
+        own = [by_id[run_id] for run_id in row.runs]
+        if row.baseline:
+            rows.append(_row(row.label, own, checks))
+        else:
+            deltas, why = _differences(row, pairs(own, reference, bases))
+            rows.append(_row(row.label, own, checks, deltas, why))
+    shown = {run_id for row in found.rows for run_id in row.runs}
+    doubles = [run for run in runs if run.status == "done" and run.stage != "fmnist" and run.id not in shown]
+    rows += [GateRow(run.id, fields(run), lost="in no row: another run stands for its seed") for run in doubles]
+    return rows + _unfinished(runs)
 
 
-def failing(condition: Condition, rows: Sequence[GateRow]) -> list[str]:
-    """A line for each row that meets `condition`, and for each name that it asks for and no row has a value of.
+def failing(condition: Condition, rows: Sequence[GateRow], lost: Sequence[str] = ()) -> list[str]:
+    """Why a gate does not pass, a line for each reason; none if it does.
 
-    The latter because a gate that nothing was measured for must not pass.
+    That is a row that meets `condition`, a value that the condition asks for and a row should have and has not, a run
+    that has no result; and if there is nothing of these, that no row decides the condition.
+
+    Args:
+        condition: keeps to `unit.suits`.
+        rows: what `run_rows` or `group_rows` gives.
+        lost: lines about what was asked for and cannot be read.
 
     Raises:
         UsageError: no row knows a name of the condition, or values of different kinds are compared.
     """
-    known = {name for row in rows for name in row.values}
-    deltas = [name for name in condition.names if ".delta." in name]
-    if deltas and not any(".delta." in name for name in known):
+    check_names(condition.names, {name for row in rows for name in row.values} | _DELTAS)
+    asked = [row for row in rows if row.lost is None]
+    deltas = [name for name in condition.names if name in _DELTAS]
+    lines = [*lost, *(f"{row.label}  {row.lost}" for row in rows if row.lost is not None)]
+    if deltas and not lines and not any(name in row.values for name in deltas for row in asked):
         raise UsageError(f"{deltas[0]}: no row is compared with another one here; name more runs, or --baseline RUN")
-    check_names(condition.names, known)
-    absent = [name for name in condition.names if all(row.values.get(name) is None for row in rows)]
-    return [f"{row.label}  {_told(condition, row)}" for row in rows if condition.holds(row.values)] + [
-        f"{name}  nothing measured it" for name in absent
+    decided = [condition.decides(row.values) for row in asked]
+    met = [f"{row.label}  {_told(condition, row)}" for row, met in zip(asked, decided, strict=True) if met]
+    absent = [
+        f"{row.label}  {name} is missing: {row.missing[name]}"
+        for row in asked
+        for name in condition.names
+        if name in row.missing
     ]
+    found = [*met, *absent, *lines]
+    if found or any(decision is not None for decision in decided):
+        return found
+    nowhere = [name for name in condition.names if all(row.values.get(name) is None for row in asked)]
+    return [f"{', '.join(nowhere or condition.names)}  no row has what decides it"]
 
 
 def _told(condition: Condition, row: GateRow) -> str:
-    there = {name: row.values[name] for name in condition.names if row.values.get(name) is not None}
-    return ", ".join(
-        f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in there.items()
-    )
+    there = {name: value for name in condition.names if (value := row.values.get(name)) is not None}
+    return ", ".join(f"{name} {_shown(name, value)}" for name, value in there.items())
 
 
-def _means(runs: Sequence[Run]) -> dict[str, Value]:
+def _shown(name: str, value: Value) -> str:
+    """With more digits than a table has: they tell on which side of the condition's number the value is."""
+    if isinstance(value, bool) or not isinstance(value, Fraction | float | int):
+        return str(value)
+    return f"{float(100 * value):.6g}%" if in_percent(name) else f"{float(value):.10g}"
+
+
+def _row(
+    label: str,
+    runs: Sequence[Run],
+    checks: Mapping[str, set[str]],
+    deltas: Mapping[str, Value] | None = None,
+    why: Mapping[str, str] | None = None,
+) -> GateRow:
+    """The row of finished `runs` of one stage; `deltas` and why one may be missing: None for a baseline."""
     each = [fields(run) for run in runs]
-    return {
-        name: _mean([values.get(name) for values in each]) for name in dict.fromkeys(n for one in each for n in one)
-    }
+    stage = runs[0].stage
+    values: dict[str, Value] = {}
+    missing: dict[str, str] = {}
+    for name in dict.fromkeys([name for one in each for name in one] + sorted(checks[stage])):
+        found = [_finite(one.get(name)) for one in each]
+        values[name] = _mean(found) if measured(name) else _shared(found)
+        if values[name] is not None or not (
+            _applies(name, stage) if measured(name) else any(value is not None for value in found)
+        ):
+            continue
+        without = ", ".join(run.id for run, value in zip(runs, found, strict=True) if value is None)
+        missing[name] = f"not measured in {without}" if without and measured(name) else "its runs differ in it"
+    if deltas is not None:
+        values |= dict.fromkeys(_DELTAS) | dict(deltas)
+        missing |= {name: (why or {})[name] for name in _DELTAS if values[name] is None}
+    return GateRow(label, values, missing)
+
+
+def _unfinished(runs: Iterable[Run]) -> list[GateRow]:
+    """A row for each run that is not done, of whatever stage: its values are not those of a result."""
+    return [
+        GateRow(run.id, fields(run), lost=f"{run.status}{f': {run.error.message}' if run.error else ''}")
+        for run in runs
+        if run.status != "done"
+    ]
+
+
+def _checks(runs: Iterable[Run]) -> dict[str, set[str]]:
+    """Stage -> the names of the checks that its finished runs made of themselves; no record says which it should."""
+    found: dict[str, set[str]] = {run.stage: set() for run in runs}
+    for run in runs:
+        if run.status == "done":
+            found[run.stage] |= {name for name in fields(run) if name.startswith("checks.")}
+    return found
+
+
+def _applies(name: str, stage: str) -> bool:
+    """Whether a run of `stage` should have the measured field `name`. The checks that a row knows are its stage's."""
+    part = name.partition(".")[0]
+    return part == "checks" or (stage != "fmnist" and (stage == "finetune" or part not in {"before", "forgotten"}))
+
+
+def _finite(value: Value) -> Value:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _shared(values: Sequence[Value]) -> Value:
+    return values[0] if all(value == values[0] for value in values) else None
 
 
 def _mean(values: Sequence[Value]) -> Value:
-    """The value that all share, or the mean of the numbers that there are; None where it is neither."""
+    """The value that all share, or the exact mean of numbers; None if one is missing or they are no numbers."""
     if all(value == values[0] for value in values):
         return values[0]
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    whole = len(numbers) == sum(value is not None for value in values)
-    return math.fsum(numbers) / len(numbers) if numbers and whole else None
+    numbers = [
+        _exact(value) for value in values if isinstance(value, Fraction | float | int) and not isinstance(value, bool)
+    ]
+    return sum(numbers, Fraction(0)) / len(numbers) if len(numbers) == len(values) else None
 
 
-def _deltas(row: GroupRow) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+def _exact(value: Fraction | float) -> Fraction:
+    """A float as the decimal that it is written as."""
+    return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+
+
+def _differences(row: GroupRow, paired: Sequence[tuple[Run, Run]]) -> tuple[dict[str, Value], dict[str, str]]:
+    """The deltas of a row, and for each of `_DELTAS` why the row has none."""
+    deltas: dict[str, Value] = {}
+    why = dict.fromkeys(_DELTAS, "no run has a partner in the baseline")
+    both = [(fields(other), fields(run)) for other, run in paired]
     for key, gap in row.difference.items():
-        ends = {"mean": gap.estimate.mean, "low": gap.estimate.low, "high": gap.estimate.high}
-        found |= {f"{key}.delta.{name}": None if end is None else end / 100 for name, end in ends.items()}
-        found[f"{key}.delta.p"] = gap.holm
-    return found
+        n, of = gap.estimate.n, len(row.runs)
+        if n < of:
+            why |= {f"{key}.delta.{end}": f"{of - n} of {of} runs have no partner in the baseline" for end in _ENDS}
+            continue
+        name = f"{key}.accuracy"
+        mean = _mean([_gap(other[name], run[name]) for other, run in both])
+        deltas |= _deltas(key, mean, gap.estimate.low, gap.estimate.high, gap.holm)
+        why |= {f"{key}.delta.{end}": f"no interval, {gap.estimate.lacks}" for end in _ENDS}
+    return deltas, why
+
+
+def _gap(before: Value, after: Value) -> Fraction | None:
+    return after - before if isinstance(before, Fraction) and isinstance(after, Fraction) else None
+
+
+def _deltas(key: str, mean: Value, low: float | None, high: float | None, p: float | None) -> dict[str, Value]:
+    """The mean as a fraction already; `low` and `high` in points."""
+    ends = {"low": low, "high": high}
+    found = {f"{key}.delta.{end}": None if value is None else _exact(value) / 100 for end, value in ends.items()}
+    return {f"{key}.delta.mean": mean, **found, f"{key}.delta.p": p}

@@ -159,6 +159,19 @@ def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> lis
     ]
 
 
+def pairs(runs: Iterable[Run], reference: Sequence[Run], bases: Mapping[str, Run]) -> list[tuple[Run, Run]]:
+    """Each of `runs` that has a partner in `reference`, the runs of the baseline, after it; `bases` by id.
+
+    Both have the metrics that can be held against each other, see `facing`.
+    """
+    both = [(other, run) for run in runs if (other := partner(run, reference, bases))]
+    return [
+        (other.model_copy(update={"metrics": before}), run.model_copy(update={"metrics": after}))
+        for other, run in both
+        for before, after in [facing(other, run)]
+    ]
+
+
 def _differences(arm: Arm, reference: Arm, bases: Mapping[str, Run]) -> dict[str, Difference]:
-    pairs = [facing(other, run) for run in arm.runs if (other := partner(run, reference.runs, bases))]
-    return differences(pairs, KEYS)
+    both = pairs(arm.runs, reference.runs, bases)
+    return differences([(other.metrics, run.metrics) for other, run in both], KEYS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -14,6 +16,7 @@ from lorabench.report.fields import fields
 from lorabench.report.layout import note, stack
 from lorabench.report.plain import plain
 from lorabench.report.rows import GAP, Rows
+from lorabench.report.unit import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +83,7 @@ def entries(runs: Sequence[Run]) -> list[Entry]:
 
 def listing_data(chosen: Selection, broken: Sequence[Broken] = ()) -> dict[str, Any]:
     """What `listing` shows, as plain data; with columns, each run is those fields in the units of run.json."""
-    asked = [dict(zip(chosen.columns, row, strict=True)) for row in chosen.rows]
+    asked = [dict(zip(chosen.columns, map(_plain, row), strict=True)) for row in chosen.rows]
     return {
         "runs": asked if chosen.columns else plain(entries(chosen.runs)),
         "fitting": chosen.fitting,
@@ -116,7 +119,7 @@ def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, 
 
 def fields_table(runs: Sequence[Run]) -> RenderableType:
     """The names that `--where`, `--sort` and `--cols` take: in how many of the runs each is, and its newest value."""
-    lines = [(row["name"], str(row["runs"]), _text(row["newest"])) for row in fields_data(runs)["fields"]]
+    lines = [(row["name"], str(row["runs"]), shown(row["name"], row["newest"])) for row in fields_data(runs)["fields"]]
     return Rows(("field", "runs", "newest value"), "<><", lines, [("",) * 3] * len(lines))
 
 
@@ -128,7 +131,7 @@ def fields_data(runs: Sequence[Run]) -> dict[str, Any]:
             values.setdefault(name, []).extend([] if value is None else [value])
     return {
         "fields": [
-            {"name": name, "runs": len(there), "newest": there[-1] if there else None}
+            {"name": name, "runs": len(there), "newest": _plain(there[-1]) if there else None}
             for name, there in sorted(values.items())
         ]
     }
@@ -152,21 +155,14 @@ def _usual(rows: Sequence[Entry], now: datetime, width: int) -> Rows:
 
 
 def _asked(chosen: Selection) -> Rows:
-    numeric = [
-        all(isinstance(value, int | float | None) for value in column) for column in zip(*chosen.rows, strict=True)
-    ]
+    numeric = [all(isinstance(value, Real | None) for value in column) for column in zip(*chosen.rows, strict=True)]
     sides = "".join(">" if number else "<" for number in numeric or [False] * len(chosen.columns))
-    lines = [[_text(value) for value in row] for row in chosen.rows]
+    lines = [list(map(shown, chosen.columns, row)) for row in chosen.rows]
     return Rows(chosen.columns, sides, lines, [[""] * len(chosen.columns)] * len(lines))
 
 
-def _text(value: Value) -> str:
-    """A value in its own units; `-` where there is none, so that a line has a word for each column."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _plain(value: Value) -> float | str | bool | None:
+    return float(value) if isinstance(value, Fraction) else value
 
 
 def _cells(row: Entry, now: datetime) -> dict[str, str]:

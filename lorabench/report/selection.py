@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lorabench import query
 from lorabench.errors import UsageError
 from lorabench.report.fields import check_names, fields
+from lorabench.report.unit import suits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,16 +47,16 @@ def select(
 
     Args:
         runs: all there are.
-        where: a condition on `fields`; None: all runs.
+        where: a condition on `fields`, numbers as `unit` has them; None: all runs.
         sort: fields, `,` between them, `-` before those that fall; None: oldest first. Runs that lack a field come
             last, and equal ones stay oldest first.
         limit: how many at most: the first ones of `sort`, without it the newest.
         columns: fields, `,` between them.
 
     Raises:
-        UsageError: the condition is none, or a field is not there.
+        UsageError: the condition is none or has a number of another unit, or a field is not there.
     """
-    condition = query.parse(where) if where is not None else None
+    condition = query.parse(where, suits) if where is not None else None
     keys, shown = _names("--sort", sort), _names("--cols", columns)
     named = [(run, fields(run) if condition or keys or shown else {}) for run in runs]
     if runs:

@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """`data` is for programs, `table` for people, `rows` gives what `--fail-on` is asked of."""
+    """`data` is for programs, `table` for people, `rows` gives what `--fail-on` is asked of.
+
+    `lost` has a line for everything else that was asked for and cannot be read, which no gate passes over.
+    """
 
     runs: Sequence[Run]
     data: dict[str, Any]
     table: RenderableType
     rows: Callable[[], list[GateRow]]
+    lost: Sequence[str] = ()
 
 
 def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
@@ -44,7 +48,8 @@ def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> 
 
 def _study_rows(runs: Sequence[Run]) -> list[GateRow]:
     measured = beside(runs)
-    return group_rows(measured, groups(measured, bases=records(measured)))
+    known = records(measured)
+    return group_rows(measured, groups(measured, bases=known), known)
 
 
 def runs_shown(
@@ -65,7 +70,7 @@ def runs_shown(
             found,
             groups_data(folded),
             stack([held_out_note(found), groups_report(folded), rank_plot([*found, *bases.values()])]),
-            lambda: group_rows(found, folded),
+            lambda: group_rows(found, folded, records(found) | bases),
         )
     known = {run.id: evidence(store, run) for run in named}
     known |= {

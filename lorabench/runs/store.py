@@ -304,11 +304,20 @@ class Store:
         Raises:
             InputError: its record is damaged.
         """
-        records = sorted((self.root / ".studies").glob("*.json"), key=lambda path: path.lstat().st_mtime_ns)
+        folder = self.root / ".studies"
+        if not os.path.lexists(folder):
+            return None
+        try:
+            records = [(path.lstat().st_mtime_ns, path) for path in folder.iterdir() if path.suffix == ".json"]
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
         if not records:
             return None
-        found = _read_note(records[-1], Study, "study").runs
-        return [run_id for run_id in found if ID.fullmatch(run_id)]
+        _, newest = max(records)
+        found = _read_note(newest, Study, "study").runs
+        if not all(map(ID.fullmatch, found)):
+            raise InputError(f"{newest}: no valid record of a study: it names what is no run; remove it")
+        return found
 
     @contextlib.contextmanager
     def locked(
