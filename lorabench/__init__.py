@@ -8,6 +8,7 @@ model        SimpleMnistClassifier
 methods/     one file per way to fine-tune, and their registry
 estimate     a registered method on a model that is not here
 frozen       what need be computed only once
+threads      the same bits at any number of threads
 train        fit(): the one training loop
 evaluate     logits -> accuracy, confusion matrix, slices
 checkpoint   trained tensors as bytes, and back with every doubt checked
@@ -29,7 +30,8 @@ inference    what follows from the values of a setting's seeds: a mean, a differ
 query        conditions on what runs hold
 report/      run records -> tables, and figures
 gallery      what the figures are drawn from
-options      what every command has; events, progress: what it tells while it runs
+options      what each kind of command has; events, progress: what it tells while it runs
+streams      stdout and stderr, whatever they can show
 cli/         the command line
 """
 

@@ -15,14 +15,14 @@ from lorabench.stages import Stage, fmnist, hashed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorabench.runs import Run
+    from torch import Tensor
+
+    from lorabench.runs import Run, Store
     from lorabench.work import Lab
 
 
 def adopt(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool = True) -> tuple[Run, bool]:
     """Make a run of the adapter in `folder`, as if it had been trained here on `base`.
-
-    Its id is made of the base, the data, and the adapter's settings and tensors: the same adapter is the same run.
 
     Args:
         folder: as PEFT's `save_pretrained` writes it.
@@ -35,15 +35,33 @@ def adopt(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool 
         The run, and whether it was there already.
 
     Raises:
-        InputError: `base` is no pretrained run; as `peft_folder.read`; or the logits overflow.
+        InputError: as `plan`; or the logits overflow.
         LockedError, RunFailedError: as `work.perform`.
+    """
+    stage, tensors = plan(folder, base, lab.store)
+    tuned = work.apply_settings(work.load_model(base, lab.store), stage.settings)
+    checkpoint.restore(tuned, tensors)
+    mnist = lab.mnist(stage.config)
+    for images in work.test_sets(mnist, work.choose_flips(stage.config, mnist), lab).values():
+        if not torch.isfinite(evaluate.predict(tuned.to(lab.device), images)).all():
+            raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
+    command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
+    return work.perform(stage, lab=lab, force=force, wait=wait, tensors=tensors, command=command)
+
+
+def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor]]:
+    """The run that the adapter in `folder` becomes on `base`, and its tensors.
+
+    Its id is made of the base, the data, and the adapter's settings and tensors: the same adapter is the same run.
+
+    Raises:
+        InputError: `base` is no pretrained run, or is damaged; or as `peft_folder.read`.
     """
     if base.stage != "pretrain":
         raise InputError(f"{base.id} is no base: its stage is {base.stage}, it must be pretrain")
-    model = work.load_model(base, lab.store)
-    layers = methods.linear_layers(model)
+    layers = methods.linear_layers(work.load_model(base, store))
     adapter = peft_folder.read(folder, layers)
-    own = work.own_config(base, lab.store)
+    own = work.own_config(base, store)
     finetune = config.Finetune.model_validate(
         {
             "method": adapter.method,
@@ -69,11 +87,4 @@ def adopt(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool 
         method=adapter.method,
         k=adapter.k,
     )
-    tuned = work.apply_settings(model, settings)
-    checkpoint.restore(tuned, adapter.tensors)
-    mnist = lab.mnist(own)
-    for images in work.test_sets(mnist, work.choose_flips(own, mnist), lab).values():
-        if not torch.isfinite(evaluate.predict(tuned.to(lab.device), images)).all():
-            raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
-    command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
-    return work.perform(stage, lab=lab, force=force, wait=wait, tensors=adapter.tensors, command=command)
+    return stage, adapter.tensors

@@ -50,6 +50,17 @@ class RunFailedError(LorabenchError):
     exit_code = 5
 
 
+class WorkerDiedError(RunFailedError):
+    """A worker process ended in the middle of its work; `how` says by which signal."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+
+    def __str__(self) -> str:
+        return f"a worker process died: {self.how}"
+
+
 class GateError(LorabenchError):
     """The study ran, and a declared expectation does not hold."""
 

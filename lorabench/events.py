@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,9 @@ class Message:
 
 @dataclass(frozen=True)
 class Failed(Message):
-    """A stage has failed; the text says why."""
+    """A stage has failed; the text says why, and `error` where."""
+
+    error: BaseException | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

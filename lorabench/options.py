@@ -1,27 +1,28 @@
-"""The options that every command has, written once, and what every command does around its own work.
+"""The options that several commands have, written once, and what every command does around its own work.
 
     @command(app)
-    def pretrain(shared: Shared) -> None: ...
+    def pretrain(shared: Training) -> None: ...
 
-`command` replaces the parameter `shared` by the options below, turns expected failures into one line on stderr and
-their exit code, and answers Ctrl-C and SIGTERM.
+`command` replaces the parameter `shared` by the options of its class, turns expected failures into one line on stderr
+and their exit code, and answers Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 import typer
-from rich.console import Console
 
 from lorabench.errors import ConfigError, InputError, LorabenchError, shown
 
@@ -40,35 +41,32 @@ class Terminated(KeyboardInterrupt):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
-    """The options that every command has."""
+class Output:
+    """The options of every command. Each class below adds a few: a command has the options that it reads, no others."""
 
-    config: Annotated[
-        list[Path] | None,
-        typer.Option("--config", "-c", metavar="FILE", help="A YAML config; again: later ones win."),
-    ] = None
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="KEY=VALUE", help="One setting, e.g. finetune.k=8."),
-    ] = None
-    seed: Annotated[int | None, typer.Option(help="The seed that all training follows.")] = None
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """The settings that the command's options set, by config key; None where one is not given."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in ("seed", "device", "threads")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages(Output):
+    """Of a command that says more than its result."""
+
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Output):
+    """Of a command that looks into the runs folder."""
+
     runs_dir: Annotated[Path, typer.Option(envvar="LORABENCH_RUNS", metavar="DIR", help="Where runs are.")] = Path(
         "runs"
     )
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(envvar="LORABENCH_DATA", metavar="DIR", help="Where MNIST is; default: the user's cache."),
-    ] = None
-    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to train.")] = None
-    threads: Annotated[int | None, typer.Option(help="Threads of each process.")] = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False
-    force: Annotated[bool, typer.Option("--force", help="Run again what is there already.")] = False
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Give up (exit 75) on a run that another process makes.")
-    ] = False
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False
 
     @property
     def store(self) -> Store:
@@ -83,34 +81,86 @@ class Shared:
         usual = Path(os.environ.get("LORABENCH_RUNS", "runs"))
         return "" if self.runs_dir == usual else f" --runs-dir {self.runs_dir}"
 
-    @property
-    def flags(self) -> dict[str, Any]:
-        """The settings that these options set, by config key."""
-        given = {"seed": self.seed, "device": self.device, "threads": self.threads}
-        return {key: value for key, value in given.items() if value is not None}
+
+@dataclass(frozen=True, kw_only=True)
+class Runs(Folder, Messages):
+    """Of a command that takes runs by name, or keeps a record beside them."""
 
 
-class _Results(Console):
-    def on_broken_pipe(self) -> None:
-        """Whoever read has seen enough: `_guarded` ends the command, with 0."""
-        raise
+@dataclass(frozen=True, kw_only=True)
+class Images(Runs):
+    """Of a command that reads MNIST."""
+
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(envvar="LORABENCH_DATA", metavar="DIR", help="Where MNIST is; default: the user's cache."),
+    ] = None
 
 
-class _Progress(Console):
-    def on_broken_pipe(self) -> None:
-        """Nobody reads what we tell, and the work goes on."""
-        self.quiet = True
+@dataclass(frozen=True, kw_only=True)
+class Device(Runs):
+    """Of a command that computes."""
+
+    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = None
+    threads: Annotated[int | None, typer.Option(help="Most threads of a training; they change no result.")] = None
 
 
-def stdout() -> Console:
-    """Where results go. Piped output is as wide as COLUMNS says, or 100."""
-    fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-    return _Results(highlight=False, width=fixed)
+@dataclass(frozen=True, kw_only=True)
+class Models(Device, Images):
+    """Of a command that opens runs and computes with them."""
 
 
-def stderr() -> Console:
-    """Where progress and messages go."""
-    return _Progress(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
+@dataclass(frozen=True, kw_only=True)
+class Writing(Images):
+    """Of a command that makes something that may be there already."""
+
+    force: Annotated[bool, typer.Option("--force", help="Make again what is there already.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporting(Models, Writing):
+    """Of a command that takes runs elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making(Writing):
+    """Of a command that makes runs."""
+
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Give up (exit 75) on a run that another process makes.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importing(Exporting, Making):
+    """Of a command that makes a run of what was trained elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Messages):
+    """Of a command that reads a config."""
+
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", metavar="FILE", help="A YAML config; again: later ones win."),
+    ] = None
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="One setting, e.g. finetune.k=8."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(Settings, Making):
+    """Of a command that makes a run by a seed, and trains nothing."""
+
+    seed: Annotated[int | None, typer.Option(help="The seed that everything random follows.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Choosing, Models):
+    """Of a command that trains."""
 
 
 def as_json(document: dict[str, Any]) -> str:
@@ -126,16 +176,23 @@ def emit(document: dict[str, Any]) -> None:
 def command(
     app: typer.Typer, name: str | None = None, epilog: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a command; its parameter `shared` becomes the options of `Shared`."""
+    """Register a function as a command; its parameter `shared` becomes the options of the class that annotates it."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
+        kind: type[Output] = signature.parameters["shared"].annotation
         own = [p for p in signature.parameters.values() if p.name != "shared"]
-        common = _common()
+        types = get_type_hints(kind, include_extras=True)
+        defaults = {f.name: f.default for f in fields(kind)}
+        common = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=types[name])
+            for base in kind.__mro__  # in the help, what is peculiar to few commands comes first
+            for name in inspect.get_annotations(base)
+        ]
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            shared = Shared(**{f.name: given.pop(f.name) for f in fields(Shared)})
+            shared = kind(**{name: given.pop(name) for name in defaults})
             _guarded(functools.partial(function, shared=shared, **given), shared)
 
         run.__signature__ = inspect.Signature([*own, *common])  # pyright: ignore[reportAttributeAccessIssue]
@@ -145,17 +202,9 @@ def command(
     return register
 
 
-@functools.cache
-def _common() -> list[inspect.Parameter]:
-    types = inspect.get_annotations(Shared, eval_str=True)
-    return [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=types[f.name])
-        for f in fields(Shared)
-    ]
-
-
-def _guarded(function: Callable[[], None], shared: Shared) -> None:
-    previous = signal.signal(signal.SIGTERM, _terminate)
+def _guarded(function: Callable[[], None], shared: Output) -> None:
+    answering = threading.current_thread() is threading.main_thread()  # in another one no signal is answered
+    previous = signal.signal(signal.SIGTERM, _terminate) if answering else None
     try:
         function()
     except KeyboardInterrupt as error:
@@ -173,14 +222,15 @@ def _guarded(function: Callable[[], None], shared: Shared) -> None:
     except Exception as error:  # noqa: BLE001 - the last resort: a bug is reported in one line, too
         _fail(f"a bug in lorabench: {type(error).__name__}: {error} (--debug shows where)", error, BUG, shared)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if answering:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-def _fail(text: str, error: BaseException, code: int, shared: Shared) -> NoReturn:
+def _fail(text: str, error: BaseException, code: int, shared: Output) -> NoReturn:
     if shared.debug:
         traceback.print_exception(error)
     told = isinstance(error, LorabenchError) and error.after_result
@@ -195,4 +245,5 @@ def report_failure(text: str, error: BaseException, code: int, *, as_json: bool)
         if line:
             print("lorabench:", shown(line, also="\t\n"), file=sys.stderr)  # noqa: T201
     if as_json:
-        emit({"error": {"type": type(error).__name__, "messages": lines, "exit_code": code}})
+        with contextlib.suppress(OSError):  # it may be stdout that fails
+            emit({"error": {"type": type(error).__name__, "messages": lines, "exit_code": code}})

@@ -51,6 +51,11 @@ class Stage:
         return int(self.settings.get("epochs", 0))
 
     @property
+    def reuse(self) -> bool:
+        """Whether what is frozen is computed once; a base has nothing frozen."""
+        return self.kind != "finetune" or self.config.reuse
+
+    @property
     def draft(self) -> Run:
         """The record of its run before it begins."""
         return Run(
@@ -64,6 +69,7 @@ class Stage:
             parents=self.parents,
             holdout=self.config.holdout,
             mnist=data.CHECKSUM,
+            reuse=self.reuse,
             settings=self.settings,
         )
 
@@ -134,7 +140,7 @@ def finetune(config: Config) -> Stage:
     settings = _settings(config.finetune)
     settings.update(hashed(settings.pop("options"), methods.options_model(method)))
     base, images = pretrain(config).id, fmnist(config).id
-    inputs = {"stage": "finetune", "settings": settings, **_images(config)}
+    inputs = {"stage": "finetune", "settings": settings, **_images(config)} | ({} if config.reuse else {"reuse": False})
     run_id = make_id(f"{method}-k{k}" if k else method, settings["seed"], inputs, base=base, data=images)
     return Stage("finetune", run_id, settings["seed"], settings, Parents(base=base, data=images), config, method, k)
 
@@ -185,7 +191,7 @@ def _differing(run: Run, stage: Stage, store: Store) -> str:
     """
     pairs = {key: (run.settings.get(key), stage.settings.get(key)) for key in {**run.settings, **stage.settings}}
     pairs |= {"stage": (run.stage, stage.kind), "holdout": (run.holdout, stage.config.holdout)}
-    pairs |= {"mnist": (run.mnist or data.CHECKSUM, data.CHECKSUM)}
+    pairs |= {"reuse": (run.reuse, stage.reuse), "mnist": (run.mnist or data.CHECKSUM, data.CHECKSUM)}
     if different := [key for key, (had, asked) in pairs.items() if had != asked]:
         return f"{different[0]} is {pairs[different[0]][0]!r}"
     if stage.kind != "finetune":

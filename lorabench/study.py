@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lorabench import engines, events, stages
-from lorabench.errors import LorabenchError, RunFailedError
+from lorabench.errors import LorabenchError, RunFailedError, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Submit = Callable[..., Future[tuple[Run, bool]]]
     """Takes a stage and the keyword `force`."""
 
-DIED = "its worker process died, and again when it was tried alone: killed from outside, or out of memory"
+DIED = "its worker process died, and again when it was tried alone"
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,11 @@ def run(
     line = _Line(missing, force, store, hear, tell, keep_going=keep_going)
     workers = min(workers, len(missing))
     while not line.empty:
-        with engines.open_engine(workers, store, data_dir, config, tell, engine) as (executor, perform, capacity):
-            line.work_through(partial(executor.submit, perform, wait=patient), capacity)
-        line.give_up_dead()
+        try:
+            with engines.open_engine(workers, store, data_dir, config, tell, engine) as (executor, perform, capacity):
+                line.work_through(partial(executor.submit, perform, wait=patient), capacity)
+        except WorkerDiedError as error:
+            line.give_up_dead(error)
     if line.failure:
         raise line.failure
     return {stage.id: done[stage.id] for stage in todo if stage.id in done}
@@ -149,23 +151,29 @@ class _Line:
         return self.failure is not None or not (self._ready or self._suspects)
 
     def work_through(self, submit: Submit, capacity: int) -> None:
-        """Make what can be made, until all is done, or until a worker process has died and its executor with it.
+        """Make what can be made, until all is done.
 
         No more than `capacity` are in flight: a death leaves few suspects, and no step looks at the whole line.
+
+        Raises:
+            BrokenProcessPool: a worker process has died, and its executor with it.
         """
-        broken = False
+        broken: BaseException | None = None
         while not broken and (self._running or not self.empty):
             finished: set[Future[tuple[Run, bool]]] = set()
             try:
                 self._fill(submit, capacity)
                 finished = wait(self._running, return_when=FIRST_COMPLETED).done
-                broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
-            except BrokenProcessPool:
-                broken = True
+                errors = [future.exception() for future in finished]
+                broken = next((error for error in errors if isinstance(error, BrokenProcessPool)), None)
+            except BrokenProcessPool as error:
+                broken = error
             if broken:
                 finished = wait(self._running).done
             for future in [future for future in self._running if future in finished]:
                 self._settle(self._running.pop(future), future)
+        if broken:
+            raise broken
 
     def _fill(self, submit: Submit, capacity: int) -> None:
         while not self.empty:
@@ -193,23 +201,27 @@ class _Line:
         else:
             self._fail(stage, error)
 
-    def give_up_dead(self) -> None:
+    def give_up_dead(self, error: WorkerDiedError) -> None:
         """Record what a worker process died of twice. To be called once the executor is closed.
 
         Before that the process may still be on its way out, and hold the lock of its run.
         """
         while self._dead:
-            stage, died = self._dead.pop(), RunFailedError(DIED)
+            stage, died = self._dead.pop(), RunFailedError(f"{DIED}: {error.how}")
+            died.__cause__ = error
             self._store.give_up(stage.id, died)
             self._fail(stage, died)
 
     def _fail(self, stage: Stage, error: BaseException) -> None:
         if not self._keep_going:
-            told = RunFailedError(f"{stage.id}: {error}") if isinstance(error, RunFailedError) else error
+            told = error
+            if isinstance(error, RunFailedError):
+                told = RunFailedError(f"{stage.id}: {error}")
+                told.__cause__ = error  # --debug shows where it happened, in a worker too
             self.failure = self.failure or told
             return
         reason = str(error) if isinstance(error, RunFailedError) else f"{type(error).__name__}: {error}"
-        self._tell(events.Failed(reason, stage.id))
+        self._tell(events.Failed(reason, stage.id, error))
         self._take(Result(stage, reason=reason, culprit=stage.id))
         for child in self._children.pop(stage.id, ()):
             self._take(Result(child, reason=f"its base failed: {reason}", culprit=stage.id))

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorabench import frozen
+from lorabench import frozen, threads
 from lorabench.errors import RunFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 BETAS = (0.9, 0.99)
 """Adam's averages; 0.99 instead of 0.999, for runs of a few hundred steps (runs/README.md)."""
@@ -88,13 +88,41 @@ class Trainer:
         """One step on the images `rows` (int64 indices); their mean loss, and which of them were right before it."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["scale"]
+        loss, right, penalised = self._loss(rows)
+        self.optimizer.zero_grad()
+        penalised.backward()
+        self.optimizer.step()
+        return loss.detach(), right
+
+    def _loss(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean loss, which images were right, and the loss with the penalties."""
         logits = self.forward(*[x.index_select(0, rows) for x in self.inputs])
         target = self.labels.index_select(0, rows)
         loss = F.cross_entropy(logits, target)
-        self.optimizer.zero_grad()
-        sum([penalty() for penalty in self.penalties], loss).backward()
-        self.optimizer.step()
-        return loss.detach(), logits.detach().argmax(1) == target
+        return loss, logits.detach().argmax(1) == target, sum([penalty() for penalty in self.penalties], loss)
+
+    def agrees(self, rows: Tensor, count: int) -> bool:
+        """Whether a step on `rows` has the same gradients, bit for bit, on one thread and on `count`.
+
+        Asked away from the start, where the gradient of A is 0 whatever it is summed from.
+        """
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        start = [parameter.detach().clone() for parameter in trained]
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in trained:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).to(parameter))
+
+        def gradients() -> Sequence[Tensor]:
+            loss, _, penalised = self._loss(rows)
+            return [loss.detach(), *torch.autograd.grad(penalised, trained)]
+
+        try:
+            return threads.agree(gradients, count)
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(trained, start, strict=True):
+                    parameter.copy_(value)
 
 
 def fit(
@@ -105,6 +133,7 @@ def fit(
     *,
     seed: int,
     reuse: bool = True,
+    most_threads: int = 1,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train `model` with Adam and cross-entropy; see `Trainer` for the first arguments and `reuse`.
@@ -112,6 +141,7 @@ def fit(
     Args:
         recipe: how to train. Each epoch is a new permutation; a last, smaller batch is left out.
         seed: of the permutations.
+        most_threads: that a step may use; it uses one where more would give other bits, see `threads`.
         on_epoch: called after every epoch.
 
     Raises:
@@ -123,18 +153,21 @@ def fit(
     per_epoch = steps_per_epoch(len(images), recipe)
     steps = recipe.epochs * per_epoch
     history: list[Epoch] = []
+    first = torch.arange(min(recipe.batch_size, len(images)), device=images.device)
+    count = most_threads if most_threads > 1 and trainer.agrees(first, most_threads) else 1
     for epoch in range(recipe.epochs):
         order = torch.randperm(len(images), generator=generator)[: per_epoch * recipe.batch_size].to(images.device)
         losses: list[Tensor] = []
         hits: list[Tensor] = []
         lr = recipe.lr
-        for step, rows in enumerate(torch.split(order, recipe.batch_size), start=epoch * per_epoch):
-            lr = recipe.lr * triangle(step, steps, recipe.warmup)
-            loss, hit = trainer.step(rows, lr)
-            losses.append(loss)
-            hits.append(hit)
-            for afterwards in trainer.afterwards:
-                afterwards(step, steps)
+        with threads.using(count):
+            for step, rows in enumerate(torch.split(order, recipe.batch_size), start=epoch * per_epoch):
+                lr = recipe.lr * triangle(step, steps, recipe.warmup)
+                loss, hit = trainer.step(rows, lr)
+                losses.append(loss)
+                hits.append(hit)
+                for afterwards in trainer.afterwards:
+                    afterwards(step, steps)
         mean = torch.stack(losses).mean().item()
         if not mean < DIVERGED:
             raise RunFailedError(f"the loss became {mean:.3g} in epoch {epoch + 1}; is lr = {recipe.lr:g} too large?")

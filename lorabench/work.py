@@ -1,7 +1,7 @@
 """What each stage does once it is really run: load, train, measure, write.
 
-lab = open_lab(store, data_dir, config, tell)
-run, cached = perform(stage, lab=lab)
+with open_lab(store, data_dir, config, tell) as lab:
+    run, cached = perform(stage, lab=lab)
 model = load_model(run, store)
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, stages, train
+from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, stages, threads, train
 from lorabench.errors import ConfigError, InputError, RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runs import Cost, Metrics, Params, Run
@@ -47,7 +47,7 @@ PROBE = 1_000
 
 @dataclass(frozen=True)
 class Lab:
-    """What the stages of one process share: where runs and data are, and the device that they run on."""
+    """What the stages of one process share: where runs and data are, the device, and the most threads of a training."""
 
     store: Store
     data_dir: Path | None
@@ -64,18 +64,26 @@ class Lab:
         return torch.from_numpy(array).to(self.device)
 
 
-def open_lab(store: Store, data_dir: Path | None, settings: config.Config, tell: Tell, *, seat: int = 0) -> Lab:
+@contextlib.contextmanager
+def open_lab(
+    store: Store, data_dir: Path | None, settings: config.Config, tell: Tell, *, seat: int = 0
+) -> Generator[Lab]:
     """Set this process up for `settings.device` and `settings.threads`; `seat` numbers the workers of this machine.
+
+    Afterwards torch computes in this process as it did before.
 
     Raises:
         InputError: the device is not there.
     """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
+    count, flushed = settings.threads or torch.get_num_threads(), (torch.tensor([1e-40]) * 1).item() == 0
     # Confident predictions have gradients of 1e-40, on which a processor computes a hundred times more slowly.
     torch.set_flush_denormal(True)
-    device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
-    return Lab(store, data_dir, device, torch.get_num_threads(), tell)
+    try:
+        with threads.using(1):  # which measuring and the singular values would depend on; training asks for more
+            yield Lab(store, data_dir, device, count, tell)
+    finally:
+        torch.set_flush_denormal(flushed)
 
 
 def _device(wanted: str, tell: Tell) -> torch.device:
@@ -269,6 +277,8 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: L
     keys = ("epochs", "batch_size", "lr", "warmup")
     recipe = train.Recipe(**{key: stage.settings[key] for key in keys})
     x, y = lab.tensor(images), lab.tensor(lab.mnist(stage.config).train_labels).long()
+    # Steps through frozen layers are too short to gain by a second thread (runs/README.md).
+    most_threads = lab.threads if all(parameter.requires_grad for parameter in model.parameters()) else 1
     lines: list[str] = []
 
     def on_epoch(epoch: train.Epoch) -> None:
@@ -277,7 +287,9 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: L
 
     before = environment.watch_memory()
     try:
-        history = train.fit(model, x, y, recipe, seed=stage.seed, reuse=stage.config.reuse, on_epoch=on_epoch)
+        history = train.fit(
+            model, x, y, recipe, seed=stage.seed, reuse=stage.config.reuse, most_threads=most_threads, on_epoch=on_epoch
+        )
     finally:
         folder.write("history.jsonl", "".join(lines).encode())
     seconds = sum(epoch.seconds for epoch in history)

@@ -499,6 +499,7 @@ GATING = [
         ("if found or any(decision is not None for decision in decided):", "if True:"),
         ("condition.decides(row.values)", "condition.holds(row.values)"),
         ("if n < of:", "if n == 0:"),
+        ("isinstance(value, float) and not math.isfinite(value)", "False"),
         ("if len(numbers) == len(values) else None", "if numbers else None"),
         ('part not in {"before", "forgotten"}', "True"),
         ("_exact(value) / 100", "_exact(value)"),

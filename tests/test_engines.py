@@ -139,3 +139,114 @@ def test_workers_that_never_hear_that_it_is_over_are_no_obstacle(tmp_path: Path)
     )
     (tmp_path / "script.py").write_text(script)
     subprocess.run([sys.executable, tmp_path / "script.py", tmp_path], check=True, timeout=120)
+
+
+def script(folder: Path, text: str, *, guarded: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a program that uses lorabench as a library; `run(...)` there makes F-MNIST and two bases."""
+    head = f"""
+import contextlib, gc, multiprocessing, os, signal, subprocess, sys, threading, time
+from pathlib import Path
+from lorabench import config, methods, stages, study
+from lorabench.runs import Store
+
+def settings(*sets):
+    sets = ["pretrain.epochs=1", "pretrain.batch_size=5000", "threads=1", *sets]
+    return config.load(sets=sets, methods=methods.schemas()).config
+
+def run(*sets, tell=lambda event: None, **keywords):
+    chosen = settings("study.seeds=0-1", *sets)
+    return study.run(stages.study(chosen)[:3], chosen, Store(Path({str(folder / "runs")!r})), tell=tell, **keywords)
+
+def sleep():
+    time.sleep(600)
+"""
+    guard = 'if __name__ == "__main__":' if guarded else "if True:"
+    body = "\n".join(f"    {line}" for line in text.strip().splitlines())
+    (folder / "script.py").write_text(f"{head}\n{guard}\n{body}\n")
+    return subprocess.run(
+        [sys.executable, str(folder / "script.py")], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_a_study_leaves_its_callers_process_as_it_was(tmp_path: Path, data_dir: Path) -> None:
+    del data_dir
+    done = script(
+        tmp_path,
+        """
+import torch
+torch.set_num_threads(3)
+def state():
+    small = (torch.tensor([1e-40]) * 1).item()
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return (torch.get_num_threads(), small, gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), handlers,
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()), threading.active_count(), torch.initial_seed())
+mine = multiprocessing.get_context("spawn").Process(target=sleep, daemon=True)
+mine.start()
+before = state()
+run(workers=2)
+assert state() == before, (state(), before)
+assert multiprocessing.active_children() == [mine] and mine.exitcode is None
+run("pretrain.lr=1e-4", workers=1)
+assert state() == before, (state(), before)
+Store(Path(sys.argv[0]).parent / "runs").scan()
+assert state() == before, (state(), before)
+from typer.testing import CliRunner
+from lorabench.cli import app
+arguments = ["study", "--seeds", "0-1", "--runs-dir", str(Path(sys.argv[0]).parent / "runs"), "-s", "study.workers=2"]
+for text in ("pretrain.epochs=1", "pretrain.batch_size=5000", "finetune.epochs=1", "finetune.batch_size=5000"):
+    arguments += ["-s", text]
+codes = [CliRunner().invoke(app, arguments).exit_code]
+other = threading.Thread(target=lambda: codes.append(CliRunner().invoke(app, [*arguments, "--dry-run"]).exit_code))
+other.start()
+other.join()
+assert codes == [0, 0], codes
+assert state() == before, (state(), before)
+assert multiprocessing.active_children() == [mine] and mine.exitcode is None
+mine.kill()
+""",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_worker_that_aborts_says_by_which_signal(tmp_path: Path, data_dir: Path) -> None:
+    del data_dir
+    done = script(
+        tmp_path,
+        """
+from lorabench import events
+def tell(event):
+    if isinstance(event, events.Started):
+        for child in multiprocessing.active_children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGABRT)
+run("pretrain.batch_size=50", workers=2, tell=tell)
+""",
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.endswith("its worker process died, and again when it was tried alone: SIGABRT"), done.stderr
+
+
+@pytest.mark.parametrize("way", ["run(workers=2)", "from lorabench.cli import main; main()"])
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path, data_dir: Path, way: str) -> None:
+    del data_dir
+    arguments = ["study", "--seeds", "0-1", "-s", "study.workers=2", "--runs-dir", str(tmp_path / "runs")]
+    done = script(tmp_path, f"sys.argv[1:] = {arguments}\n{way}", guarded=False)
+    assert done.returncode != 0
+    assert "would start it again" in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert "cannot start" in last
+    assert 'if __name__ == "__main__":' in last
+
+
+@pytest.mark.parametrize(("workers", "keep_going"), [(1, True), (2, False)])
+def test_debug_shows_where_a_training_failed(tmp_path: Path, data_dir: Path, workers: int, *, keep_going: bool) -> None:
+    lab = Lab(tmp_path / "runs", data_dir)
+    arguments = ["study", "--seeds", "0-1"]
+    if keep_going:
+        arguments = ["sweep", "--grid", "pretrain.seed=0,1", "--seeds", "0"]
+    diverging = ["-s", f"study.workers={workers}", *TINY, "-s", "pretrain.lr=1e6", "-s", "pretrain.batch_size=500"]
+    done = subprocess.run(
+        lab.command(*arguments, *diverging, "--debug"), env=lab.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (7 if keep_going else 5), done.stderr
+    assert ", in fit\n" in done.stderr

@@ -95,6 +95,7 @@ def test_children_of_bases_whose_hashes_begin_alike_are_told_apart(
         ({"settings": {**stages.finetune(settings()).settings, "new": 1}}, "new is 1"),
         ({"holdout": 5000}, "holdout is 5000"),
         ({"mnist": "ab" * 32}, "mnist is"),
+        ({"reuse": False}, "reuse is False"),
         ({"parents": Parents(base="pretrain-s0-0123456789ab", data=stages.fmnist(settings()).id)}, "its base is"),
         ({"parents": Parents(base=stages.pretrain(settings()).id, data="fmnist-s0-0123456789ab")}, "its F-MNIST is"),
     ],
@@ -147,7 +148,6 @@ def test_what_is_in_no_id_is_all_that_leaves_it_alone() -> None:
     changed = {
         "device": "cpu",
         "threads": 2,
-        "reuse": "false",
         "study.name": "other",
         "study.seeds": "7-8",
         "study.workers": 2,
@@ -158,6 +158,7 @@ def test_what_is_in_no_id_is_all_that_leaves_it_alone() -> None:
     counted = {
         "seed": 1,
         "holdout": 5000,
+        "reuse": "false",
         "pretrain.epochs": 4,
         "pretrain.batch_size": 128,
         "pretrain.lr": 0.01,
@@ -207,10 +208,10 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     monkeypatch.setitem(sys.modules, "lorabench.methods.toy", toy)
     quick = ("holdout=50000", "pretrain.epochs=1", "finetune.epochs=1", "finetune.method=toy")
     store, chosen = Store(tmp_path), settings(*quick)
-    lab = work.open_lab(store, data_dir, chosen, lambda event: None)
     before = stages.chain(chosen, "finetune")
-    for stage in before:
-        work.perform(stage, lab=lab)
+    with work.open_lab(store, data_dir, chosen, lambda event: None) as lab:
+        for stage in before:
+            work.perform(stage, lab=lab)
 
     entry = replace(toy.ENTRY, options={"dropout": registry.since("0.2", float, 0.0)})
     monkeypatch.setitem(methods.METHODS, "toy", entry)
@@ -221,7 +222,8 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     run = stages.cached(after[-1], store)
     assert run
     assert run.env["machine"].startswith(platform.machine() + " ")
-    assert work.measure_again(run, lab).metrics["fmnist"].correct == run.metrics["fmnist"].correct
+    with work.open_lab(store, data_dir, chosen, lambda event: None) as lab:
+        assert work.measure_again(run, lab).metrics["fmnist"].correct == run.metrics["fmnist"].correct
     assert stages.finetune(settings(*quick, "finetune.dropout=0.5")).id != after[-1].id
 
     # An option that is added without a word changes the id, and what was made without it cannot be read any more.

@@ -170,6 +170,12 @@ def test_a_value_that_one_seed_lacks_is_missing_from_the_row() -> None:
     assert gate(runs, "mnist.accuracy < 10%") == []
 
 
+def test_a_check_that_is_no_number_is_missing_from_the_row() -> None:
+    checks = finetune(0).checks | {"max_logit_change_at_birth": float("nan")}
+    (line,) = gate([pretrain(0), finetune(0, checks=checks)], "checks.max_logit_change_at_birth > 1")
+    assert line.startswith("lora-k4  checks.max_logit_change_at_birth is missing: ")
+
+
 def test_a_difference_that_a_seed_has_no_partner_for_is_missing() -> None:
     runs = [run for run in study() if run.id != pretrain(4).id]
     (line,) = gate(runs, "fmnist.delta.mean < 0%")

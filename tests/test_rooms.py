@@ -23,6 +23,7 @@ LADDER: dict[str, set[str]] = {
     "config": {"errors"},
     "stats": {"errors"},
     "inference": {"errors", "stats"},
+    "streams": set(),
     "query": {"errors"},
     "npz": {"errors"},
     "runs": {"errors", "npz"},
@@ -35,7 +36,8 @@ LADDER: dict[str, set[str]] = {
     "methods": {"errors", "model"},
     "estimate": {"errors", "methods", "scale"},
     "tensorboard": {"errors", "runs"},
-    "train": {"errors", "frozen", "model"},
+    "threads": set(),
+    "train": {"errors", "frozen", "model", "threads"},
     "evaluate": {"errors", "model"},
     "spectrum": {"errors"},
     "checkpoint": {"errors"},
@@ -82,6 +84,7 @@ TORCH_FREE = {
     "sweep",
     "tune",
     "options",
+    "streams",
     "cli",
 }
 

@@ -20,7 +20,7 @@ from test_cli import Lab
 from test_config import CONFIGS, load
 
 from lorabench import config, engines, events, stages, study, sweep
-from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError
+from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError, WorkerDiedError
 from lorabench.inference import Count
 from lorabench.report import sweep as tables
 from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepResult
@@ -109,7 +109,7 @@ def test_all_mistakes_of_a_grid_are_named_at_once() -> None:
         (["lora.k=1", "dora.lr=2"], "dora.lr  is of another method than lora.k"),
         (["lora.k=1", "finetune.method=dora,lora"], "lora.k  says the method, and finetune.method another"),
         (["finetune.method=lora,bitfit", "k=1,2"], "finetune.k  unknown key"),
-        (["reuse=true,false"], "reuse=true and reuse=false are the same runs"),
+        (["threads=1,2"], "threads=1 and threads=2 are the same runs"),
         (["seed=1,2"], "seeds are named by --seeds or study.seeds"),
         (["k=4,4"], "a value is named twice"),
         (["lr=null,3e-2"], "lr=null and lr=0.03 are the same runs"),
@@ -337,7 +337,10 @@ class Play:
         with contextlib.ExitStack() as held:
             for run_id in self.lingering:
                 held.enter_context(Store(self.runs).locked(run_id))
-            yield self.pools[-1], None, 2
+            try:
+                yield self.pools[-1], None, 2
+            except BrokenProcessPool as error:
+                raise WorkerDiedError("SIGABRT") from error
 
     def run(self, *, keep_going: bool = True) -> dict[str, Result]:
         results: dict[str, Result] = {}
@@ -366,11 +369,13 @@ def test_a_worker_that_dies_takes_nothing_with_it_but_its_stage(play: Play) -> N
     assert [pool.submitted for pool in play.pools][:2] == [[innocent, guilty], [innocent, guilty]]
     failed = {run_id: result for run_id, result in results.items() if not result.run}
     assert set(failed) == {guilty, play.tuned[1]}
-    assert failed[guilty].reason == study.DIED
-    assert failed[play.tuned[1]].reason == f"its base failed: {study.DIED}"
+    assert failed[guilty].reason == f"{study.DIED}: SIGABRT"
+    assert failed[play.tuned[1]].reason == f"its base failed: {study.DIED}: SIGABRT"
     assert failed[play.tuned[1]].culprit == guilty
     assert play.told[-1] == events.Overall(8, 8)
-    assert [event for event in play.told if isinstance(event, events.Failed)] == [events.Failed(study.DIED, guilty)]
+    assert [event for event in play.told if isinstance(event, events.Failed)] == [
+        events.Failed(f"{study.DIED}: SIGABRT", guilty)
+    ]
 
 
 def test_a_dead_worker_is_recorded_though_it_took_its_time_to_die(play: Play) -> None:
@@ -380,9 +385,9 @@ def test_a_dead_worker_is_recorded_though_it_took_its_time_to_die(play: Play) ->
     left = report_factory.pretrain(id=guilty, status="running")
     store.path(guilty).mkdir(parents=True)
     (store.path(guilty) / "run.json").write_text(left.model_dump_json(by_alias=True))
-    assert play.run()[guilty].reason == study.DIED
+    assert play.run()[guilty].reason == f"{study.DIED}: SIGABRT"
     record = store.load(guilty)
-    assert (record.status, record.error and record.error.message) == ("failed", study.DIED)
+    assert (record.status, record.error and record.error.message) == ("failed", f"{study.DIED}: SIGABRT")
 
 
 def test_fail_fast_begins_nothing_after_a_failure(play: Play) -> None:
@@ -418,7 +423,9 @@ def test_a_killed_worker_is_recorded_and_the_others_finish(tmp_path: Path, data_
     assert len(killed) >= 2
     assert {type(run.env["torch"]) for run in done.values()} == {str}  # of another type, it imports torch here
     record = store.load(victim.id)
-    assert (record.status, record.error and record.error.message) == ("failed", study.DIED)
+    assert record.status == "failed"
+    assert record.error
+    assert record.error.message == f"{study.DIED}: killed from outside, or out of memory (SIGKILL)"
     assert not multiprocessing.active_children()
 
 

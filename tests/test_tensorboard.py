@@ -141,11 +141,11 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_export_takes_several_runs_into_one_folder(tmp_path: Path) -> None:
-    lab = work.open_lab(Store(tmp_path / "runs"), None, Config(), lambda event: None)
-    runs = [stored(lab.store, finetune(seed), EPOCHS) for seed in (0, 1)]
-    out = export.place(runs, "tensorboard", tmp_path)
-    done = export.export(runs, "tensorboard", out, lab)
-    assert {file.name.split("/")[0] for file in done.files} == {run.id for run in runs}
-    with pytest.raises(UsageError, match="not empty"):
-        export.export(runs, "tensorboard", out, lab)
-    assert len(export.export(runs, "tensorboard", out, lab, force=True).files) == 2
+    with work.open_lab(Store(tmp_path / "runs"), None, Config(), lambda event: None) as lab:
+        runs = [stored(lab.store, finetune(seed), EPOCHS) for seed in (0, 1)]
+        out = export.place(runs, "tensorboard", tmp_path)
+        done = export.export(runs, "tensorboard", out, lab)
+        assert {file.name.split("/")[0] for file in done.files} == {run.id for run in runs}
+        with pytest.raises(UsageError, match="not empty"):
+            export.export(runs, "tensorboard", out, lab)
+        assert len(export.export(runs, "tensorboard", out, lab, force=True).files) == 2

@@ -198,10 +198,10 @@ def test_a_base_that_is_there_is_measured_on_the_fmnist_that_is_asked_about(tmp_
     assert again["accuracy"] == first["accuracy"]
 
     chosen = config.load(sets=[*quick, "fmnist.fraction=0.0"], methods=methods.schemas()).config
-    lab = work.open_lab(Store(tmp_path), data_dir, chosen, lambda event: None)
     run = Store(tmp_path).load(first["id"])
     images = stages.fmnist(chosen)
-    measured = work.measure_again(run, lab, on=images)
+    with work.open_lab(Store(tmp_path), data_dir, chosen, lambda event: None) as lab:
+        measured = work.measure_again(run, lab, on=images)
+        assert work.measure_again(run, lab).metrics == run.metrics
     assert measured.parents.data == images.id
     assert measured.metrics["fmnist"].slices["flipped"].n == 0
-    assert work.measure_again(run, lab).metrics == run.metrics

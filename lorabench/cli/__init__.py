@@ -7,14 +7,16 @@ look     what there is           move     elsewhere and back
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 
 import typer
 
 from lorabench.cli.app import app
-from lorabench.errors import UsageError
+from lorabench.errors import InputError, UsageError
 from lorabench.options import report_failure
+from lorabench.streams import fit
 
 for room in ("make", "studies", "look", "move"):  # in this order the help lists their commands
     import_module(f"lorabench.cli.{room}")
@@ -22,12 +24,21 @@ for room in ("make", "studies", "look", "move"):  # in this order the help lists
 
 def main() -> None:
     """The entry point: exit codes as the design says, whatever goes wrong."""
+    fit()
+    gc.set_threshold(1_000_000)  # records hold no cycles, and to look for some among thousands takes longer than `ls`
     try:
         code = app(standalone_mode=False)
+        if sys.stdout:
+            sys.stdout.flush()
     except typer.TyperException as error:
         text = error.format_message()
         report_failure(text, UsageError(text), getattr(error, "exit_code", 2), as_json="--json" in sys.argv)
         raise SystemExit(2) from None
     except typer.Abort:
         raise SystemExit(130) from None
+    except OSError as error:  # of stdout: all else is answered where it happens
+        code = 0 if isinstance(error, BrokenPipeError) else InputError.exit_code
+        sys.stdout = None  # Python would write the rest of it when it ends, and complain
+        if code:
+            report_failure(f"stdout: {error.strerror or error}", error, code, as_json=False)
     raise SystemExit(code if isinstance(code, int) else 0)

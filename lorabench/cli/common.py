@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lorabench.errors import InputError, RunFailedError, UsageError
-from lorabench.options import Shared, emit, stderr
+from lorabench.options import Choosing, Device, Folder, Making, Messages, Runs, Settings, Writing, emit
+from lorabench.streams import stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from lorabench.config import Config, Loaded, Source
+    from lorabench.events import Event
     from lorabench.runs import Run
     from lorabench.stages import Stage
     from lorabench.study import Result
@@ -58,7 +61,7 @@ Engine = Annotated[
 ]
 
 
-def load(shared: Shared, flags: dict[str, Any]) -> Loaded:
+def load(shared: Settings, flags: dict[str, Any]) -> Loaded:
     from lorabench import config, methods
 
     loaded = config.check(gather(shared, flags), methods=methods.schemas())
@@ -69,17 +72,25 @@ def load(shared: Shared, flags: dict[str, Any]) -> Loaded:
     return loaded
 
 
-def gather(shared: Shared, flags: dict[str, Any]) -> Source:
+def gather(shared: Settings, flags: dict[str, Any]) -> Source:
     from lorabench import config
 
-    given = {key: value for key, value in flags.items() if value is not None}
-    return config.gather(shared.config or [], shared.sets or [], {**shared.flags, **given})
+    given = {key: value for key, value in {**shared.flags, **flags}.items() if value is not None}
+    return config.gather(shared.config or [], shared.sets or [], given)
+
+
+def device_settings(shared: Device) -> Config:
+    """The settings of a command that reads no config: the device and the threads."""
+    from lorabench import config, methods
+
+    flags = {key: value for key, value in shared.flags.items() if value is not None}
+    return config.load(flags=flags, methods=methods.schemas()).config
 
 
 def run_stages(
     todo: Sequence[Stage],
     settings: Config,
-    shared: Shared,
+    shared: Making,
     *,
     workers: int,
     force: Sequence[Stage],
@@ -88,9 +99,15 @@ def run_stages(
     take: Callable[[Result], None] | None = None,
 ) -> dict[str, Run]:
     """The runs of `todo`, by the id that their stages have there."""
-    from lorabench import progress, study
+    from lorabench import events, progress, study
 
-    with progress.show(stderr(), quiet=shared.quiet) as tell:
+    with progress.show(stderr(), quiet=shared.quiet) as show:
+
+        def tell(event: Event) -> None:
+            show(event)
+            if shared.debug and isinstance(event, events.Failed):
+                traceback.print_exception(event.error)
+
         return study.run(
             todo,
             settings,
@@ -106,7 +123,7 @@ def run_stages(
         )
 
 
-def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Shared) -> None:
+def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
     """Say what would be run, what is there, and who set which setting."""
     from lorabench import config, stages
 
@@ -131,7 +148,7 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Shared) -> None:
     typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
 
 
-def find(shared: Shared, names: Sequence[str]) -> list[Run]:
+def find(shared: Runs, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
     found, broken = shared.store.select(without_folder(shared, names))
     for folder in broken:
@@ -139,12 +156,12 @@ def find(shared: Shared, names: Sequence[str]) -> list[Run]:
     return found
 
 
-def without_folder(shared: Shared, names: Sequence[str]) -> list[str]:
+def without_folder(shared: Folder, names: Sequence[str]) -> list[str]:
     """Names of runs, also where the shell completed them to paths: `runs/lora-k4-s0-7f3c2a91b0d4/`."""
     return [Path(name).name if Path(name).parent == shared.runs_dir else name for name in names]
 
 
-def remember(shared: Shared, name: str, todo: Sequence[Stage]) -> None:
+def remember(shared: Folder, name: str, todo: Sequence[Stage]) -> None:
     """Note which runs the newest study consists of."""
     from lorabench import stages
 
@@ -162,14 +179,14 @@ def told_before() -> Generator[None]:
         raise
 
 
-def seeds_of(shared: Shared, seeds: str | None) -> str | None:
+def seeds_of(shared: Choosing, seeds: str | None) -> str | None:
     """The seeds of a command that runs many: `--seed 4` is `--seeds 4`."""
     if seeds is not None and shared.seed is not None:
         raise UsageError("give --seed or --seeds, not both")
     return seeds if shared.seed is None else str(shared.seed)
 
 
-def newest_study(shared: Shared) -> tuple[list[Run], list[str]]:
+def newest_study(shared: Runs) -> tuple[list[Run], list[str]]:
     """The runs of the newest study, and a line for each that cannot be read or is gone.
 
     Where no note says which they are, or only a damaged one, these are all runs.
@@ -197,7 +214,7 @@ def newest_study(shared: Shared) -> tuple[list[Run], list[str]]:
     return runs, lost + [f"{folder.id}  cannot be read" for folder in broken]
 
 
-def newest_bench(shared: Shared) -> dict[str, Any] | None:
+def newest_bench(shared: Runs) -> dict[str, Any] | None:
     """What `bench` measured last; None if it never did, or if its note is damaged, which is told."""
     try:
         return shared.store.newest_bench()
@@ -206,6 +223,6 @@ def newest_bench(shared: Shared) -> dict[str, Any] | None:
         return None
 
 
-def say(shared: Shared, text: str) -> None:
+def say(shared: Messages, text: str) -> None:
     if not shared.quiet:
         print(text, file=sys.stderr)  # noqa: T201

@@ -12,6 +12,7 @@ from lorabench.cli.common import (
     K,
     MaybeNames,
     Names,
+    device_settings,
     find,
     load,
     newest_bench,
@@ -20,8 +21,9 @@ from lorabench.cli.common import (
     without_folder,
 )
 from lorabench.errors import GateError, UsageError
-from lorabench.options import Shared, as_json, command, emit, stderr, stdout
+from lorabench.options import Folder, Images, Models, Settings, as_json, command, emit
 from lorabench.report import unit
+from lorabench.streams import stderr, stdout, write_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 @command(app)
 def evaluate(
-    shared: Shared,
+    shared: Models,
     runs: Names,
     show_errors: Annotated[
         int | None,
@@ -44,10 +46,11 @@ def evaluate(
     from lorabench import progress, work
     from lorabench.report import evaluation, mistakes
 
-    loaded = load(shared, {})
-    found = find(shared, runs)
-    with progress.show(stderr(), quiet=shared.quiet) as tell:
-        lab = work.open_lab(shared.store, shared.data_dir, loaded.config, tell)
+    settings, found = device_settings(shared), find(shared, runs)
+    with (
+        progress.show(stderr(), quiet=shared.quiet) as tell,
+        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+    ):
         measured = [work.measure_again(run, lab) for run in found]
         wrong = {run.id: work.mistakes(run, lab) for run in found} if show_errors else {}
     if shared.json:
@@ -62,7 +65,7 @@ def evaluate(
 
 @command(app, name="report", epilog=unit.HELP)
 def show(
-    shared: Shared,
+    shared: Images,
     runs: MaybeNames = None,
     baseline: Annotated[
         str | None, typer.Option(metavar="RUN", help="What the others are compared with; default: the first.")
@@ -111,12 +114,12 @@ def show(
         if out and shared.json:
             emit(envelope)
         elif not out:
-            typer.echo(text.rstrip("\n"))
+            write_document(text)
     if unmet:
         raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
 
 
-def _shown(shared: Shared, names: Sequence[str] | None, baseline: str | None) -> Shown:
+def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) -> Shown:
     from dataclasses import replace
 
     from lorabench.report import shown
@@ -137,14 +140,14 @@ def _shown(shared: Shared, names: Sequence[str] | None, baseline: str | None) ->
     return replace(result, lost=[*lost, *(f"{folder.id}  cannot be read" for folder in unread)])
 
 
-def _write_figures(found: Sequence[Run], shared: Shared, folder: Path) -> list[Outcome]:
+def _write_figures(found: Sequence[Run], shared: Images, folder: Path) -> list[Outcome]:
     from lorabench import gallery
     from lorabench.report import figures
 
     return figures.write(gallery.gather(found, shared.store, shared.data_dir), folder)
 
 
-def _pictures(found: Sequence[Run], shared: Shared) -> list[tuple[str, str]]:
+def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
     from lorabench import gallery
     from lorabench.report import figures
 
@@ -153,7 +156,7 @@ def _pictures(found: Sequence[Run], shared: Shared) -> list[tuple[str, str]]:
 
 @command(app, epilog=unit.HELP)
 def ls(
-    shared: Shared,
+    shared: Folder,
     where: Annotated[
         str | None, typer.Option(metavar="CONDITION", help="Only runs such as 'k >= 4 and fmnist.accuracy > 97%'.")
     ] = None,
@@ -172,12 +175,14 @@ def ls(
         _list(shared, where, sort, limit, cols)
 
 
-def _list(shared: Shared, where: str | None, sort: str | None, limit: int | None, cols: str | None) -> None:
+def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None, cols: str | None) -> None:
     """What `ls` does, with the records gone at its end: the collector never sees thousands of them."""
     from datetime import UTC, datetime
 
     from lorabench.report import listing, selection
 
+    if cols == "help" and (where or sort or limit):
+        raise UsageError("--cols help lists the fields of all runs; leave --where, --sort and --limit out")
     runs, broken = shared.store.scan()
     listed = selection.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
     if shared.json:
@@ -191,7 +196,7 @@ def _list(shared: Shared, where: str | None, sort: str | None, limit: int | None
 
 @command(app)
 def scale(
-    shared: Shared,
+    shared: Settings,
     arch: Annotated[
         str | None, typer.Argument(metavar="[ARCH]", help="mlp, gpt3-175b (the default), llama-3-8b or llama-3-70b.")
     ] = None,

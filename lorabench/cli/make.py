@@ -18,7 +18,8 @@ from lorabench.cli.common import (
     run_stages,
     say,
 )
-from lorabench.options import Shared, command, emit, stderr, stdout
+from lorabench.options import Choosing, Training, command, emit
+from lorabench.streams import stderr, stdout
 
 if TYPE_CHECKING:
     from lorabench.config import Config
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 
 
 @command(app)
-def pretrain(shared: Shared) -> None:
+def pretrain(shared: Training) -> None:
     """Train the 784-256-128-10 classifier on MNIST."""
     _make("pretrain", shared, {}, "lorabench finetune-lora --k 4")
 
 
 @command(app)
 def make_fmnist(
-    shared: Shared,
+    shared: Choosing,
     fraction: Annotated[float | None, typer.Option(help="Which part of each class is mirrored.")] = None,
     classes: Annotated[str | None, typer.Option(metavar="DIGIT,...", help="Which digits, e.g. 2,3.")] = None,
     axis: Annotated[str | None, typer.Option(metavar="horizontal|vertical|both", help="How to mirror.")] = None,
@@ -56,7 +57,7 @@ def make_fmnist(
 
 @command(app)
 def finetune_lora(
-    shared: Shared,
+    shared: Training,
     k: K = None,
     init: Annotated[str | None, typer.Option(metavar="talk|kaiming|gaussian", help="How A is drawn.")] = None,
     alpha: Alpha = None,
@@ -88,7 +89,7 @@ def _method_list() -> str:
 
 @command(app, epilog=_method_list())
 def finetune(
-    shared: Shared,
+    shared: Training,
     method: Annotated[str, typer.Argument(metavar="METHOD", help="One of the methods below.")],
     k: K = None,
     init: Annotated[str | None, typer.Option(metavar="NAME", help="How the method draws its weights.")] = None,
@@ -99,24 +100,26 @@ def finetune(
     _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets)
 
 
-def _finetune(method: str, shared: Shared, **own: Any) -> None:
+def _finetune(method: str, shared: Training, **own: Any) -> None:
     flags = {"finetune.method": method, **{f"finetune.{key}": value for key, value in own.items()}}
     _make("finetune", shared, flags, "lorabench report {id}")
 
 
-def _measured(run: Run, images: Stage, settings: Config, shared: Shared) -> Run:
+def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
     """A base that was made beside another F-MNIST, measured on the one that is asked about."""
     from lorabench import progress, work
 
     say(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
-    with progress.show(stderr(), quiet=shared.quiet) as tell:
-        lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
+    with (
+        progress.show(stderr(), quiet=shared.quiet) as tell,
+        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+    ):
         return work.measure_again(run, lab, on=images)
 
 
 def _make(
     kind: Literal["pretrain", "fmnist", "finetune"],
-    shared: Shared,
+    shared: Choosing,
     flags: dict[str, Any],
     following: str,
     *,

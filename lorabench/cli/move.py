@@ -11,16 +11,17 @@ from lorabench import export as exporting
 from lorabench.cli.app import app
 from lorabench.cli.common import (
     Names,
+    device_settings,
     find,
-    load,
 )
 from lorabench.errors import UsageError
-from lorabench.options import Shared, command, emit, stderr, stdout
+from lorabench.options import Exporting, Importing, command, emit
+from lorabench.streams import stderr, stdout
 
 
 @command(app)
 def export(
-    shared: Shared,
+    shared: Exporting,
     runs: Names,
     to: Annotated[
         str,
@@ -38,10 +39,11 @@ def export(
     from lorabench import progress
     from lorabench.report import exported
 
-    settings, found = load(shared, {}).config, find(shared, runs)
+    settings, found = device_settings(shared), find(shared, runs)
     usual = exporting.place(found, to, Path("exports"))
     folder = out or usual
     if shared.dry_run:
+        exporting.check(found, to, folder, force=shared.force)
         names = [run.id for run in found]
         if shared.json:
             emit({"command": "dry-run", "runs": names, "to": to, "folder": str(folder)})
@@ -50,8 +52,10 @@ def export(
         return
     from lorabench import work
 
-    with progress.show(stderr(), quiet=shared.quiet) as tell:
-        lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
+    with (
+        progress.show(stderr(), quiet=shared.quiet) as tell,
+        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+    ):
         done = exporting.export(found, to, folder, lab, force=shared.force)
     if shared.json:
         emit({"command": "export", **exported.exported_data(done, shared.elsewhere)})
@@ -61,7 +65,7 @@ def export(
 
 @command(app)
 def import_peft(
-    shared: Shared,
+    shared: Importing,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="As PEFT's save_pretrained writes it.")],
     base: Annotated[str, typer.Option(metavar="RUN", help="The pretrained run that the adapter was made for.")],
 ) -> None:
@@ -69,19 +73,30 @@ def import_peft(
     from lorabench import progress
     from lorabench.report import summary
 
-    settings, found = load(shared, {}).config, find(shared, [base])
+    settings, found = device_settings(shared), find(shared, [base])
     if len(found) > 1:
         raise UsageError(f"--base {base} fits {len(found)} runs; name one")
-    if shared.dry_run:
-        if shared.json:
-            emit({"command": "dry-run", "folder": str(folder), "base": found[0].id})
-        else:
-            typer.echo(f"would import {folder} onto {found[0].id}")
-        return
-    from lorabench import adopt, work
+    from lorabench import adopt, stages, work
 
-    with progress.show(stderr(), quiet=shared.quiet) as tell:
-        lab = work.open_lab(shared.store, shared.data_dir, settings, tell)
+    if shared.dry_run:
+        stage, _ = adopt.plan(folder, found[0], shared.store)
+        there = not shared.force and stages.cached(stage, shared.store) is not None
+        if shared.json:
+            emit(
+                {
+                    "command": "dry-run",
+                    "folder": str(folder),
+                    "base": found[0].id,
+                    "stages": {stage.id: there},
+                }
+            )
+        else:
+            typer.echo(f"{'cached' if there else 'would import'}  {stage.id}, of {folder} onto {found[0].id}")
+        return
+    with (
+        progress.show(stderr(), quiet=shared.quiet) as tell,
+        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+    ):
         run, cached = adopt.adopt(folder, found[0], lab, force=shared.force, wait=not shared.no_wait)
     how: dict[str, Any] = {
         "cached": cached,

@@ -10,6 +10,7 @@ from lorabench.cli.app import app
 from lorabench.cli.common import (
     Engine,
     K,
+    device_settings,
     dry_run,
     gather,
     load,
@@ -21,7 +22,8 @@ from lorabench.cli.common import (
     told_before,
 )
 from lorabench.errors import GateError, PartialError, UsageError
-from lorabench.options import Shared, command, emit, stderr, stdout
+from lorabench.options import Device, Training, command, emit
+from lorabench.streams import stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     "points, counts as 6248. A figure that nothing measured is none.",
 )
 def whole_study(
-    shared: Shared,
+    shared: Training,
     seeds: Annotated[str | None, typer.Option(metavar="0-4", help="One study for each of these seeds.")] = None,
     k: K = None,
     engine: Engine = None,
@@ -48,6 +50,8 @@ def whole_study(
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
     settings = loaded.config
+    if k is not None and settings.study.methods:
+        raise UsageError("--k: study.methods of the config says every method's rank; change it there")
     todo = stages.study(settings)
     if shared.dry_run:
         dry_run(todo, loaded, shared)
@@ -73,7 +77,7 @@ def whole_study(
 
 @command(app)
 def tune(
-    shared: Shared,
+    shared: Training,
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="One fine-tune at each point for each of these; default: 0.")
     ] = None,
@@ -110,7 +114,7 @@ def tune(
 
 @command(app)
 def sweep(
-    shared: Shared,
+    shared: Training,
     grid: Annotated[
         list[str] | None,
         typer.Option("--grid", metavar="KEY=VALUE,...", help="An axis: k=1,2,4, lora.lr=1e-3,3e-3, any config key."),
@@ -133,6 +137,8 @@ def sweep(
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
 
+    if engine and workers is not None:
+        raise UsageError("--workers: with --engine the cluster has its own")
     planned = room.plan(gather(shared, {"study.seeds": seeds_of(shared, seeds), "study.workers": workers}), grid or [])
     settings, todo = planned.config, planned.todo
     expect.check_keys(settings.expect, planned.loaded.origins)
@@ -172,26 +178,30 @@ def sweep(
 
 @command(app)
 def bench(
-    shared: Shared,
+    shared: Device,
     names: Annotated[list[str] | None, typer.Argument(metavar="[METHOD]...", help="Which methods; none: all.")] = None,
-    ranks: Annotated[str, typer.Option(metavar="K,...", help="LoRA's ranks.")] = "1,4,16",
+    ranks: Annotated[str | None, typer.Option(metavar="K,...", help="LoRA's ranks; default: 1,4,16.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Images per training step.")] = 256,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Turns of every method.")] = 5,
     steps: Annotated[int, typer.Option(min=2, max=10_000, help="Training steps in a turn.")] = 20,
 ) -> None:
     """Measure what each method costs on this machine: time, memory, latency."""
+    if ranks is not None and names and "lora" not in names:
+        raise UsageError(f"--ranks {ranks}: they are those of lora, which is not among the methods")
+    ranks = ranks or "1,4,16"
     if not all(k.strip().isdecimal() and 1 <= int(k) <= 1024 for k in ranks.split(",")):
         raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
+    settings = device_settings(shared)
     from lorabench import bench as room
-    from lorabench import progress, work
+    from lorabench import progress, threads, work
     from lorabench.report import costs
 
-    settings = load(shared, {}).config
-    with progress.show(stderr(), quiet=shared.quiet) as tell:
-        lab = work.open_lab(
-            shared.store, shared.data_dir, settings.model_copy(update={"threads": settings.threads or 1}), tell
-        )
-        chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
+    chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
+    with (
+        progress.show(stderr(), quiet=shared.quiet) as tell,
+        work.open_lab(shared.store, None, settings.model_copy(update={"threads": settings.threads or 1}), tell) as lab,
+        threads.using(lab.threads),
+    ):
         record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=lab.device)
     if shared.json:
         emit({"command": "bench", **record})

@@ -21,6 +21,7 @@ import platform
 import socket
 import tempfile
 import threading
+import traceback
 import uuid
 import warnings
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -400,10 +401,12 @@ def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, 
             _unpack(base, store)
         error = flips = None
         try:
-            lab = work.open_lab(store, None, settings, _Teller(topic))
-            run, _ = work.perform(stage, lab=lab)
-            flips = work.choose_flips(stage.config, lab.mnist(stage.config))
+            with work.open_lab(store, None, settings, _Teller(topic)) as lab:
+                run, _ = work.perform(stage, lab=lab)
+                flips = work.choose_flips(stage.config, lab.mnist(stage.config))
         except RunFailedError as failed:
+            # The trace stays behind when an error travels; a note goes along.
+            failed.add_note(f"on the worker {worker.address}:\n{traceback.format_exc()}")
             run, error = store.load(stage.id), failed
         except InputError as failed:
             raise UnfitWorkerError(worker.address, str(failed)) from failed

@@ -37,5 +37,5 @@ def open_here(
     """`open_engine` for one worker."""
     from lorabench import work
 
-    lab = work.open_lab(store, data_dir, settings, tell)
-    yield Here(), functools.partial(work.perform, lab=lab), 1
+    with work.open_lab(store, data_dir, settings, tell) as lab:
+        yield Here(), functools.partial(work.perform, lab=lab), 1

@@ -15,11 +15,11 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import resource_tracker
+from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from lorabench.engines.cores import cores
-from lorabench.errors import RunFailedError
+from lorabench.errors import RunFailedError, UsageError, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from lorabench.stages import Stage
     from lorabench.work import Lab
 
+GUARD = 'put what starts a study with workers below  if __name__ == "__main__":'
+
 GRACE = 1.5
 """Seconds that a worker has to stop once it was told to."""
 
@@ -47,6 +49,8 @@ def open_processes(
     workers: int, store: Store, data_dir: Path | None, settings: Config, tell: Tell
 ) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for several workers, which share this machine's cores and are spread over its GPUs."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(f"a worker imports the script that started it, and that would start it again; {GUARD}")
     settings = settings.model_copy(update={"threads": settings.threads or max(1, cores() // workers)})
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
@@ -56,25 +60,53 @@ def open_processes(
     for seat in range(workers):
         seats.put(seat)
     pool = _Pool(workers, context, _enter, (store, data_dir, settings, writer, context.Lock(), seats))
+    broken: BrokenProcessPool | None = None
+    killed: list[BaseProcess] = []
     try:
         yield pool, _perform, workers
     except BrokenProcessPool as error:
-        raise RunFailedError("a worker process died: killed from outside, or out of memory") from error
+        broken = error
     finally:
         # Not left to the pool: an idle worker that is killed just now keeps the lock of the queue of calls, another
         # waits for that lock and never hears that it is over, and the pool would wait for both.
-        end(multiprocessing.active_children())
+        killed = end(list(pool.workers.values()))
         pool.shutdown(cancel_futures=True)
         # With its last writer gone the pipe ends. A last message could wait for ever: for the lock of a killed worker.
         writer.close()
         listener.join(GRACE)
+    if broken:
+        codes = [worker.exitcode for worker in pool.workers.values() if worker not in killed]
+        if any(code and code > 0 for code in codes):
+            raise RunFailedError(f"a worker process cannot start, its own message stands above; {GUARD}") from broken
+        raise WorkerDiedError(_cause(codes)) from broken
+
+
+def _cause(codes: Sequence[int | None]) -> str:
+    """What a worker died of, by the exit codes of all; SIGTERM is what the others were told to stop by."""
+    number = next((-code for code in codes if code and code != -signal.SIGTERM), None)
+    if number is None:
+        return "killed from outside"
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return f"killed from outside, or out of memory ({name})" if name == "SIGKILL" else name
 
 
 class _Pool(ProcessPoolExecutor):
+    """A pool that knows its workers: its caller may have other processes, and those are not ours to end."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.workers: dict[int, BaseProcess] = {}
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call. It may start a worker, which a signal in the middle would leave behind, half started."""
         with undisturbed():
-            return super().submit(fn, *args, **kwargs)
+            try:
+                return super().submit(fn, *args, **kwargs)
+            finally:
+                self.workers |= self._processes or {}
 
 
 @contextlib.contextmanager
@@ -88,7 +120,9 @@ def undisturbed() -> Generator[None]:
     late: list[int] = []
     # The block is for the new process, which inherits it. Here it holds for one thread only: the system hands the
     # signal to another, and Python would answer it in this one all the same.
-    handlers = {number: signal.signal(number, lambda number, _: late.append(number)) for number in stopping}
+    handlers = {
+        number: signal.signal(number, lambda number, _: late.append(number)) or signal.SIG_DFL for number in stopping
+    }
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     try:
         yield
@@ -100,14 +134,16 @@ def undisturbed() -> Generator[None]:
         signal.raise_signal(late[0])
 
 
-def end(workers: Sequence[BaseProcess]) -> None:
-    """Let the workers record that they were interrupted, then make sure that they are gone."""
+def end(workers: Sequence[BaseProcess]) -> list[BaseProcess]:
+    """Let the workers record that they were interrupted, then kill those that are still there, and return these."""
     deadline = time.monotonic() + GRACE
     for worker in workers:
         worker.terminate()
-    for worker in workers:
-        worker.join(max(0, deadline - time.monotonic()))
+    # Their sentinels, not their exit codes, which the pool may be about to fetch.
+    left = [worker for worker in workers if not connection.wait([worker.sentinel], max(0, deadline - time.monotonic()))]
+    for worker in left:
         worker.kill()
+    return left
 
 
 def _listen(reader: Connection[Event, Event], tell: Tell) -> None:
@@ -138,7 +174,7 @@ def _enter(
     signal.signal(signal.SIGTERM, _stop)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    seat = seats.get()
+    seat, worker = seats.get(), contextlib.ExitStack()
 
     def tell(event: Event) -> None:
         with lock:
@@ -148,7 +184,7 @@ def _enter(
     def lab() -> Lab:
         from lorabench import work
 
-        return work.open_lab(store, data_dir, settings, tell, seat=seat)
+        return worker.enter_context(work.open_lab(store, data_dir, settings, tell, seat=seat))
 
     _open = lab
 

@@ -40,6 +40,7 @@ class Target:
         loads: how the folder is opened elsewhere; `{folder}` stands for it.
         following: what to type next; `{folder}`, `{run}` and `{base}` stand for the folder and the first run's ids.
         together: takes several runs into one folder; otherwise one run at a time.
+        choosy: not every method has such a form; the target's file has a `check(run)` that says so.
     """
 
     title: str
@@ -47,18 +48,21 @@ class Target:
     loads: str
     following: str
     together: bool = False
+    choosy: bool = False
 
 
 TARGETS: dict[str, Target] = {
     "merged": Target(
         title="plain weights W1 = W0 + ΔW",
         files=("model.safetensors",),
+        choosy=True,
         loads='SimpleMnistClassifier().load_state_dict(safetensors.torch.load_file("{folder}/model.safetensors"))',
         following="lorabench report {run}",
     ),
     "peft": Target(
         title="a folder for PEFT",
         files=("adapter_config.json", "adapter_model.safetensors"),
+        choosy=True,
         loads='peft.PeftModel.from_pretrained(base, "{folder}")',
         following="lorabench import-peft {folder} --base {base}",
     ),
@@ -139,16 +143,15 @@ def export(runs: Sequence[Run], to: str, out: Path, lab: Lab, *, force: bool = F
         force: replace an earlier export of the same kind in `out`.
 
     Raises:
-        UsageError: the method has no such form, or `out` holds something.
-        InputError: a run is not finished, or a file of it is missing or damaged.
+        UsageError: as `check`.
+        InputError: as `check`; or a file of a run is missing or damaged.
         RunFailedError: what was written is not what the run computes, or the disk refuses.
     """
     from lorabench.runs import sha256_file
 
     target = TARGETS[to]
-    if unfinished := [run for run in runs if run.status != "done"]:
-        raise InputError(f"{unfinished[0].id} cannot be exported: its status is {unfinished[0].status}")
-    with _beside(out, target, force=force) as folder:
+    check(runs, to, out, force=force)
+    with _beside(out) as folder:
         compared: list[Same] = import_module(f"lorabench.export.{to}").write(runs, folder, lab)
         files = [
             File(name, (folder / name).stat().st_size, sha256_file(folder / name)) for name in sorted(_files(folder))
@@ -159,18 +162,31 @@ def export(runs: Sequence[Run], to: str, out: Path, lab: Lab, *, force: bool = F
     return Export(tuple(run.id for run in runs), to, out, tuple(files), tuple(compared), loads, following)
 
 
-@contextlib.contextmanager
-def _beside(out: Path, target: Target, *, force: bool) -> Generator[Path]:
-    """A folder beside `out` that takes its place at the end, and is gone after a failure."""
+def check(runs: Sequence[Run], to: str, out: Path, *, force: bool) -> None:
+    """Look at what can be known before anything is written; the arguments are those of `export`.
+
+    Raises:
+        UsageError: a method has no such form, or `out` holds something.
+        InputError: a run is not finished.
+    """
+    if unfinished := [run for run in runs if run.status != "done"]:
+        raise InputError(f"{unfinished[0].id} cannot be exported: its status is {unfinished[0].status}")
+    for run in runs if TARGETS[to].choosy else ():
+        import_module(f"lorabench.export.{to}").check(run)
     if not out.name or out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(f"--out {out}: name a folder, new or empty")
+    there = _files(out)
+    if foreign := sorted(name for name in there if not any(fnmatch.fnmatch(name, p) for p in TARGETS[to].files)):
+        raise UsageError(f"{out} holds {foreign[0]}, which no such export writes; name another folder")
+    if there and not force:
+        raise UsageError(f"{out} is not empty; name another folder, or --force to replace the export that it holds")
+
+
+@contextlib.contextmanager
+def _beside(out: Path) -> Generator[Path]:
+    """A folder beside `out` that takes its place at the end, and is gone after a failure."""
     part, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("part", "old"))
     try:
-        there = _files(out)
-        if foreign := sorted(name for name in there if not any(fnmatch.fnmatch(name, p) for p in target.files)):
-            raise UsageError(f"{out} holds {foreign[0]}, which no such export writes; name another folder")
-        if there and not force:
-            raise UsageError(f"{out} is not empty; name another folder, or --force to replace the export that it holds")
         made = not out.parent.exists()
         part.mkdir(parents=True)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorabench import checkpoint, methods, work
+from lorabench.errors import UsageError
 from lorabench.export.same import compare
 from lorabench.model import SimpleMnistClassifier
 from lorabench.runs import write_atomic
@@ -21,11 +22,20 @@ if TYPE_CHECKING:
     from lorabench.work import Lab
 
 
+def check(run: Run) -> None:
+    """Whether the run's method folds into plain weights.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if run.method in methods.METHODS and (exempt := methods.exemption(run.method, "merge", run.settings)):
+        raise UsageError(f"{run.method} does not merge: {exempt.reason}")
+
+
 def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
     """Merge the one run of `runs`, write it, read it again, compare.
 
     Raises:
-        UsageError: the method does not merge.
         InputError: as `work.load_model`.
         RunFailedError: as `compare`.
     """

@@ -37,19 +37,26 @@ _FROM_WEIGHTS = {"pissa", "olora"}
 """Their frozen part is not W0. On W0, ΔW = (AB)ᵀ - (A'B')ᵀ of the A' and B' of birth: a LoRA of twice the rank."""
 
 
+def check(run: Run) -> None:
+    """Whether the run is a LoRA.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if run.method not in KINDS:
+        what = f"the method {run.method}" if run.method else f"a run of the stage {run.stage}"
+        raise UsageError(f"{run.id}: {what} is no LoRA; to PEFT go {', '.join(KINDS)}")
+
+
 def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
     """Write the adapter of the one run of `runs`, read it again onto the base, compare.
 
     Raises:
-        UsageError: what was trained is no LoRA.
         InputError: as `work.load_model`.
         RunFailedError: as `compare`.
     """
     (run,) = runs
-    if run.method not in KINDS:
-        what = f"the method {run.method}" if run.method else f"a run of the stage {run.stage}"
-        raise UsageError(f"{run.id}: {what} is no LoRA; to PEFT go {', '.join(KINDS)}")
-    for name, content in peft_folder.encode(_adapter(run, KINDS[run.method], lab)).items():
+    for name, content in peft_folder.encode(_adapter(run, lab)).items():
         write_atomic(folder / name, content)
     base = work.load_base(run, lab.store)
     found = peft_folder.read(folder, methods.linear_layers(base))
@@ -58,7 +65,8 @@ def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
     return compare(run, base, lab)
 
 
-def _adapter(run: Run, kind: Literal["lora", "rslora", "dora"], lab: Lab) -> peft_folder.Adapter:
+def _adapter(run: Run, lab: Lab) -> peft_folder.Adapter:
+    kind = KINDS[str(run.method)]
     model, base = work.load_model(run, lab.store), work.load_base(run, lab.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
     names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]

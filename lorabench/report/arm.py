@@ -69,7 +69,9 @@ def recipe(run: Run) -> dict[str, Any]:
 
 def _asked(run: Run) -> dict[str, Any]:
     """The same without F-MNIST, which has no part in a base."""
-    return {key: value for key, value in run.settings.items() if key != "seed"}
+    return {key: value for key, value in run.settings.items() if key != "seed"} | (
+        {} if run.reuse else {"reuse": False}
+    )
 
 
 def _images(data: str | None, made: Mapping[str, Run]) -> dict[str, Any]:

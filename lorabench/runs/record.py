@@ -221,6 +221,8 @@ class Run(Record):
     """For a fine-tuned run: its base on the same test images."""
     holdout: Whole = 0
     """So many images of the training set were held out, and all was measured on them; 0: on the test set."""
+    reuse: bool = True
+    """Of a fine-tune: whether what is frozen was computed once, as `Config.reuse` says; the last bits depend on it."""
     mnist: Sha256 | None = None
     """Which MNIST: the hash of its four files' hashes. None in records of an earlier lorabench."""
     checks: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -1,0 +1,121 @@
+"""Where output goes: results to stdout, the rest to stderr, whatever their encoding and their width.
+
+fit()                       # once, where the process begins
+stdout().print(table)
+write_document(page)
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import shutil
+import sys
+import unicodedata
+
+from rich.console import Console
+
+STAND_INS = {
+    "−": "-",
+    "‖": "||",
+    "·": "*",
+    "⊙": "*",
+    "⊗": "x",
+    "√": "sqrt ",
+    "≥": ">=",
+    "≤": "<=",
+    "±": "+-",
+    "→": "->",
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "η": "eta",
+    "λ": "lambda",
+    "µ": "u",
+    "Δ": "d",
+    "Λ": "Lambda",
+    "Σ": "sum ",
+    "∂": "d",
+    "⁻": "-",
+    "–": "-",
+    "—": "-",
+    "─": "-",
+    "╌": "-",
+    "┆": ":",
+    "│": "|",
+    "├": "|",
+    "┤": "|",
+    "●": "o",
+    "█": "#",
+    "▀": "^",
+    "▄": "_",
+    **dict(zip("▁▂▃▅▆▇", "__--=#", strict=True)),
+}
+"""For what an encoding lacks: readable, and as wide where a picture is drawn of it."""
+
+
+def fit() -> None:
+    """Let this process write to whatever stdout and stderr are: closed, of another encoding, of no width."""
+    codecs.register_error("lorabench", _stand_in)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open while we run
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="lorabench")
+    # Rich, and the help that Typer has it print, would take a width of 0 at its word.
+    if not _width():
+        os.environ.pop("COLUMNS", None)
+
+
+def _width() -> int:
+    wanted = os.environ.get("COLUMNS", "")
+    return int(wanted) if wanted.isdecimal() else 0
+
+
+def _stand_in(error: UnicodeError) -> tuple[str, int]:
+    """What to write in place of the characters that the encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(readable, error.object[error.start : error.end])), error.end
+
+
+def readable(character: str) -> str:
+    """A character in ASCII: its stand-in, itself without accents, or a question mark."""
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return STAND_INS.get(character) or plain or "?"
+
+
+class _Results(Console):
+    def on_broken_pipe(self) -> None:
+        """The reader closed the pipe: the command ends, with 0."""
+        raise
+
+
+class _Progress(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads what we tell, and the work goes on."""
+        self.quiet = True
+
+
+def stdout() -> Console:
+    """Where results go. Piped output is as wide as COLUMNS says, or 100."""
+    return _Results(highlight=False, width=shutil.get_terminal_size((100, 25)).columns)
+
+
+def stderr() -> Console:
+    """Where progress and messages go."""
+    return _Progress(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
+
+
+def write_document(document: str) -> None:
+    """Print a document. What is no terminal gets it in UTF-8, which a page and a picture say that they are in."""
+    text = document.rstrip("\n") + "\n"
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None or sys.stdout.isatty():
+        sys.stdout.write(text)
+        return
+    sys.stdout.flush()
+    binary.write(text.encode())
+    binary.flush()

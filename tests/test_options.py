@@ -1,0 +1,203 @@
+"""The options of every command: it has those that it reads, and no others."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from lorabench import options, tune
+from lorabench.cli import app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parent.parent
+
+OUTPUT = {"--json", "--debug"}
+RUNS = {*OUTPUT, "--quiet", "--runs-dir"}
+IMAGES = {*RUNS, "--data-dir"}
+DEVICE = {"--device", "--threads"}
+MAKING = {*IMAGES, "--config", "--set", "--seed", "--dry-run", "--force", "--no-wait"}
+
+SHARED: dict[str, set[str]] = {
+    "pretrain": MAKING | DEVICE,
+    "make-fmnist": MAKING,
+    "finetune-lora": MAKING | DEVICE,
+    "finetune": MAKING | DEVICE,
+    "study": MAKING | DEVICE,
+    "tune": MAKING | DEVICE,
+    "sweep": MAKING | DEVICE,
+    "bench": RUNS | DEVICE,
+    "evaluate": IMAGES | DEVICE,
+    "report": IMAGES,
+    "ls": {*OUTPUT, "--runs-dir"},
+    "scale": {*OUTPUT, "--quiet", "--config", "--set"},
+    "export": {*IMAGES, *DEVICE, "--dry-run", "--force"},
+    "import-peft": {*IMAGES, *DEVICE, "--dry-run", "--force", "--no-wait"},
+}
+"""Of the options that several commands have, those of each."""
+
+ALL = sorted(set[str]().union(*SHARED.values()))
+VALUES = {
+    "--config": "x.yaml",
+    "--set": "seed=1",
+    "--seed": "1",
+    "--runs-dir": "x",
+    "--data-dir": "x",
+    "--device": "cpu",
+    "--threads": "1",
+}
+NEEDED = {
+    "finetune": ["lora"],
+    "evaluate": ["@last"],
+    "export": ["@last", "--to", "peft"],
+    "import-peft": ["x", "--base", "y"],
+}
+"""What a command cannot do without."""
+
+
+def parse(arguments: Sequence[str]) -> None:
+    """Read a command line as `lorabench` does, and do nothing.
+
+    Raises:
+        typer.TyperException: it is none.
+    """
+    group: Any = typer.main.get_command(app)
+    group.commands[arguments[0]].make_context(arguments[0], list(arguments[1:]))
+
+
+def test_every_command_is_in_the_table() -> None:
+    group: Any = typer.main.get_command(app)
+    assert set(group.commands) == set(SHARED)
+
+
+@pytest.mark.parametrize("option", ALL)
+@pytest.mark.parametrize("command", SHARED)
+def test_a_command_takes_the_options_of_its_kind_alone(command: str, option: str) -> None:
+    arguments = [command, *NEEDED.get(command, []), option, *([VALUES[option]] if option in VALUES else [])]
+    if option in SHARED[command]:
+        parse(arguments)
+    else:
+        with pytest.raises(typer.TyperException, match=f"No such option: {option}") as refused:
+            parse(arguments)
+        assert getattr(refused.value, "exit_code", None) == 2
+
+
+TINY = ["holdout=50000", "pretrain.epochs=1", "finetune.epochs=1", "study.workers=1", "study.seeds=0"]
+SETS = [word for text in TINY for word in ("--set", text)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """A runs folder with a fine-tuned run, and beside it a PEFT folder."""
+    del data_dir
+    folder = tmp_path_factory.mktemp("options")
+    command(folder, "finetune-lora", *SETS)
+    command(folder, "export", "lora-k4-s0", "--to", "peft", "--out", str(folder / "peft"))
+    return folder
+
+
+def command(folder: Path, *arguments: str, code: int = 0) -> str:
+    """What a command says, run in this process on the runs of `folder`."""
+    place = () if arguments[0] == "scale" else ("--runs-dir", str(folder / "runs"))
+    done = CliRunner().invoke(app, [*arguments, *place])
+    assert done.exit_code == code, (arguments, done.output)
+    return done.output
+
+
+WAYS: dict[str, list[list[str]]] = {
+    "pretrain": [[*SETS], ["-s", "nonsense=1"]],
+    "make-fmnist": [[*SETS], ["-s", "nonsense=1"]],
+    "finetune-lora": [[*SETS], ["-s", "nonsense=1"]],
+    "finetune": [["lora", *SETS], ["lora", "-s", "nonsense=1"]],
+    "study": [[*SETS], ["-s", "nonsense=1"]],
+    "tune": [[*SETS, "-s", "finetune.method=head"], ["-s", "nonsense=1"]],
+    "sweep": [["--grid", "k=4", *SETS], ["-s", "nonsense=1"]],
+    "bench": [["bitfit", "--rounds", "1", "--steps", "2"], ["nonsense"]],
+    "evaluate": [["lora-k4-s0"], ["nonsense"]],
+    "report": [["--out", "PLACE/report.html"], ["nonsense"]],
+    "ls": [[], ["--where", "("]],
+    "scale": [["--k", "2000", "--sizes", "100x100"], ["nonsense"]],
+    "export": [["lora-k4-s0", "--to", "merged", "--out", "PLACE/merged"], ["nonsense", "--to", "merged"]],
+    "import-peft": [["PLACE/peft", "--base", "pretrain-s0"], ["PLACE/none", "--base", "pretrain-s0"]],
+}
+"""How each command succeeds, and how it fails, which `--debug` waits for."""
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_command_reads_every_option_that_it_has(name: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[str] = set()
+
+    def spy(self: options.Output, name: str) -> Any:
+        read.add(f"--{name.replace('_', '-')}")
+        return object.__getattribute__(self, name)
+
+    monkeypatch.setattr(options.Output, "__getattribute__", spy)
+    curves = tune.curves
+    monkeypatch.setattr(tune, "curves", lambda config: [replace(curve, lrs=(0.01,)) for curve in curves(config)])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType, reportUnknownVariableType]
+    monkeypatch.setattr(tune, "WIDENINGS", 0)
+    for way in WAYS[name]:
+        filled = [word.replace("PLACE", str(runs)) for word in way]
+        done = CliRunner().invoke(
+            app, [name, *filled, *([] if name == "scale" else ["--runs-dir", str(runs / "runs")])]
+        )
+        assert (done.exit_code == 0) == (way is WAYS[name][0]), done.output
+    assert (read | ({"--set"} if "--sets" in read else set())) & set(ALL) == SHARED[name]
+
+
+def test_a_dry_run_looks_at_what_it_would_read(runs: Path) -> None:
+    missing = ("import-peft", str(runs / "none"), "--base", "pretrain-s0", "--dry-run")
+    assert "cannot be read" in command(runs, *missing, code=4)
+    before = sorted(path.name for path in (runs / "runs").iterdir())
+    assert "would import  peft-lora-k4-s0-" in command(
+        runs, "import-peft", str(runs / "peft"), "--base", "pretrain-s0", "--dry-run", "--force"
+    )
+    assert sorted(path.name for path in (runs / "runs").iterdir()) == before
+    peft = ("export", "lora-k4-s0", "--to", "peft", "--dry-run", "--out", str(runs / "peft"))
+    assert "is not empty" in command(runs, *peft, code=2)
+    assert "would write lora-k4-s0-" in command(runs, *peft, "--force")
+    assert "is no LoRA" in command(runs, "export", "pretrain-s0", "--to", "peft", "--dry-run", code=2)
+
+
+def documented() -> list[str]:
+    """Every command line of the documents."""
+    found = [
+        line
+        for name in ("README.md", "runs/README.md")
+        for line in re.findall(r"^    (?:\$ )?lorabench (.+)$", (ROOT / name).read_text(), re.MULTILINE)
+    ]
+    assert len(found) > 30
+    return found
+
+
+@pytest.mark.parametrize("line", documented())
+def test_what_the_documents_show_can_be_typed(line: str) -> None:
+    parse(shlex.split(line.partition("&&")[0], comments=True))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "bitfit", "--ranks", "2"],
+        ["ls", "--cols", "help", "--where", "k > 4"],
+        ["study", "--config", str(ROOT / "configs" / "methods.yaml"), "--k", "8", "--dry-run"],
+        ["sweep", "--grid", "k=1,2", "--workers", "2", "--engine", "dask://127.0.0.1:1", "--dry-run"],
+    ],
+)
+def test_an_option_that_another_one_makes_idle_is_refused(arguments: list[str], tmp_path: Path) -> None:
+    command(tmp_path, *arguments, code=2)
+
+
+def test_a_report_is_utf_8_whatever_the_console(runs: Path) -> None:
+    arguments = ["report", "--format", "html", "--runs-dir", str(runs / "runs")]
+    plain, narrow = (CliRunner(charset=charset).invoke(app, arguments) for charset in ("utf-8", "ascii"))
+    assert narrow.exit_code == 0, narrow.exception
+    assert narrow.stdout_bytes == plain.stdout_bytes
+    assert not narrow.stdout_bytes.decode().isascii()

@@ -1,0 +1,113 @@
+"""The number of threads changes no bit: of any method's training, of a run, of what torch does afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lorabench import methods, threads, train
+from lorabench.model import SimpleMnistClassifier, seeded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGES = torch.randint(0, 256, (600, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.randint(0, 10, (600,), generator=torch.Generator().manual_seed(1))
+RECIPE = train.Recipe(epochs=1, batch_size=200, lr=0.01, warmup=0.2)
+CASES: list[tuple[str | None, dict[str, Any]]] = [
+    (None, {}),
+    *((name, {}) for name in methods.METHODS),
+    *(("lora", {"k": k}) for k in (3, 5, 6, 10, 17, 33)),
+    *(("adapter", {"bottleneck": m}) for m in (6, 10)),
+    ("hira", {"k": 5}),
+    ("dora", {"k": 7}),
+]
+
+
+def trained(name: str | None, options: dict[str, Any], most_threads: int) -> str:
+    """The hash of all parameters after three steps."""
+    with seeded(0):
+        model = SimpleMnistClassifier()
+        if name:
+            methods.apply(model, name, **options)
+    train.fit(model, IMAGES, LABELS, RECIPE, seed=0, most_threads=most_threads)
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    with threads.using(1):
+        yield
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+def test_a_training_is_the_same_bits_on_any_number_of_threads(name: str | None, options: dict[str, Any]) -> None:
+    assert len({trained(name, options, count) for count in (1, 2, 3, 8)}) == 1
+
+
+def test_a_step_that_depends_on_the_threads_runs_on_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    step = train.Trainer.step
+
+    def counted(self: train.Trainer, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        counts.append(torch.get_num_threads())
+        return step(self, rows, lr)
+
+    def disagree(compute: object, count: int) -> bool:
+        del compute, count
+        return False
+
+    monkeypatch.setattr(train.Trainer, "step", counted)
+    trained(None, {}, 2)
+    monkeypatch.setattr(threads, "agree", disagree)
+    trained(None, {}, 2)
+    assert counts == [2, 2, 2, 1, 1, 1]
+    assert torch.get_num_threads() == 1
+
+
+def test_tensors_agree_only_if_every_bit_does() -> None:
+    assert threads.agree(lambda: [torch.ones(3), torch.zeros(1)], 2)
+    assert not threads.agree(lambda: [torch.ones(3), torch.tensor(1e-9 * torch.get_num_threads())], 2)
+
+
+def test_asking_leaves_the_training_as_it_was() -> None:
+    with seeded(0):
+        model = SimpleMnistClassifier()
+        methods.apply(model, "adalora")
+    before = [p.detach().clone() for p in model.parameters()]
+    state = torch.get_rng_state()
+    seen: list[list[Tensor]] = []
+    trainer = train.Trainer(model, IMAGES, LABELS)
+    threads_agree = threads.agree
+
+    def spied(compute: Any, count: int) -> bool:
+        seen.append(list(compute()))
+        return threads_agree(compute, count)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "agree", spied)
+        assert trainer.agrees(torch.arange(200), 1)
+    assert all(gradient.abs().max() > 0 for gradient in seen[0])  # also of A, whose gradient is 0 at the start
+    assert all(map(torch.equal, before, model.parameters()))
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("outputs", [3, 4, 6, 10, 12])
+def test_whole_blocks_give_the_gradients_of_a_linear_layer(outputs: int) -> None:
+    with seeded(outputs):
+        layer, x, g = nn.Linear(50, outputs), torch.randn(64, 50, requires_grad=True), torch.randn(64, outputs)
+    given = [x, layer.weight, layer.bias]
+    plain = torch.autograd.grad(F.linear(x, layer.weight, layer.bias), given, g)
+    with threads.Even():
+        even = layer(x)
+        whole = torch.autograd.grad(even, given, g)
+        alone = torch.autograd.grad(F.linear(x.detach(), layer.weight), [layer.weight], g)
+    assert (type(even.grad_fn).__name__ == "_EvenLinearBackward") == (outputs in (6, 10))
+    assert all(map(torch.equal, plain, whole))  # on one thread, bit for bit
+    assert torch.equal(alone[0], plain[1])
