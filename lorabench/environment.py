@@ -18,13 +18,14 @@ PACKAGES = ("numpy", "safetensors", "scipy", "torchvision")
 """Besides torch and lorabench itself, the packages whose versions a run records."""
 
 
-def describe(device: str, threads: int, torch_version: str) -> dict[str, Any]:
-    """The record's `env`."""
+def describe(device: str, threads: int, torch_version: str, unit: str) -> dict[str, Any]:
+    """The record's `env`; `unit` is what computes, a GPU's name or the instructions that torch uses of a CPU."""
     return {
         "lorabench": __version__,
         "python": platform.python_version(),
         "torch": torch_version,
         "platform": platform.platform(),
+        "machine": f"{platform.machine()} {unit}",
         "device": device,
         "threads": threads,
         "git": _git(),

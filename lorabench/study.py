@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lorabench import engines, events
+from lorabench import engines, events, stages
 from lorabench.errors import LorabenchError, RunFailedError, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def run(
 
     missing: list[Stage] = []
     for stage in todo:
-        if stage.id not in force and (there := store.cached(stage.id)):
-            tell(events.Finished(stage.id, cached=True))
+        if stage.id not in force and (there := stages.cached(stage, store)):
+            tell(events.Finished(there.id, cached=True))
             hear(Result(stage, there, cached=True))
         else:
             missing.append(stage)

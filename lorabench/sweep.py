@@ -283,7 +283,7 @@ def preview(planned: Plan, store: Store, workers: int, force: bool = False) -> S
     A run takes as long as the median of the finished ones that are like it: of one stage, with the same epochs and
     batch size, and of the same method if there are any.
     """
-    there: set[str] = set() if force else {stage.id for stage in planned.todo if store.cached(stage.id)}
+    there: set[str] = set() if force else {stage.id for stage in planned.todo if stages.cached(stage, store)}
     missing = [stage for stage in planned.todo if stage.id not in there]
     known: dict[tuple[Any, ...], list[float]] = {}
     for run in store.scan()[0] if missing else []:

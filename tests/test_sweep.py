@@ -109,7 +109,7 @@ def test_all_mistakes_of_a_grid_are_named_at_once() -> None:
         (["lora.k=1", "dora.lr=2"], "dora.lr  is of another method than lora.k"),
         (["lora.k=1", "finetune.method=dora,lora"], "lora.k  says the method, and finetune.method another"),
         (["finetune.method=lora,bitfit", "k=1,2"], "finetune.k  unknown key"),
-        (["reuse=true,false"], "reuse=true and reuse=false are the same runs"),
+        (["threads=1,2"], "threads=1 and threads=2 are the same runs"),
         (["seed=1,2"], "seeds are named by --seeds or study.seeds"),
         (["k=4,4"], "a value is named twice"),
         (["lr=null,3e-2"], "lr=null and lr=0.03 are the same runs"),

@@ -169,6 +169,14 @@ def ls(
     ] = None,
 ) -> None:
     """List the runs."""
+    from lorabench.runs import uncollected
+
+    with uncollected():
+        _list(shared, where, sort, limit, cols)
+
+
+def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None, cols: str | None) -> None:
+    """What `ls` does, with the records gone at its end: the collector never sees thousands of them."""
     from datetime import UTC, datetime
 
     from lorabench.report import listing, selection

@@ -76,11 +76,11 @@ def import_peft(
     settings, found = device_settings(shared), find(shared, [base])
     if len(found) > 1:
         raise UsageError(f"--base {base} fits {len(found)} runs; name one")
-    from lorabench import adopt, work
+    from lorabench import adopt, stages, work
 
     if shared.dry_run:
         stage, _ = adopt.plan(folder, found[0], shared.store)
-        there = not shared.force and shared.store.cached(stage.id) is not None
+        there = not shared.force and stages.cached(stage, shared.store) is not None
         if shared.json:
             emit(
                 {

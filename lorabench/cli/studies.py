@@ -57,7 +57,7 @@ def whole_study(
         dry_run(todo, loaded, shared)
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
-    done = run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine)
+    done = list(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
     costs = newest_bench(shared)
     rows = ledger.ledger(done, costs)
     unmet = expect.check(settings.expect, rows)
@@ -87,6 +87,8 @@ def tune(
     from lorabench import engines
     from lorabench import tune as room
     from lorabench.report.curves import curves_data, curves_table
+    from lorabench.report.fairness import grounds, unequal_note
+    from lorabench.report.plain import plain
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
     curves = room.curves(loaded.config)
@@ -97,15 +99,17 @@ def tune(
     workers = loaded.config.study.workers or engines.cores()
 
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
-        runs = run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
-        return {run.id: run for run in runs}
+        return run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
 
     found, done = room.tune(curves, perform, lambda text: say(shared, text))
     rows, held_out = room.rows(found, done), found[0].config.holdout
+    unequal = grounds(done.values())
     if shared.json:
-        emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows)})
+        emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows), "unequal": plain(unequal)})
     else:
         stdout().print(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
+        if warning := unequal_note(unequal):
+            stdout().print("", warning, sep="\n")
 
 
 @command(app)
@@ -127,7 +131,7 @@ def sweep(
     engine: Engine = None,
 ) -> None:
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
-    from lorabench import engines
+    from lorabench import engines, stages
     from lorabench import sweep as room
     from lorabench.report import expect
     from lorabench.report import sweep as tables
@@ -163,7 +167,7 @@ def sweep(
     else:
         console = stdout()
         console.print(tables.sweep_report(found), crop=False)
-        runs = [run for stage in todo if (run := shared.store.cached(stage.id))] if planned.ranks else []
+        runs = [run for stage in todo if (run := stages.cached(stage, shared.store))] if planned.ranks else []
         if picture := rank_plot(runs):
             console.print("", picture, sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)

@@ -30,7 +30,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from lorabench import __version__, events, npz
+from lorabench import __version__, events, npz, stages
 from lorabench.errors import InputError, LockedError, LorabenchError, RunFailedError
 from lorabench.events import Event
 from lorabench.runs import Store
@@ -215,9 +215,10 @@ class _Driver:
 
     def perform(self, stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
         """As `work.perform`, on whichever worker is free."""
+        stage = stages.placed(stage, self._store)
         with contextlib.ExitStack() as held:
             self._lock(stage, held, wait)
-            if not force and (run := self._store.cached(stage.id)):
+            if not force and (run := stages.cached(stage, self._store)):
                 self._tell(events.Finished(stage.id, cached=True))
                 return run, True
             path = self._store.path(stage.id)
@@ -342,7 +343,7 @@ class _Driver:
         """The hash of the masks that the runs folder has for this stage."""
         import numpy as np
 
-        run = self._store.cached(stage.parents.data) if stage.parents.data else None
+        run = self._store.finished(stage.parents.data) if stage.parents.data else None
         if not run:
             return None
         masks = npz.read(self._store.intact(run, "flips.npz"), np.bool_)

@@ -1,6 +1,6 @@
 """A LoRA folder for Hugging Face's PEFT, which loads it onto any module with layers of these names and shapes.
 
-peft.PeftModel.from_pretrained(base, "exports/lora-k4-s0-7f3c2a91-peft")
+peft.PeftModel.from_pretrained(base, "exports/lora-k4-s0-7f3c2a91b0d4-peft")
 """
 
 from __future__ import annotations
