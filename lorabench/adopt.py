@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lorabench import checkpoint, config, evaluate, methods, peft_folder, work
+from lorabench import checkpoint, config, evaluate, methods, peft_folder
 from lorabench.errors import InputError
+from lorabench.runner import work
+from lorabench.runner.stages import Stage, fmnist, hashed
 from lorabench.runs import Parents, make_id
-from lorabench.stages import Stage, fmnist, hashed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run, Store
-    from lorabench.work import Lab
 
 
 def adopt(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool = True) -> tuple[Run, bool]:

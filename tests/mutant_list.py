@@ -551,7 +551,7 @@ GATING = [
         ("_, newest = max(records)", "_, newest = min(records)"),
     ),
     *of(
-        "cli/common.py",
+        "cli/stages.py",
         GATE,
         ("lost.append(str(error))", "pass"),
         ("gone = [run_id for run_id in named if run_id not in by_id]", "gone = []"),
@@ -571,7 +571,7 @@ RECORDS = [
         ("sort_keys=True", "sort_keys=False"),
     ),
     *of(
-        "stages.py",
+        "runner/stages.py",
         IDS,
         ('| ({"holdout": config.holdout} if config.holdout else {})', ""),
         ("inputs, base=base, data=images)", "inputs, data=images)"),

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lorabench import config, data, methods, stages
+from lorabench import config, data, methods
 from lorabench.config.source import MAX_DEPTH, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
 from lorabench.report import expect
+from lorabench.runner import stages
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 

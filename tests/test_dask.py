@@ -19,9 +19,9 @@ from test_cli import Lab, Started
 from test_config import load
 
 import lorabench
-from lorabench import engines
-from lorabench.engines.dask import difference, versions
 from lorabench.errors import InputError, UsageError
+from lorabench.runner import engines
+from lorabench.runner.engines.dask import difference, versions
 from lorabench.runs import Store
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from report_factory import finetune, fmnist, pretrain
 
-from lorabench import checkpoint, config, methods, npz, work
+from lorabench import checkpoint, config, methods, npz
 from lorabench.errors import ConfigError, InputError
 from lorabench.model import SimpleMnistClassifier
+from lorabench.runner import work
 from lorabench.runs import MAX_FILE_BYTES, Run, Store, write_atomic
 
 if TYPE_CHECKING:

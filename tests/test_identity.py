@@ -12,11 +12,12 @@ import pytest
 import toy
 from report_factory import finetune, fmnist, pretrain, render, squeezed
 
-from lorabench import config, data, environment, methods, stages, work
+from lorabench import config, data, methods
 from lorabench.errors import InputError
 from lorabench.methods import registry
 from lorabench.report import listing, overview, selection, sweep
 from lorabench.report.shown import runs_shown
+from lorabench.runner import environment, stages, work
 from lorabench.runs import Parents, Run, Store, earlier
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from lorabench.stages import Stage
+    from lorabench.runner.stages import Stage
 
 ALIKE = ("0.0031557", "0.0119462")
 """Two learning rates whose fine-tunes, with `QUICK`, have the same first 8 digits."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lorabench
-from lorabench import streams
+from lorabench.cli import streams
 
 ROOT = Path(lorabench.__file__).parent
 

@@ -9,7 +9,7 @@ import pytest
 from report_factory import FMNIST, HURT, finetune, fmnist, metrics, pretrain, render, squeezed
 from typer.testing import CliRunner
 
-from lorabench import config, methods, stages, work
+from lorabench import config, methods
 from lorabench.cli.app import app
 from lorabench.inference import Count
 from lorabench.report import ledger, overview
@@ -21,6 +21,7 @@ from lorabench.report.groups import GroupRow, groups
 from lorabench.report.methods import method_rows
 from lorabench.report.shown import runs_shown, study_shown
 from lorabench.report.sweep import Cell, Counts, Score, SweepResult, sweep_data, sweep_report
+from lorabench.runner import stages, work
 from lorabench.runs import Epoch, Metrics, Parents, Run, Store
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from importlib import import_module
 import typer
 
 from lorabench.cli.app import app
+from lorabench.cli.options import report_failure
+from lorabench.cli.streams import fit
 from lorabench.errors import InputError, UsageError
-from lorabench.options import report_failure
-from lorabench.streams import fit
 
 for room in ("make", "studies", "look", "move"):  # in this order the help lists their commands
     import_module(f"lorabench.cli.{room}")

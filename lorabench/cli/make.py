@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lorabench.cli.app import app
-from lorabench.cli.common import (
+from lorabench.cli.options import Choosing, Training, command, emit
+from lorabench.cli.stages import (
     Alpha,
     K,
     Targets,
@@ -18,13 +19,12 @@ from lorabench.cli.common import (
     run_stages,
     say,
 )
-from lorabench.options import Choosing, Training, command, emit
-from lorabench.streams import stderr, stdout
+from lorabench.cli.streams import stderr, stdout
 
 if TYPE_CHECKING:
     from lorabench.config import Config
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
 
 
 @command(app)
@@ -107,7 +107,8 @@ def _finetune(method: str, shared: Training, **own: Any) -> None:
 
 def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
     """A base that was made beside another F-MNIST, measured on the one that is asked about."""
-    from lorabench import progress, work
+    from lorabench.cli import progress
+    from lorabench.runner import work
 
     say(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
     with (
@@ -126,8 +127,9 @@ def _make(
     write_idx: Path | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
-    from lorabench import config, methods, stages
+    from lorabench import config, methods
     from lorabench.report import digits, summary
+    from lorabench.runner import stages
 
     loaded = load(shared, flags)
     todo = stages.chain(loaded.config, kind)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench.cli.app import app
-from lorabench.cli.common import (
+from lorabench.cli.options import Device, Training, command, emit
+from lorabench.cli.stages import (
     Engine,
     K,
     device_settings,
@@ -21,15 +22,14 @@ from lorabench.cli.common import (
     seeds_of,
     told_before,
 )
+from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import GateError, PartialError, UsageError
-from lorabench.options import Device, Training, command, emit
-from lorabench.streams import stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
 
 
 @command(
@@ -45,8 +45,8 @@ def whole_study(
     engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
-    from lorabench import engines, stages
     from lorabench.report import expect, ledger, overview
+    from lorabench.runner import engines, stages
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
     settings = loaded.config
@@ -84,11 +84,11 @@ def tune(
     engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
-    from lorabench import engines
     from lorabench import tune as room
     from lorabench.report.curves import curves_data, curves_table
     from lorabench.report.fairness import grounds, unequal_note
     from lorabench.report.plain import plain
+    from lorabench.runner import engines
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
     curves = room.curves(loaded.config)
@@ -131,11 +131,11 @@ def sweep(
     engine: Engine = None,
 ) -> None:
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
-    from lorabench import engines, stages
     from lorabench import sweep as room
     from lorabench.report import expect
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
+    from lorabench.runner import engines, stages
 
     if engine and workers is not None:
         raise UsageError("--workers: with --engine the cluster has its own")
@@ -193,8 +193,10 @@ def bench(
         raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
     settings = device_settings(shared)
     from lorabench import bench as room
-    from lorabench import progress, threads, work
+    from lorabench import threads
+    from lorabench.cli import progress
     from lorabench.report import costs
+    from lorabench.runner import work
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
     with (

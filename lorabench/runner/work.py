@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, stages, threads, train
+from lorabench import checkpoint, config, data, evaluate, events, methods, spectrum, threads, train
 from lorabench.errors import ConfigError, InputError, RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
+from lorabench.runner import environment, stages
 from lorabench.runs import Cost, Metrics, Params, Run
 from lorabench.scale import parameter_count
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from lorabench.data import Flips, Mnist
     from lorabench.events import Tell
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Folder, Store
-    from lorabench.stages import Stage
 
 
 IMPORTED = "tensors_sha256"

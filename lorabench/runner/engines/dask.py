@@ -30,9 +30,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from lorabench import __version__, events, npz, stages
+from lorabench import __version__, events, npz
 from lorabench.errors import InputError, LockedError, LorabenchError, RunFailedError
 from lorabench.events import Event
+from lorabench.runner import stages
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lorabench.config import Config
-    from lorabench.engines import Perform
     from lorabench.events import Tell
+    from lorabench.runner.engines import Perform
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
 
 CONNECT_S, WORKERS_S, ANSWER_S = 3, 2, 4
 """How long, at most, until there is a scheduler, until it has a worker, and until all workers have answered."""
@@ -77,7 +78,7 @@ class Parcel:
 def versions() -> dict[str, str]:
     """What must be the same where the driver runs and where a worker does, for runs to be the same."""
     own = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[2].rglob("*.py")):
         own.update(path.read_bytes())
     packages = {name: metadata.version(name).partition("+")[0] for name in ("dask", "distributed", "numpy", "torch")}
     python = ".".join(platform.python_version_tuple()[:2])
@@ -406,7 +407,7 @@ def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, 
     worker: Any = get_worker()
     if text := difference("it", versions(), driver):
         raise UnfitWorkerError(worker.address, text)
-    from lorabench import work
+    from lorabench.runner import work
 
     with _alone, tempfile.TemporaryDirectory(prefix="lorabench-", dir=worker.local_directory) as place:
         store = Store(Path(place))

@@ -36,7 +36,7 @@ def describe(device: str, threads: int, torch_version: str, unit: str) -> dict[s
 @functools.cache
 def _git() -> dict[str, Any] | None:
     """Commit of lorabench's own source tree, and whether it differs from it; None outside a git checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(here), *arguments]

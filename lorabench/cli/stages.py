@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorabench.cli.options import Choosing, Device, Folder, Making, Messages, Runs, Settings, Writing, emit
+from lorabench.cli.streams import stderr
 from lorabench.errors import InputError, RunFailedError, UsageError
-from lorabench.options import Choosing, Device, Folder, Making, Messages, Runs, Settings, Writing, emit
-from lorabench.streams import stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from lorabench.config import Config, Loaded, Source
     from lorabench.events import Event
+    from lorabench.runner.queue import Result
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
-    from lorabench.study import Result
 
 
 Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.")]
@@ -41,7 +41,7 @@ Targets = Annotated[str | None, typer.Option(metavar="LAYER,...", help="Only the
 
 def _scheduler(engine: str | None) -> str | None:
     if engine:
-        from lorabench import engines
+        from lorabench.runner import engines
 
         try:
             engines.scheduler(engine)
@@ -99,7 +99,9 @@ def run_stages(
     take: Callable[[Result], None] | None = None,
 ) -> dict[str, Run]:
     """The runs of `todo`, by the id that their stages have there."""
-    from lorabench import events, progress, study
+    from lorabench import events
+    from lorabench.cli import progress
+    from lorabench.runner import queue
 
     with progress.show(stderr(), quiet=shared.quiet) as show:
 
@@ -108,7 +110,7 @@ def run_stages(
             if shared.debug and isinstance(event, events.Failed):
                 traceback.print_exception(event.error)
 
-        return study.run(
+        return queue.run(
             todo,
             settings,
             shared.store,
@@ -125,7 +127,8 @@ def run_stages(
 
 def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
     """Say what would be run, what is there, and who set which setting."""
-    from lorabench import config, stages
+    from lorabench import config
+    from lorabench.runner import stages
 
     cached = {
         stages.placed(stage, shared.store).id: not shared.force and stages.cached(stage, shared.store) is not None
@@ -163,7 +166,7 @@ def without_folder(shared: Folder, names: Sequence[str]) -> list[str]:
 
 def remember(shared: Folder, name: str, todo: Sequence[Stage]) -> None:
     """Note which runs the newest study consists of."""
-    from lorabench import stages
+    from lorabench.runner import stages
 
     with told_before():
         shared.store.remember_study(name, [stages.placed(stage, shared.store).id for stage in todo])
