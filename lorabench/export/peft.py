@@ -12,7 +12,7 @@ import torch
 from lorabench import checkpoint, methods, peft_folder
 from lorabench.errors import UsageError
 from lorabench.export.same import compare
-from lorabench.runner import work
+from lorabench.runner.load import apply_settings, load_base, load_model
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.export import Same
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run
 
 KINDS: dict[str, Literal["lora", "rslora", "dora"]] = {
@@ -49,32 +49,32 @@ def check(run: Run) -> None:
         raise UsageError(f"{run.id}: {what} is no LoRA; to PEFT go {', '.join(KINDS)}")
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
     """Write the adapter of the one run of `runs`, read it again onto the base, compare.
 
     Raises:
-        InputError: as `work.load_model`.
+        InputError: as `load_model`.
         RunFailedError: as `compare`.
     """
     (run,) = runs
     for name, content in peft_folder.encode(_adapter(run, lab)).items():
         write_atomic(folder / name, content)
-    base = work.load_base(run, lab.store)
+    base = load_base(run, lab.store)
     found = peft_folder.read(folder, methods.linear_layers(base))
     methods.apply(base, found.method, targets=found.targets, **found.options)
     checkpoint.restore(base, found.tensors)
     return compare(run, base, lab)
 
 
-def _adapter(run: Run, lab: Lab) -> peft_folder.Adapter:
+def _adapter(run: Run, lab: Session) -> peft_folder.Adapter:
     kind = KINDS[str(run.method)]
-    model, base = work.load_model(run, lab.store), work.load_base(run, lab.store)
+    model, base = load_model(run, lab.store), load_base(run, lab.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
     names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]
     tensors = {name: model.get_parameter(name).detach() for name in names}
     k, alpha = int(run.settings["k"]), run.settings.get("alpha")
     if run.method in _FROM_WEIGHTS:
-        birth = work.apply_settings(base, run.settings)
+        birth = apply_settings(base, run.settings)
         for name in names:
             born = birth.get_parameter(name).detach()
             joined = (-born, 1) if name.endswith(".A") else (born, 0)

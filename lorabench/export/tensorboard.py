@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.export import Same
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
     """Write the event files; records of what was measured have no images to be compared on.
 
     Raises:
