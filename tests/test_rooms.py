@@ -35,13 +35,14 @@ LADDER: dict[str, set[str]] = {
     "frozen": {"errors", "model"},
     "methods": {"errors", "model"},
     "estimate": {"errors", "methods", "scale"},
-    "tensorboard": {"errors", "runs"},
     "threads": set(),
     "train": {"errors", "frozen", "model", "threads"},
     "evaluate": {"errors", "model"},
     "spectrum": {"errors"},
     "checkpoint": {"errors"},
-    "peft_folder": {"errors", "checkpoint"},
+    "exchange": {
+        *("errors", "checkpoint", "config", "data", "evaluate", "methods", "model", "runs", "stages", "work"),
+    },
     "progress": {"events"},
     "stages": {"errors", "config", "data", "methods", "runs"},
 }
@@ -56,8 +57,6 @@ EVERYTHING = {
     "study",
     "sweep",
     "tune",
-    "export",
-    "adopt",
     "options",
     "cli",
 }
@@ -77,7 +76,6 @@ TORCH_FREE = {
     "stages",
     "scale",
     "estimate",
-    "tensorboard",
     "gallery",
     "engines",
     "study",
@@ -145,7 +143,7 @@ def test_methods_know_no_sibling(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_torch_is_imported_late_where_commands_must_be_quick(path: Path) -> None:
-    if room(path) in TORCH_FREE or path in {ROOT / "methods" / "__init__.py", ROOT / "export" / "__init__.py"}:
+    if room(path) in TORCH_FREE or path in {ROOT / "methods" / "__init__.py", ROOT / "exchange" / "__init__.py"}:
         assert not {name.split(".")[0] for name in imports(path, top_level=True)} & {
             "torch",
             "torchvision",

@@ -8,7 +8,7 @@ import numpy as np
 
 from lorabench import data, work
 from lorabench.errors import RunFailedError
-from lorabench.export import Same
+from lorabench.exchange import Same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
