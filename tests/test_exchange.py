@@ -16,13 +16,14 @@ import torch
 from safetensors.torch import load, save
 from test_cli import Lab as CommandLine
 
-from lorabench import checkpoint, config, data, evaluate, exchange, methods, stages, work
+from lorabench import checkpoint, config, data, evaluate, exchange, methods
 from lorabench.data.vision import import_datasets
 from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedError, UsageError
 from lorabench.exchange import import_peft, peft_format
 from lorabench.exchange.verify import LIMIT
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import exported as tables
+from lorabench.runner import stages, work
 from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench import checkpoint, methods, work
+from lorabench import checkpoint, methods
 from lorabench.errors import UsageError
 from lorabench.exchange.verify import compare
 from lorabench.model import SimpleMnistClassifier
+from lorabench.runner import work
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.exchange import Same
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run
-    from lorabench.work import Lab
 
 
 def check(run: Run) -> None:

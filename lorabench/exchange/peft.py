@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from lorabench import checkpoint, methods, work
+from lorabench import checkpoint, methods
 from lorabench.errors import UsageError
 from lorabench.exchange import peft_format
 from lorabench.exchange.verify import compare
+from lorabench.runner import work
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.exchange import Same
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run
-    from lorabench.work import Lab
 
 KINDS: dict[str, Literal["lora", "rslora", "dora"]] = {
     "lora": "lora",
