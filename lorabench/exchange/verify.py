@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lorabench import evaluate
 from lorabench.errors import RunFailedError
-from lorabench.export import Same
+from lorabench.exchange import Same
 from lorabench.runner import make
 from lorabench.runner.load import load_model, own_config
 
@@ -21,7 +21,7 @@ LIMIT = 1e-4
 
 
 def compare(run: Run, model: nn.Module, lab: Session) -> list[Same]:
-    """`model` against the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
+    """Compare `model` with the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
 
     Raises:
         RunFailedError: another digit for any image, or a logit further off than `LIMIT`.
@@ -29,8 +29,7 @@ def compare(run: Run, model: nn.Module, lab: Session) -> list[Same]:
     # A run that was measured on held-out images is compared on the test images all the same; no label is looked at.
     settings = own_config(run, lab.store).model_copy(update={"holdout": 0})
     mnist = lab.mnist(settings)
-    original = load_model(run, lab.store).to(lab.device)
-    model = model.to(lab.device)
+    original, model = load_model(run, lab.store).to(lab.device), model.to(lab.device)
     compared: list[Same] = []
     for name, images in make.test_sets(mnist, make.choose_flips(settings, mnist), lab).items():
         old, new = evaluate.predict(original, images), evaluate.predict(model, images)
