@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from lorabench import checkpoint, config, data, evaluate, events, methods, spectrum, threads, train
+from lorabench.classifier import parameter_count
 from lorabench.errors import ConfigError, InputError, RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runner import environment, stages
 from lorabench.runs import Cost, Metrics, Params, Run
-from lorabench.scale import parameter_count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
