@@ -111,6 +111,7 @@ def _make(
     """Run one stage after those that it needs, and show it."""
     from lorabench import config, methods, stages
     from lorabench.report import digits, summary
+    from lorabench.report.writers.terminal import renderable
 
     loaded = load(shared, flags)
     todo = stages.chain(loaded.config, kind)
@@ -149,7 +150,7 @@ def _make(
         return
     console = stdout()
     if pictures:
-        console.print(pictures)
+        console.print(renderable(pictures))
     if written:
         console.print(f"wrote {len(written)} files below {write_idx}", soft_wrap=True)
-    console.print(summary.summary(run, **how))
+    console.print(renderable(summary.summary(run, **how)))

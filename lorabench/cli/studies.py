@@ -47,6 +47,7 @@ def whole_study(
     """Run the talk's whole story for several seeds, then report it."""
     from lorabench import engines, stages
     from lorabench.report import expect, ledger, overview
+    from lorabench.report.writers.terminal import renderable
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
     settings = loaded.config
@@ -65,7 +66,7 @@ def whole_study(
         emit({"command": "study", **overview.study_data(done, costs), "unmet": unmet})
     else:
         console = stdout()
-        console.print(overview.study_report(done, costs))
+        console.print(renderable(overview.study_report(done, costs)))
         console.print(
             f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
             soft_wrap=True,
@@ -87,6 +88,7 @@ def tune(
     from lorabench import engines
     from lorabench import tune as room
     from lorabench.report.curves import curves_data, curves_table
+    from lorabench.report.writers.terminal import renderable
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
     curves = room.curves(loaded.config)
@@ -105,7 +107,7 @@ def tune(
     if shared.json:
         emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows)})
     else:
-        stdout().print(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
+        stdout().print(renderable(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds)))
 
 
 @command(app)
@@ -132,6 +134,7 @@ def sweep(
     from lorabench.report import expect
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
+    from lorabench.report.writers.terminal import renderable
 
     if engine and workers is not None:
         raise UsageError("--workers: with --engine the cluster has its own")
@@ -144,7 +147,7 @@ def sweep(
         if shared.json:
             emit({"command": "dry-run", **tables.plan_data(expected), "origins": planned.loaded.origins})
         else:
-            stdout().print(tables.plan_report(expected))
+            stdout().print(renderable(tables.plan_report(expected)))
         return
     tally = room.Tally(planned, shared.store)
     run_stages(
@@ -162,10 +165,10 @@ def sweep(
         emit({"command": "sweep", **tables.sweep_data(found)})
     else:
         console = stdout()
-        console.print(tables.sweep_report(found), crop=False)
+        console.print(renderable(tables.sweep_report(found)), crop=False)
         runs = [run for stage in todo if (run := shared.store.cached(stage.id))] if planned.ranks else []
         if picture := rank_plot(runs):
-            console.print("", picture, sep="\n")
+            console.print("", renderable(picture), sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
     remember(shared, settings.sweep.name, todo)
     if found.failures:
@@ -191,6 +194,7 @@ def bench(
     from lorabench import bench as room
     from lorabench import progress, threads, work
     from lorabench.report import costs
+    from lorabench.report.writers.terminal import renderable
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
     with (
@@ -202,6 +206,6 @@ def bench(
     if shared.json:
         emit({"command": "bench", **record})
     else:
-        stdout().print(costs.costs_table(record))
+        stdout().print(renderable(costs.costs_table(record)))
     with told_before():
         shared.store.remember_bench(record)
