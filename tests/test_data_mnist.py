@@ -8,6 +8,8 @@ import os
 import shutil
 import stat
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ import pytest
 from lorabench import data
 from lorabench.data import fetch
 from lorabench.data.layout import FILES
+from lorabench.data.vision import import_datasets
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,6 +93,20 @@ def test_the_arrays(data_dir: Path) -> None:
         assert array.dtype == np.uint8
         assert array.flags.writeable  # torch.from_numpy warns of others
         assert hashlib.sha256(array.tobytes()).hexdigest() == file.sha256
+
+
+def test_torchvision_reads_our_files_to_the_same_arrays(data_dir: Path) -> None:
+    mnist = data.load(data_dir)
+    for split in ("train", "test"):
+        theirs = import_datasets().MNIST(data_dir, train=split == "train")
+        np.testing.assert_array_equal(theirs.data.numpy(), getattr(mnist, f"{split}_images"))
+        np.testing.assert_array_equal(theirs.targets.numpy(), getattr(mnist, f"{split}_labels"))
+
+
+def test_loading_imports_neither_torch_nor_torchvision(data_dir: Path) -> None:
+    code = "import pathlib, sys; from lorabench import data; data.load(pathlib.Path(sys.argv[1])); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(data_dir)], capture_output=True, text=True, check=True)
+    assert not {"torch", "torchvision"} & set(done.stdout.split())
 
 
 def test_the_checksum_is_part_of_run_ids_and_stays() -> None:
@@ -190,15 +207,6 @@ def test_a_cut_gz_file_is_named(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"^{path}: expected 7,840,000 bytes after its header, has 7,8"):
         data.load(tmp_path)
     assert not (tmp_path / "MNIST").exists()
-
-
-@pytest.mark.usefixtures("offline")
-def test_an_old_format_that_torchvision_would_prefer_is_refused(folder: Path) -> None:
-    old = folder / "MNIST" / "processed" / "training.pt"
-    old.parent.mkdir()
-    old.write_bytes(b"")
-    with pytest.raises(InputError, match=f"^{old}: "):
-        data.load(folder)
 
 
 @pytest.mark.usefixtures("offline")

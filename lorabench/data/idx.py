@@ -59,24 +59,12 @@ def read_idx(path: Path) -> Bytes:
     """
     if path.suffix == ".gz":
         return _read_packed(path)
-    shape = idx_shape(path)
-    with _reading(path):
-        return np.fromfile(path, dtype=np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
-
-
-def idx_shape(path: Path) -> tuple[int, ...]:
-    """The shape of the array in a raw IDX file, its header compared with its size; reads no element.
-
-    Raises:
-        InputError: as `read_idx`.
-    """
     with _reading(path), path.open("rb") as file:
         shape = _read_header(file, path)
         size = os.fstat(file.fileno()).st_size
-    expected = 4 + 4 * len(shape) + math.prod(shape)
-    if size != expected:
-        raise InputError(f"{path}: expected {expected:,} bytes, has {size:,}")
-    return shape
+        if size != (expected := file.tell() + math.prod(shape)):
+            raise InputError(f"{path}: expected {expected:,} bytes, has {size:,}")
+        return np.fromfile(file, dtype=np.uint8).reshape(shape)
 
 
 def _read_packed(path: Path) -> Bytes:

@@ -6,19 +6,16 @@ Files that lie in `DIR` itself are accepted as well, and both may be compressed 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.data.idx import Bytes, idx_shape, read_idx, write_idx
+from lorabench.data.idx import Bytes, read_idx, write_idx
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
-
-_ADVICE = "delete it, and lorabench fetches it again"
 
 
 @dataclass(frozen=True)
@@ -45,43 +42,17 @@ class File:
         Raises:
             InputError: it cannot be read or holds anything else.
         """
-        with _advice():
+        try:
             array = read_idx(path)
-            self._require_shape(array.shape, path)
-        self.verify(array, path)
+            if array.shape != self.shape:
+                raise InputError(f"{path}: not MNIST's: expected an array of shape {self.shape}, has {array.shape}")
+            checksum = hashlib.sha256(array.data).hexdigest()
+            if checksum != self.sha256:
+                told = f"expected checksum {self.sha256[:12]}…, has {checksum[:12]}…"
+                raise InputError(f"{path}: not MNIST's: {told}")
+        except InputError as error:
+            raise InputError(f"{error}; delete it, and lorabench fetches it again") from error
         return array
-
-    def check(self, path: Path) -> None:
-        """Hold the header and the size of the raw file at `path` against MNIST's; reads no element.
-
-        Raises:
-            InputError: it cannot be read, or they differ.
-        """
-        with _advice():
-            self._require_shape(idx_shape(path), path)
-
-    def verify(self, array: Bytes, path: Path) -> None:
-        """Hold the elements that came from `path` against MNIST's.
-
-        Raises:
-            InputError: the checksum differs.
-        """
-        found = hashlib.sha256(array.data).hexdigest()
-        if found != self.sha256:
-            said = f"expected checksum {self.sha256[:12]}…, has {found[:12]}…"
-            raise InputError(f"{path}: not MNIST's: {said}; {_ADVICE}")
-
-    def _require_shape(self, shape: tuple[int, ...], path: Path) -> None:
-        if shape != self.shape:
-            raise InputError(f"{path}: not MNIST's: expected an array of shape {self.shape}, has {shape}")
-
-
-@contextlib.contextmanager
-def _advice() -> Generator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{error}; {_ADVICE}") from error
 
 
 FILES = {

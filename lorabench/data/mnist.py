@@ -10,7 +10,6 @@ see `fetch`; every load verifies them.
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +18,7 @@ import numpy as np
 import platformdirs
 
 from lorabench.data.fetch import fetch
-from lorabench.data.layout import FILES, absent, collect, store
-from lorabench.data.vision import import_datasets
-from lorabench.errors import InputError
+from lorabench.data.layout import FILES, absent, collect
 
 if TYPE_CHECKING:
     from lorabench.data.fetch import Message, Progress
@@ -68,33 +65,12 @@ def load(data_dir: Path | None = None, *, progress: Progress | None = None, mess
     """
     folder = data_dir or default_dir()
     if absent(folder):
-        if not os.access(folder, os.W_OK) and len(found := collect(folder)) == len(FILES):
-            with tempfile.TemporaryDirectory() as spare:
-                store(found, Path(spare), Path(spare))
-                return _read(Path(spare))
+        arrays = {} if os.access(folder, os.W_OK) else collect(folder)
+        if len(arrays) == len(FILES):
+            return Mnist(**arrays)
         fetch(folder, progress or _ignore, message or _ignore)
-    return _read(folder)
+    return Mnist(**collect(folder))
 
 
 def _ignore(*_: object) -> None:
     """For a caller who wants to be told nothing."""
-
-
-def _read(folder: Path) -> Mnist:
-    """Read the four raw files through torchvision, and verify them."""
-    old = folder / "MNIST" / "processed" / "training.pt"
-    if old.exists():
-        raise InputError(f"{old}: torchvision would read this old format and not the IDX files; move it away")
-    for file in FILES.values():
-        file.check(file.stored(folder))
-    mnist = import_datasets().MNIST
-    train, test = mnist(folder, train=True), mnist(folder, train=False)
-    arrays: dict[str, Bytes] = {
-        "train_images": train.data.numpy(),
-        "train_labels": train.targets.numpy().astype(np.uint8),
-        "test_images": test.data.numpy(),
-        "test_labels": test.targets.numpy().astype(np.uint8),
-    }
-    for field, file in FILES.items():
-        file.verify(arrays[field], file.stored(folder))
-    return Mnist(**arrays)

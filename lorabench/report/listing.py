@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.report import number
 from lorabench.report.arm import accuracy
 from lorabench.report.blocks import Table
+from lorabench.report.fairness import grounds, unequal_note
 from lorabench.report.fields import fields
 from lorabench.report.plain import plain
 from lorabench.report.style import line, note, stack
@@ -84,6 +85,7 @@ def listing_data(chosen: Selection, broken: Sequence[Broken] = ()) -> dict[str, 
         "runs": asked if chosen.columns else plain(entries(chosen.runs)),
         "fitting": chosen.fitting,
         "total": chosen.total,
+        "unequal": plain(grounds(chosen.runs)),
         "broken": plain(list(broken)),
     }
 
@@ -106,6 +108,7 @@ def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, 
         [
             table if rows else note("no runs fit" if chosen.total else "no runs"),
             note(f"{len(rows):,} of {chosen.total:,} runs") if 0 < len(rows) < chosen.total else None,
+            unequal_note(grounds(chosen.runs)),
             line(reasons, "red") if reasons else None,
         ]
     )

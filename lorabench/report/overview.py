@@ -16,7 +16,7 @@ from lorabench.report.accuracy import (
     slice_table,
 )
 from lorabench.report.arm import arms, base_metrics, bases, main_arm, ways
-from lorabench.report.fairness import held_out_note
+from lorabench.report.fairness import grounds, held_out_note, unequal_note
 from lorabench.report.ledger import ledger, ledger_note, ledger_table
 from lorabench.report.methods import MethodRow, method_rows, methods_tables
 from lorabench.report.parameters import SizeRow, size_rows, size_table
@@ -27,8 +27,9 @@ from lorabench.report.style import grid, group, heading, line, note, stack
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lorabench.report.arm import Arm
+    from lorabench.report.arm import Arm, OnImages
     from lorabench.report.blocks import Block
+    from lorabench.report.fairness import Unequal
     from lorabench.report.talk import Row
     from lorabench.runs import Metrics, Run
 
@@ -58,6 +59,7 @@ class Overview:
     """Everything that the report of a study shows. `main` is the arm whose parts and confusions it shows.
 
     `methods` has a row for each arm if there are several; the tables then show the main arm alone elsewhere.
+    `unequal` says which runs were made with another lorabench, torch, device or kind of machine.
     `ledger` is empty for a study that was measured on held-out images: the talk's figures are of the test set.
     """
 
@@ -71,6 +73,7 @@ class Overview:
     methods: list[MethodRow]
     ledger: list[Row]
     unfinished: list[Unfinished]
+    unequal: list[Unequal]
 
 
 def overview(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Overview:
@@ -89,6 +92,7 @@ def overview(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) 
         methods=method_rows(study_runs, found),
         ledger=[] if any(run.holdout for run in study_runs) else ledger(study_runs, bench),
         unfinished=unfinished(study_runs),
+        unequal=grounds(study_runs),
     )
 
 
@@ -101,7 +105,7 @@ def _reason(run: Run) -> str:
     return f"{run.error.type}: {run.error.message}" if run.error else ""
 
 
-def _repair(arm: Arm, known: Mapping[str, Mapping[str, Metrics]]) -> Repair | None:
+def _repair(arm: Arm, known: Mapping[OnImages, Mapping[str, Metrics]]) -> Repair | None:
     pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
     both = [(old["fmnist"], new["fmnist"]) for old, new in pairs if "fmnist" in old and "fmnist" in new]
     if not both:
@@ -129,6 +133,7 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
             title,
             held_out_note(study_runs),
             unfinished_table(found.unfinished),
+            unequal_note(found.unequal),
             group(accuracy_table(accuracies), accuracy_note(accuracies)),
             slice_table(found.slices, found.main or "") if found.slices else None,
             size_table([row for row in found.parameters if row.label in shown]) if found.parameters else None,

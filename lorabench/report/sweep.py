@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench import inference
@@ -10,15 +10,17 @@ from lorabench.errors import InputError
 from lorabench.report import number
 from lorabench.report.accuracy import count, verdict
 from lorabench.report.arm import SETS
+from lorabench.report.fairness import ground, other_ground, unequal_note
 from lorabench.report.plain import plain
 from lorabench.report.setting import shown
 from lorabench.report.style import grid, group, heading, line, note, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lorabench.inference import Count, Difference, Estimate
     from lorabench.report.blocks import Block, Line
+    from lorabench.report.fairness import Unequal
     from lorabench.runs import Run
 
 WIDTH = 80
@@ -30,7 +32,8 @@ MOST_FAILURES = 10
 class Score:
     """What a sweep keeps of one finished fine-tune.
 
-    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ.
+    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ. `images` is the id of the
+    F-MNIST that `fmnist` and `flipped` are of, and `before` what the base gave there.
     """
 
     id: str
@@ -39,6 +42,9 @@ class Score:
     flipped: Count | None
     mnist: Count
     trained: int | None
+    images: str | None = None
+    before: Count | None = None
+    ground: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,11 @@ class Cell:
     def mnist(self) -> Estimate | None:
         """On MNIST, likewise."""
         return inference.accuracy([score.mnist for score in self.scores])
+
+    @property
+    def gain(self) -> Difference | None:
+        """Tuned − base on F-MNIST, on the same images."""
+        return inference.difference([(score.before, score.fmnist) for score in self.scores])
 
 
 @dataclass(frozen=True)
@@ -125,8 +136,20 @@ class SweepResult:
         )
 
     @property
+    def unequal(self) -> list[Unequal]:
+        """Which fine-tunes were made with another lorabench, torch, device or kind of machine."""
+        return other_ground((score.id, score.ground) for cell in self.cells for score in cell.scores)
+
+    @property
+    def several(self) -> bool:
+        """Whether the points were measured on several F-MNISTs, which makes none of them the best."""
+        return len({score.images for cell in self.cells for score in cell.scores}) > 1
+
+    @property
     def best(self) -> Best | None:
-        """None if no point has all its runs."""
+        """None if no point has all its runs, or if the points were not measured on the same images."""
+        if self.several:
+            return None
         whole = [(found.mean, cell) for cell in self.cells if (found := cell.fmnist) and not cell.failed]
         whole.sort(key=lambda pair: -pair[0])
         if not whole:
@@ -157,6 +180,9 @@ def score(run: Run, seed: int) -> Score:
         flipped=count(run.metrics, "fmnist.flipped"),
         mnist=mnist,
         trained=run.params.trainable if run.params else None,
+        images=run.parents.data,
+        before=count(run.before, "fmnist"),
+        ground=ground(run),
     )
 
 
@@ -216,6 +242,7 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
             {
                 "values": dict(zip(found.keys, cell.values, strict=True)),
                 "fmnist": plain(cell.fmnist),
+                "gain": plain(cell.gain),
                 "flipped": plain(cell.flipped),
                 "mnist": plain(cell.mnist),
                 "best": best is not None and cell is best.cell,
@@ -225,13 +252,14 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
             for cell in found.cells
         ],
         "ahead_of_next": plain(best.ahead) if best else None,
+        "unequal": plain(found.unequal),
         "fine_tunes": plain(found.tuned),
         "shared": plain(found.shared),
     }
 
 
 def _percents(score: Score) -> dict[str, Any]:
-    counts = {"fmnist": score.fmnist, "flipped": score.flipped, "mnist": score.mnist}
+    counts = {"fmnist": score.fmnist, "before": score.before, "flipped": score.flipped, "mnist": score.mnist}
     return plain(score) | {name: count.percent if count else None for name, count in counts.items()}
 
 
@@ -244,6 +272,7 @@ def sweep_report(found: SweepResult) -> Block:
         [
             *tables,
             note("\n".join(_notes(found, best))),
+            unequal_note(found.unequal),
             _failures(found.keys, failures) if failures else None,
             line(_counts(found)),
         ]
@@ -256,7 +285,7 @@ def _one_axis(found: SweepResult, best: Best | None) -> list[Block]:
         trained = {score.trained for score in cell.scores}
         table.add_row(
             _word(cell.values[0]),
-            _cell(cell, best),
+            _cell(cell, best, gain=found.several),
             _text(cell.flipped),
             _text(cell.mnist),
             f"{count:,}" if len(trained) == 1 and (count := trained.pop()) is not None else "",
@@ -271,8 +300,8 @@ def _blocks(found: SweepResult, best: Best | None) -> list[Block]:
         blocks.setdefault(_spelled(found.keys[2:], cell.values[2:]), []).append(cell)
     rows, columns = _values(found.cells, 0), _values(found.cells, 1)
     title = f"{found.keys[0]} \\ {found.keys[1]}"
-    texts = {id(cell): _cell(cell, best) for cell in found.cells}
-    widest = 2 + max(len(text.text) for text in texts.values())
+    texts = {id(cell): _cell(cell, best, gain=found.several) for cell in found.cells}
+    widest = 2 + max(len(part) for text in texts.values() for part in text.text.splitlines())
     fitting = max(1, (WIDTH - 2 - max(len(title), *(len(_word(row)) for row in rows))) // widest)
     parts: list[Block] = []
     for name, block in blocks.items():
@@ -293,7 +322,13 @@ def _values(cells: Sequence[Cell], axis: int) -> list[Any]:
     return list({repr(cell.values[axis]): cell.values[axis] for cell in cells}.values())
 
 
-def _cell(cell: Cell, best: Best | None) -> Line:
+def _cell(cell: Cell, best: Best | None, *, gain: bool) -> Line:
+    """A point's accuracy on F-MNIST, and with `gain` below it what was gained there."""
+    text = _accuracy(cell, best)
+    return text + f"\n{number.plus_minus(cell.gain.estimate, sign=True)}" if gain and cell.gain else text
+
+
+def _accuracy(cell: Cell, best: Best | None) -> Line:
     if not cell.scores:
         return line("x", "red")
     if cell.failed:
@@ -315,7 +350,11 @@ def _notes(found: SweepResult, best: Best | None) -> list[str]:
     n = max((len(cell.scores) for cell in found.cells), default=0)
     few = f"{number.seeds(n)}: no interval" + (", the values stand beside the mean" if n > 1 else "")
     how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n >= inference.FEWEST else few
-    lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; *: the best, x: training failed"]
+    marks = "x: training failed" if found.several else "*: the best, x: training failed"
+    lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; {marks}"]
+    if found.several:
+        lines.append("several F-MNISTs are several test sets, and no point is put before another;")
+        lines.append("below each: points gained over its bases, on the same images")
     if best:
         lines += _standing(found.keys, best)
     if found.held_out:
