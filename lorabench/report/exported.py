@@ -9,7 +9,7 @@ from lorabench.report.plain import plain
 from lorabench.report.style import grid, group, heading, line
 
 if TYPE_CHECKING:
-    from lorabench.export import Export
+    from lorabench.exchange import Export
     from lorabench.report.blocks import Block
 
 
