@@ -87,7 +87,7 @@ TORCH_FREE = {
 }
 
 
-WITH_TORCH = {ROOT / "runner" / "work.py"}
+WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "session")}
 """Files of these rooms that a command imports once it computes."""
 
 
@@ -136,6 +136,13 @@ def test_imports_point_one_way(path: Path) -> None:
         return
     own = {name.split(".")[1] for name in imports(path) if name.startswith("lorabench.") and name.count(".")}
     assert own - {room(path), "__version__"} <= allowed
+
+
+def test_the_terminals_writer_alone_knows_rich() -> None:
+    drawing = (ROOT / "report").rglob("*.py")
+    assert {path.name for path in drawing if any(name.split(".")[0] == "rich" for name in imports(path))} == {
+        "terminal.py"
+    }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "methods").glob("*.py")), ids=lambda path: path.name)

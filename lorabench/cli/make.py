@@ -108,14 +108,15 @@ def _finetune(method: str, shared: Training, **own: Any) -> None:
 def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
     """A base that was made beside another F-MNIST, measured on the one that is asked about."""
     from lorabench.cli import progress
-    from lorabench.runner import work
+    from lorabench.runner import make
+    from lorabench.runner.session import open_session
 
     say(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
-        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+        open_session(shared.store, shared.data_dir, settings, tell) as lab,
     ):
-        return work.measure_again(run, lab, on=images)
+        return make.measure_again(run, lab, on=images)
 
 
 def _make(
@@ -129,6 +130,7 @@ def _make(
     """Run one stage after those that it needs, and show it."""
     from lorabench import config, methods
     from lorabench.report import digits, summary
+    from lorabench.report.writers.terminal import renderable
     from lorabench.runner import stages
 
     loaded = load(shared, flags)
@@ -172,7 +174,7 @@ def _make(
         return
     console = stdout()
     if pictures:
-        console.print(pictures)
+        console.print(renderable(pictures))
     if written:
         console.print(f"wrote {len(written)} files below {write_idx}", soft_wrap=True)
-    console.print(summary.summary(run, **how))
+    console.print(renderable(summary.summary(run, **how)))

@@ -38,6 +38,7 @@ def export(
     """Take a run elsewhere; done only once the files, read again, give what the run gives."""
     from lorabench.cli import progress
     from lorabench.report import exported
+    from lorabench.report.writers.terminal import renderable
 
     settings, found = device_settings(shared), find(shared, runs)
     usual = exchange.place(found, to, Path("exports"))
@@ -50,17 +51,17 @@ def export(
         else:
             typer.echo(f"would write {' '.join(names)} to {to} into {folder}")
         return
-    from lorabench.runner import work
+    from lorabench.runner.session import open_session
 
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
-        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+        open_session(shared.store, shared.data_dir, settings, tell) as lab,
     ):
         done = exchange.export(found, to, folder, lab, force=shared.force)
     if shared.json:
         emit({"command": "export", **exported.exported_data(done, shared.elsewhere)})
     else:
-        stdout().print(exported.exported(done, shared.elsewhere), soft_wrap=True)
+        stdout().print(renderable(exported.exported(done, shared.elsewhere)), soft_wrap=True)
 
 
 @command(app)
@@ -72,12 +73,14 @@ def import_peft(
     """Bring a LoRA adapter back from PEFT as a finished run."""
     from lorabench.cli import progress
     from lorabench.report import summary
+    from lorabench.report.writers.terminal import renderable
 
     settings, found = device_settings(shared), find(shared, [base])
     if len(found) > 1:
         raise UsageError(f"--base {base} fits {len(found)} runs; name one")
     from lorabench.exchange import import_peft as importing
-    from lorabench.runner import stages, work
+    from lorabench.runner import stages
+    from lorabench.runner.session import open_session
 
     if shared.dry_run:
         stage, _ = importing.plan(folder, found[0], shared.store)
@@ -96,7 +99,7 @@ def import_peft(
         return
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
-        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+        open_session(shared.store, shared.data_dir, settings, tell) as lab,
     ):
         run, cached = importing.import_adapter(folder, found[0], lab, force=shared.force, wait=not shared.no_wait)
     how: dict[str, Any] = {
@@ -107,4 +110,4 @@ def import_peft(
     if shared.json:
         emit({"command": "import-peft", **summary.summary_data(run, **how)})
     else:
-        stdout().print(summary.summary(run, **how))
+        stdout().print(renderable(summary.summary(run, **how)))

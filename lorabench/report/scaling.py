@@ -5,16 +5,12 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
-from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.plain import plain
+from lorabench.report.style import grid, group, heading, line, note, stack
 from lorabench.scale import claims, recounts, size
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block, Line
     from lorabench.scale import Projection, Training
 
 
@@ -73,18 +69,18 @@ def _side(training: Training) -> dict[str, Any]:
     return {key: getattr(training, key) for key in keys}
 
 
-def scaling(found: Projection) -> RenderableType:
+def scaling(found: Projection) -> Block:
     """All figures, readable at 80 columns."""
     data = scaling_data(found)
     where = f"{data['method']} on {', '.join(data['targets'])}; {data['precision']}, GPUs of {data['gpu_gb']} GB"
     return stack(
         [
-            Group(heading(data["title"], where), _below(f"{data['total']:,} parameters. {data['source']}")),
-            Group(_sides(data), _below(_SIDES_NOTE)),
-            Group(_claims(data), _below(_CLAIMS_NOTE)),
-            Group(_memory(data), _below(_MEMORY_NOTE)),
-            Group(_matrices(data), _below(_MATRICES_NOTE)),
-            Group(_paper(data), _below(_PAPER_NOTE)) if data["paper"] else None,
+            group(heading(data["title"], where), _below(f"{data['total']:,} parameters. {data['source']}")),
+            group(_sides(data), _below(_SIDES_NOTE)),
+            group(_claims(data), _below(_CLAIMS_NOTE)),
+            group(_memory(data), _below(_MEMORY_NOTE)),
+            group(_matrices(data), _below(_MATRICES_NOTE)),
+            group(_paper(data), _below(_PAPER_NOTE)) if data["paper"] else None,
         ]
     )
 
@@ -107,7 +103,7 @@ _CLAIMS_NOTE = (
 _PAPER_NOTE = "cut: the printed digits are not rounded; fewer: than the model's own parameters"
 
 
-def _sides(data: dict[str, Any]) -> RenderableType:
+def _sides(data: dict[str, Any]) -> Block:
     full, tuned = data["full"], data["tuned"]
     table = grid("training", "full", data["method"], "share", "times less", align="<>>>>")
     for label, whole, part, text in (
@@ -127,7 +123,7 @@ def _sides(data: dict[str, Any]) -> RenderableType:
     return table
 
 
-def _memory(data: dict[str, Any]) -> RenderableType:
+def _memory(data: dict[str, Any]) -> Block:
     table = grid("state at", "B", "full", "GPUs", data["method"], "GPUs", "times less", align="<>>>>>>")
     for row in data["memory"]:
         whole, part = row["full_bytes"], row["tuned_bytes"]
@@ -137,7 +133,7 @@ def _memory(data: dict[str, Any]) -> RenderableType:
     return table
 
 
-def _matrices(data: dict[str, Any]) -> RenderableType:
+def _matrices(data: dict[str, Any]) -> Block:
     table = grid("matrix", "inputs n", "outputs m", "layers", "adapted", "break-even k", align="<>>><>")
     for row in data["matrices"]:
         adapted, sizes = "yes" if row["adapted"] else "", [f"{row[key]:,}" for key in ("n", "m")]
@@ -145,15 +141,15 @@ def _matrices(data: dict[str, Any]) -> RenderableType:
     return table
 
 
-def _claims(data: dict[str, Any]) -> RenderableType:
+def _claims(data: dict[str, Any]) -> Block:
     table = grid("what the talk says", "", align="<<")
     for row in data["claims"]:
-        table.add_row(Text.assemble(row["talk"], "\n", _verdict(row)), _lines("here", row["here"]))
+        table.add_row(line(f"{row['talk']}\n") + _verdict(row), _lines("here", row["here"]))
         table.add_row("", _lines("paper", row["paper"]))
     return table
 
 
-def _paper(data: dict[str, Any]) -> RenderableType:
+def _paper(data: dict[str, Any]) -> Block:
     table = grid("the paper's rows", "", "printed", "counted", "", "times fewer", align="<<>><>")
     for row in data["paper"]:
         counted, fewer = f"{row['counted']:,}", f"{row['fewer']:,.0f}"
@@ -161,12 +157,12 @@ def _paper(data: dict[str, Any]) -> RenderableType:
     return table
 
 
-def _verdict(row: dict[str, Any]) -> Text:
-    return Text(row["verdict"], "yellow" if row["verdict"] in ("no", "unknown", "differs") else "green")
+def _verdict(row: dict[str, Any]) -> Line:
+    return line(row["verdict"], "yellow" if row["verdict"] in ("no", "unknown", "differs") else "green")
 
 
-def _lines(label: str, lines: list[str]) -> Text:
-    return Text.assemble((f"{label:<6}", "dim"), f"\n{'':<6}".join(lines))
+def _lines(label: str, lines: list[str]) -> Line:
+    return line(f"{label:<6}", "dim") + f"\n{'':<6}".join(lines)
 
 
 def _share(value: float) -> str:
@@ -185,5 +181,5 @@ def _count(value: int) -> str:
     return f"{value:,}" if value < 10**9 else f"{value / 10**9:,.1f}e9"
 
 
-def _below(text: str) -> Text:
+def _below(text: str) -> Line:
     return note(textwrap.fill(text, 79))
