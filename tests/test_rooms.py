@@ -25,14 +25,14 @@ LADDER: dict[str, set[str]] = {
     "query": {"errors"},
     "npz": {"errors"},
     "runs": {"errors", "npz"},
-    "report": {"errors", "config", "estimate", "inference", "npz", "query", "scale", "stats", "runs"},
+    "report": {"errors", "classifier", "config", "inference", "npz", "query", "scale", "stats", "runs"},
     "gallery": {"errors", "config", "data", "methods", "report", "runs"},
     "data": {"errors"},
-    "scale": {"errors"},
-    "model": {"errors", "scale"},
+    "classifier": set(),
+    "model": {"errors", "classifier"},
     "frozen": {"errors", "model"},
     "methods": {"errors", "model"},
-    "estimate": {"errors", "methods", "scale"},
+    "scale": {"errors", "classifier", "methods"},
     "threads": set(),
     "train": {"errors", "frozen", "model", "threads"},
     "evaluate": {"errors", "model"},
@@ -43,7 +43,7 @@ LADDER: dict[str, set[str]] = {
         "events",
         "config",
         "data",
-        "scale",
+        "classifier",
         "model",
         "methods",
         "threads",
@@ -77,8 +77,8 @@ TORCH_FREE = {
     "inference",
     "runs",
     "report",
+    "classifier",
     "scale",
-    "estimate",
     "gallery",
     "runner",
     "sweep",
@@ -136,6 +136,13 @@ def test_imports_point_one_way(path: Path) -> None:
         return
     own = {name.split(".")[1] for name in imports(path) if name.startswith("lorabench.") and name.count(".")}
     assert own - {room(path), "__version__"} <= allowed
+
+
+def test_the_terminals_writer_alone_knows_rich() -> None:
+    drawing = (ROOT / "report").rglob("*.py")
+    assert {path.name for path in drawing if any(name.split(".")[0] == "rich" for name in imports(path))} == {
+        "terminal.py"
+    }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "methods").glob("*.py")), ids=lambda path: path.name)
