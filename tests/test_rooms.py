@@ -20,7 +20,7 @@ LADDER: dict[str, set[str]] = {
     "errors": set(),
     "events": set(),
     "environment": set(),
-    "config": {"errors"},
+    "config": {"errors", "data"},
     "stats": {"errors"},
     "inference": {"errors", "stats"},
     "streams": set(),

@@ -45,9 +45,9 @@ class Digits:
                 yield Segment.line()
 
 
-def preview(originals: Images, mirrored: Images) -> Digits:
-    """`originals` (n, 28, 28) above the same images `mirrored`: four of each at 80 columns."""
-    return Digits((("original", originals), ("mirrored", mirrored)))
+def preview(originals: Images, changed: Images, called: str = "mirrored") -> Digits:
+    """`originals` (n, 28, 28) above the same images as a shift has `changed` them: four of each at 80 columns."""
+    return Digits((("original", originals), (called, changed)))
 
 
 def draw(image: Images, *, ascii_only: bool) -> list[str]:
