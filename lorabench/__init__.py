@@ -14,10 +14,8 @@ evaluate     logits -> accuracy, confusion matrix, slices
 checkpoint   trained tensors as bytes, and back with every doubt checked
 npz          NumPy archives of other hands, read within bounds
 runs/        run folders on disk
-stages       what there is to do, and the ids of it
-work         what each stage does; spectrum: what it did to the weights; environment: on which machine
-engines/     where stages run: in this process, side by side in others, on a Dask cluster
-study        the stages in their order
+spectrum     what training did to the weights
+runner/      stages and their ids, how a stage is made, in which order, and where
 tune         a learning rate for each method, on held-out images
 sweep        a grid of settings over seeds
 peft_folder  PEFT's files for LoRA, written and read without PEFT
@@ -30,9 +28,8 @@ inference    what follows from the values of a setting's seeds: a mean, a differ
 query        conditions on what runs hold
 report/      run records -> tables, and figures
 gallery      what the figures are drawn from
-options      what each kind of command has; events, progress: what it tells while it runs
-streams      stdout and stderr, whatever they can show
-cli/         the command line
+events       what a running stage tells
+cli/         the command line: options, progress, commands
 """
 
 __version__ = "1.0.0"

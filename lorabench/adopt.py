@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lorabench import checkpoint, config, evaluate, methods, peft_folder, work
+from lorabench import checkpoint, config, evaluate, methods, peft_folder
 from lorabench.errors import InputError
+from lorabench.runner import work
+from lorabench.runner.stages import Stage, fmnist, hashed
 from lorabench.runs import Parents, make_id
-from lorabench.stages import Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run, Store
-    from lorabench.work import Lab
 
 
 def adopt(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool = True) -> tuple[Run, bool]:
@@ -72,17 +73,17 @@ def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor
     )
     settings: dict[str, Any] = {
         **finetune.model_dump(mode="json", include={"method", "targets", "seed"}),
-        **adapter.options,
+        **hashed(adapter.options, methods.options_model(adapter.method)),
         work.IMPORTED: checkpoint.tensor_hash(adapter.tensors),
     }
-    parents = Parents(base=base.id, data=base.parents.data)
-    inputs = {"stage": "import-peft", "settings": settings, "base": parents.base, "data": parents.data}
+    inputs = {"stage": "import-peft", "settings": settings}
+    label, images = f"peft-{adapter.method}-k{adapter.k}", base.parents.data or fmnist(own).id
     stage = Stage(
         kind="finetune",
-        id=make_id(f"peft-{adapter.method}-k{adapter.k}", base.seed, inputs),
+        id=make_id(label, base.seed, inputs, base=base.id, data=images),
         seed=base.seed,
         settings=settings,
-        parents=parents,
+        parents=Parents(base=base.id, data=images),
         config=own.model_copy(update={"finetune": finetune}),
         method=adapter.method,
         k=adapter.k,

@@ -31,7 +31,7 @@ def gather(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Material
         InputError: a run's history is not the one that it wrote.
     """
     parents = [run.parents.base for run in runs if run.parents.base]
-    bases = [base for name in dict.fromkeys(parents) if (base := store.cached(name))]
+    bases = [base for name in dict.fromkeys(parents) if (base := store.finished(name))]
     everything = list({run.id: run for run in [*runs, *bases]}.values())
     history = {run.id: store.history(run) for run in everything}
     try:

@@ -2,7 +2,7 @@
 
     source = config.gather(files, sets, flags)
     planned = plan(source, ["k=1,2,4", "lora.lr=1e-3,3e-3"])
-    study.run(planned.todo, planned.config, store, keep_going=True, ...)
+    queue.run(planned.todo, planned.config, store, keep_going=True, ...)
 
 Every point is an ordinary fine-tune of each seed, as `lorabench finetune` would make it, so the points share their
 bases and F-MNIST, and what another command has made is not made again. Runs nothing, imports no torch.
@@ -19,10 +19,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from lorabench import config, methods, stages
+from lorabench import config, methods
 from lorabench.config.source import dotted, parse_yaml
 from lorabench.errors import ConfigError, UsageError
 from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepPlan, SweepResult, score
+from lorabench.runner import stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
     from lorabench.config import Config, Loaded, Source
     from lorabench.config.source import KeyPath
+    from lorabench.runner.queue import Result
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Store
-    from lorabench.stages import Stage
-    from lorabench.study import Result
 
     Methods = Mapping[str, type[BaseModel]]
 
@@ -283,7 +284,7 @@ def preview(planned: Plan, store: Store, workers: int, force: bool = False) -> S
     A run takes as long as the median of the finished ones that are like it: of one stage, with the same epochs and
     batch size, and of the same method if there are any.
     """
-    there: set[str] = set() if force else {stage.id for stage in planned.todo if store.cached(stage.id)}
+    there: set[str] = set() if force else {stage.id for stage in planned.todo if stages.cached(stage, store)}
     missing = [stage for stage in planned.todo if stage.id not in there]
     known: dict[tuple[Any, ...], list[float]] = {}
     for run in store.scan()[0] if missing else []:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lorabench import methods, stages
+from lorabench import methods
 from lorabench.report.curves import CurveRow
+from lorabench.runner import stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lorabench.config import Config
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
 
 HALF_DECADES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
 """As far as a grid can be widened."""

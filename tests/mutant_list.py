@@ -467,7 +467,7 @@ PAIRING = [
         ("if len(values) > 1]", "if len(values) > 2]"),
         ('f" of seed {run.seed}"', '""'),
         ("* run.settings['batch_size']:,} images\"", ':,} images"'),
-        ('for key in ("torch", "device", "threads"):', 'for key in ("torch", "device"):'),
+        ('for key in (*GROUND, "threads"):', "for key in GROUND:"),
     ),
     *of(
         "report/cells.py",
@@ -551,7 +551,7 @@ GATING = [
         ("_, newest = max(records)", "_, newest = min(records)"),
     ),
     *of(
-        "cli/common.py",
+        "cli/stages.py",
         GATE,
         ("lost.append(str(error))", "pass"),
         ("gone = [run_id for run_id in named if run_id not in by_id]", "gone = []"),
@@ -571,11 +571,11 @@ RECORDS = [
         ("sort_keys=True", "sort_keys=False"),
     ),
     *of(
-        "stages.py",
+        "runner/stages.py",
         IDS,
         ('| ({"holdout": config.holdout} if config.holdout else {})', ""),
-        ('"settings": settings, "base": parents.base, "data"', '"settings": settings, "data"'),
-        ('"base": parents.base, "data": parents.data}', '"base": parents.base}'),
+        ("inputs, base=base, data=images)", "inputs, data=images)"),
+        ("inputs, base=base, data=images)", "inputs, base=base)"),
         ('{"stage": "fmnist", "settings": settings, **_images(config)}', '{"stage": "fmnist", "settings": settings}'),
         (
             '{"stage": "pretrain", "settings": settings, **_images(config)}',

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lorabench import config, data, methods, stages
+from lorabench import config, data, methods
 from lorabench.config.source import MAX_DEPTH, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
 from lorabench.report import expect
+from lorabench.runner import stages
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
@@ -202,7 +203,7 @@ def test_every_setting_that_a_stage_reads_changes_its_id() -> None:
         changed = stages.chain(load(sets=[change]).config, "finetune")
         assert changed[1].id == base[1], "the base does not depend on F-MNIST"
         assert (changed[0].id != base[0], changed[2].id != base[2]) == (True, True), change
-    for change in ("device=cpu", "threads=3", "reuse=false", "study.name=x"):
+    for change in ("device=cpu", "threads=3", "study.name=x"):
         assert [s.id for s in stages.chain(load(sets=[change]).config, "finetune")] == base, change
 
 

@@ -19,9 +19,9 @@ from test_cli import Lab, Started
 from test_config import load
 
 import lorabench
-from lorabench import engines
-from lorabench.engines.dask import difference, versions
 from lorabench.errors import InputError, UsageError
+from lorabench.runner import engines
+from lorabench.runner.engines.dask import difference, versions
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
@@ -173,6 +173,9 @@ def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
     failed = next(record for record in cluster.lab.records().values() if record["status"] == "failed")
     assert (failed["error"]["type"], "history.jsonl" in failed["files"]) == ("RunFailedError", True)
     assert failed["env"]["worker"]["address"] in cluster.names()
+    command = cluster.lab.command(*diverging, "--debug")
+    debugged = subprocess.run(command, env=cluster.lab.env, capture_output=True, text=True, check=False)
+    assert ", in fit\n" in debugged.stderr
 
     study, run_id = begin(cluster.lab, *endless)
     cluster.scheduler.kill()

@@ -16,9 +16,9 @@ import pytest
 import torch
 from test_cli import Lab
 
-from lorabench.engines import processes
-from lorabench.engines.cores import cores, quota
-from lorabench.work import spread
+from lorabench.runner.engines import processes
+from lorabench.runner.engines.cores import cores, quota
+from lorabench.runner.work import spread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +127,7 @@ def test_workers_that_never_hear_that_it_is_over_are_no_obstacle(tmp_path: Path)
     """As where one was killed that held the lock of the queue: here all are stopped."""
     script = (
         "import multiprocessing, os, signal, sys, time; from pathlib import Path\n"
-        "from lorabench import config, methods; from lorabench.engines import open_engine\n"
+        "from lorabench import config, methods; from lorabench.runner.engines import open_engine\n"
         "from lorabench.runs import Store\n"
         "if __name__ == '__main__':\n"
         "    settings = config.load(methods=methods.schemas()).config\n"
@@ -146,7 +146,8 @@ def script(folder: Path, text: str, *, guarded: bool = True) -> subprocess.Compl
     head = f"""
 import contextlib, gc, multiprocessing, os, signal, subprocess, sys, threading, time
 from pathlib import Path
-from lorabench import config, methods, stages, study
+from lorabench import config, methods
+from lorabench.runner import stages, queue
 from lorabench.runs import Store
 
 def settings(*sets):
@@ -155,7 +156,7 @@ def settings(*sets):
 
 def run(*sets, tell=lambda event: None, **keywords):
     chosen = settings("study.seeds=0-1", *sets)
-    return study.run(stages.study(chosen)[:3], chosen, Store(Path({str(folder / "runs")!r})), tell=tell, **keywords)
+    return queue.run(stages.study(chosen)[:3], chosen, Store(Path({str(folder / "runs")!r})), tell=tell, **keywords)
 
 def sleep():
     time.sleep(600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lorabench import environment
+from lorabench.runner import environment
 
 MB = 10**6
 

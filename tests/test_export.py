@@ -16,12 +16,13 @@ import torch
 from safetensors.torch import load, save
 from test_cli import Lab as CommandLine
 
-from lorabench import adopt, checkpoint, config, data, evaluate, export, methods, peft_folder, stages, work
+from lorabench import adopt, checkpoint, config, data, evaluate, export, methods, peft_folder
 from lorabench.data.vision import import_datasets
 from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedError, UsageError
 from lorabench.export.same import LIMIT
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import exported as tables
+from lorabench.runner import stages, work
 from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:

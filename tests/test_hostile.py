@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from report_factory import finetune, fmnist, pretrain
 
-from lorabench import checkpoint, config, methods, npz, work
+from lorabench import checkpoint, config, methods, npz
 from lorabench.errors import ConfigError, InputError
 from lorabench.model import SimpleMnistClassifier
+from lorabench.runner import work
 from lorabench.runs import MAX_FILE_BYTES, Run, Store, write_atomic
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def header(shape: str, descr: str = "|u1") -> bytes:
     return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
 
 
+MEASURED = finetune().metrics["mnist"].model_dump()
+FLIPPED = finetune().metrics["fmnist"].model_dump()
+PART = FLIPPED["slices"]["rest"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -76,6 +82,15 @@ def header(shape: str, descr: str = "|u1") -> bytes:
         ({"params": {"total": 0, "trainable": 0, "frozen": 0}}, "params"),
         ({"metrics": {"other": finetune().metrics["mnist"].model_dump()}}, "metrics"),
         ({"metrics": {"mnist": finetune().metrics["mnist"].model_dump() | {"loss": 1e308}}}, "loss"),
+        ({"metrics": {"mnist": MEASURED | {"accuracy": 0.9779}}}, "accuracy"),
+        ({"metrics": {"mnist": MEASURED | {"correct": 9_779}}}, "confusion"),
+        ({"metrics": {"mnist": MEASURED | {"n": 9_999}}}, "confusion"),
+        ({"metrics": {"mnist": MEASURED | {"confusion": [[0] * 10] * 10}}}, "confusion"),
+        ({"metrics": {"mnist": MEASURED | {"confusion": [[-1] + [0] * 9] * 10}}}, "confusion"),
+        ({"metrics": {"fmnist": FLIPPED | {"slices": {"rest": PART}}}}, "slices"),
+        ({"metrics": {"fmnist": FLIPPED | {"slices": {"rest": PART | {"accuracy": 0.5}}}}}, "accuracy"),
+        ({"metrics": {"fmnist": FLIPPED | {"slices": {"rest": PART | {"accuracy": None}}}}}, "accuracy"),
+        ({"before": {"mnist": MEASURED | {"accuracy": 0.9779}}}, "before"),
         ({"status": "finished"}, "status"),
         ({"metrics": {"mnist": {"n": 0}}}, "metrics.mnist"),
         ({"metrics": []}, "metrics"),
@@ -90,7 +105,7 @@ def test_a_record_of_another_hand_is_refused_in_one_line(tmp_path: Path, changes
     assert said in str(caught.value)
     assert len(str(caught.value)) < 600
     assert str(caught.value).isprintable()
-    assert store.cached(run.id) is None
+    assert store.finished(run.id) is None
     runs, broken = store.scan()
     assert (runs, [folder.id for folder in broken]) == ([], [run.id])
 

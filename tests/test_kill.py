@@ -78,7 +78,7 @@ def test_a_disk_too_full_to_begin_keeps_the_finished_run(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(RunFailedError, match="No space left"), store.locked(run.id), store.start(run, ""):
         pass
-    assert store.cached(run.id) == run
+    assert store.finished(run.id) == run
     assert store.intact(run, "model.safetensors").read_bytes() == b"old"
     assert [path.name for path in tmp_path.rglob("*.part")] == []
 

@@ -10,8 +10,9 @@ from report_factory import widest
 from test_cli import SHORT, Lab
 from test_config import load, problems
 
-from lorabench import config, methods, stages
+from lorabench import config, methods
 from lorabench.model import SimpleMnistClassifier
+from lorabench.runner import stages
 
 if TYPE_CHECKING:
     from lorabench.config import Entry

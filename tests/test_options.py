@@ -12,8 +12,8 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from lorabench import options, tune
-from lorabench.cli import app
+from lorabench import tune
+from lorabench.cli import app, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from lorabench import events, progress
+from lorabench import events
+from lorabench.cli import progress
 
 STORY: list[events.Event] = [
     events.Message("device auto: no GPU here"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -37,7 +38,7 @@ def finished(store: Store, run_id: str = ID) -> Run:
 def test_a_finished_run_is_found_and_cached(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     run = finished(store)
-    assert store.cached(ID) == store.load(ID) == run
+    assert store.finished(ID) == store.load(ID) == run
     assert run.status == "done"
     assert set(run.files) == {"config.yaml", "model.safetensors"}
     assert not [p for p in (tmp_path / "runs").rglob("*") if p.name.endswith(".part")]
@@ -52,7 +53,7 @@ def test_an_unfinished_run_is_not_cached_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), ""):
         raise KeyboardInterrupt
     assert store.load(ID).status == "interrupted"
-    assert store.cached(ID) is None
+    assert store.finished(ID) is None
 
 
 def _die(root: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_live_process_keeps_its_run(tmp_path: Path) -> None:
         release.set()
 
     with store.locked(ID, on_wait=on_wait):
-        assert store.cached(ID) is not None
+        assert store.finished(ID) is not None
     other.join()
     assert said == [f"{ID} is being made by process {other.pid} on {platform.node()}; waiting for it"]
 
@@ -165,7 +166,7 @@ def test_bases_are_found_as_far_as_they_are_there(tmp_path: Path) -> None:
     base = finished(store, "pretrain-s0-00000002")
     parents = [Parents(base=name) for name in (base.id, "pretrain-s1-00000003", "no id")]
     tuned = [draft(f"lora-k4-s{i}-0000000{i}").model_copy(update={"parents": found}) for i, found in enumerate(parents)]
-    assert store.bases(tuned) == {base.id: base}
+    assert store.parents(tuned) == {base.id: base}
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_an_edited_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / ID / "model.safetensors").unlink()
     with pytest.raises(InputError, match="no such file"):
         store.intact(run, "model.safetensors")
-    assert store.cached(ID) is None, "a run that lacks a file is made again"
+    assert store.finished(ID) is None, "a run that lacks a file is made again"
 
 
 def test_predictions_come_back(tmp_path: Path) -> None:
@@ -283,7 +284,7 @@ def test_a_finished_run_is_put_back_where_its_new_try_cannot_begin(
     monkeypatch.setattr(Path, "rename", stopped)
     with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), ""):
         pass
-    assert store.cached(ID) == run
+    assert store.finished(ID) == run
 
 
 def test_who_only_looks_whether_a_run_is_made_keeps_nobody_from_it(
@@ -313,6 +314,21 @@ def test_a_runs_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(InputError, match="is no folder"):
         Store(tmp_path / "runs").scan()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_reading_runs_leaves_the_callers_garbage_collector_as_it_was(tmp_path: Path, enabled: bool) -> None:
+    store = Store(tmp_path)
+    finished(store)
+    (tmp_path / "lora-k4-s1-00000000").mkdir()
+    state = (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold())
+    try:
+        (gc.enable if enabled else gc.disable)()
+        runs, broken = store.scan()
+        assert (len(runs), len(broken)) == (1, 1)
+        assert (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()) == (enabled, *state[1:])
+    finally:
+        (gc.enable if state[0] else gc.disable)()
 
 
 def test_a_file_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lorabench
-from lorabench import streams
+from lorabench.cli import streams
 
 ROOT = Path(lorabench.__file__).parent
 
@@ -18,7 +18,7 @@ ROOT = Path(lorabench.__file__).parent
 def run(*arguments: str, stdout: int = subprocess.PIPE, **env: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "lorabench", *arguments],
-        env=os.environ | env,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"} | env,
         stdout=stdout,
         stderr=subprocess.PIPE,
         check=False,

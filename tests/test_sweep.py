@@ -19,11 +19,12 @@ from report_factory import render, squeezed, widest
 from test_cli import Lab
 from test_config import CONFIGS, load
 
-from lorabench import config, engines, events, stages, study, sweep
+from lorabench import config, events, sweep
 from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError, WorkerDiedError
 from lorabench.inference import Count
 from lorabench.report import sweep as tables
 from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepResult
+from lorabench.runner import engines, queue, stages
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.events import Event
-    from lorabench.stages import Stage
-    from lorabench.study import Result
+    from lorabench.runner.queue import Result
+    from lorabench.runner.stages import Stage
 
 TINY = ["pretrain.epochs=1", "pretrain.batch_size=5000", "finetune.epochs=1", "finetune.batch_size=5000", "threads=1"]
 
@@ -109,7 +110,7 @@ def test_all_mistakes_of_a_grid_are_named_at_once() -> None:
         (["lora.k=1", "dora.lr=2"], "dora.lr  is of another method than lora.k"),
         (["lora.k=1", "finetune.method=dora,lora"], "lora.k  says the method, and finetune.method another"),
         (["finetune.method=lora,bitfit", "k=1,2"], "finetune.k  unknown key"),
-        (["reuse=true,false"], "reuse=true and reuse=false are the same runs"),
+        (["threads=1,2"], "threads=1 and threads=2 are the same runs"),
         (["seed=1,2"], "seeds are named by --seeds or study.seeds"),
         (["k=4,4"], "a value is named twice"),
         (["lr=null,3e-2"], "lr=null and lr=0.03 are the same runs"),
@@ -239,7 +240,7 @@ def test_pairs_are_made_by_the_studys_seed_where_the_runs_own_is_fixed(
         if stage.kind == "finetune":
             metrics = report_factory.metrics({(4, 9): errors(stage)})
             run = stage.draft.model_copy(update={"metrics": {"mnist": metrics, "fmnist": metrics}})
-            tally.take(study.Result(stage, run))
+            tally.take(queue.Result(stage, run))
     result = tally.result()
     assert [score.seed for cell in result.cells for score in cell.scores] == [0, 1, 2] * 2
     assert result.best is not None
@@ -317,7 +318,7 @@ class Script(Executor):
 
 
 class Play:
-    """`study.run` over the stages of a study of four seeds, on executors that follow a script."""
+    """`queue.run` over the stages of a study of four seeds, on executors that follow a script."""
 
     def __init__(self, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runs = runs
@@ -344,7 +345,7 @@ class Play:
 
     def run(self, *, keep_going: bool = True) -> dict[str, Result]:
         results: dict[str, Result] = {}
-        study.run(
+        queue.run(
             self.todo,
             load().config,
             Store(self.runs),
@@ -369,12 +370,12 @@ def test_a_worker_that_dies_takes_nothing_with_it_but_its_stage(play: Play) -> N
     assert [pool.submitted for pool in play.pools][:2] == [[innocent, guilty], [innocent, guilty]]
     failed = {run_id: result for run_id, result in results.items() if not result.run}
     assert set(failed) == {guilty, play.tuned[1]}
-    assert failed[guilty].reason == f"{study.DIED}: SIGABRT"
-    assert failed[play.tuned[1]].reason == f"its base failed: {study.DIED}: SIGABRT"
+    assert failed[guilty].reason == f"{queue.DIED}: SIGABRT"
+    assert failed[play.tuned[1]].reason == f"its base failed: {queue.DIED}: SIGABRT"
     assert failed[play.tuned[1]].culprit == guilty
     assert play.told[-1] == events.Overall(8, 8)
     assert [event for event in play.told if isinstance(event, events.Failed)] == [
-        events.Failed(f"{study.DIED}: SIGABRT", guilty)
+        events.Failed(f"{queue.DIED}: SIGABRT", guilty)
     ]
 
 
@@ -385,9 +386,9 @@ def test_a_dead_worker_is_recorded_though_it_took_its_time_to_die(play: Play) ->
     left = report_factory.pretrain(id=guilty, status="running")
     store.path(guilty).mkdir(parents=True)
     (store.path(guilty) / "run.json").write_text(left.model_dump_json(by_alias=True))
-    assert play.run()[guilty].reason == f"{study.DIED}: SIGABRT"
+    assert play.run()[guilty].reason == f"{queue.DIED}: SIGABRT"
     record = store.load(guilty)
-    assert (record.status, record.error and record.error.message) == ("failed", f"{study.DIED}: SIGABRT")
+    assert (record.status, record.error and record.error.message) == ("failed", f"{queue.DIED}: SIGABRT")
 
 
 def test_fail_fast_begins_nothing_after_a_failure(play: Play) -> None:
@@ -418,21 +419,21 @@ def test_a_killed_worker_is_recorded_and_the_others_finish(tmp_path: Path, data_
                     killed.add(child.pid)
                     os.kill(child.pid, signal.SIGKILL)
 
-    done = study.run([victim, *others], endless, store, data_dir=data_dir, workers=2, keep_going=True, tell=tell)
+    done = queue.run([victim, *others], endless, store, data_dir=data_dir, workers=2, keep_going=True, tell=tell)
     assert set(done) == {stage.id for stage in others}
     assert len(killed) >= 2
     assert {type(run.env["torch"]) for run in done.values()} == {str}  # of another type, it imports torch here
     record = store.load(victim.id)
     assert record.status == "failed"
     assert record.error
-    assert record.error.message == f"{study.DIED}: killed from outside, or out of memory (SIGKILL)"
+    assert record.error.message == f"{queue.DIED}: killed from outside, or out of memory (SIGKILL)"
     assert not multiprocessing.active_children()
 
 
 def test_an_error_of_a_worker_in_its_preparation_is_the_users(tmp_path: Path) -> None:
     todo = [stages.fmnist(load(sets=[f"fmnist.seed={seed}"]).config) for seed in range(2)]
     with pytest.raises(InputError, match="device mps"):
-        study.run(todo, load(device="mps").config, Store(tmp_path), workers=2, tell=lambda event: None)
+        queue.run(todo, load(device="mps").config, Store(tmp_path), workers=2, tell=lambda event: None)
 
 
 def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from report_factory import finetune, fmnist
 
-from lorabench import export, tensorboard, work
+from lorabench import export, tensorboard
 from lorabench.config import Config
 from lorabench.errors import InputError, RunFailedError, UsageError
+from lorabench.runner import work
 from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:

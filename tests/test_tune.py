@@ -10,17 +10,18 @@ from report_factory import finetune, render, widest
 from test_cli import SHORT, Lab
 from test_config import load
 
-from lorabench import events, stages, study, tune
+from lorabench import events, tune
 from lorabench.errors import RunFailedError
 from lorabench.report import curves
+from lorabench.runner import queue, stages
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.events import Event
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
 
 
 def scored(accuracy: dict[float, float | None], curve: tune.Curve) -> dict[str, Run]:
@@ -101,12 +102,12 @@ def test_keep_going_leaves_out_what_failed_and_its_children(tmp_path: Path, data
     bad = good.model_copy(update={"pretrain": good.pretrain.model_copy(update={"lr": 1e6})})
     todo = list({s.id: s for c in (bad, good) for s in stages.chain(c, "finetune")}.values())
     told: list[Event] = []
-    done = study.run(todo, good, Store(tmp_path), data_dir=data_dir, keep_going=True, tell=told.append)
+    done = queue.run(todo, good, Store(tmp_path), data_dir=data_dir, keep_going=True, tell=told.append)
     assert set(done) == {stage.id for stage in stages.chain(good, "finetune")}
     assert any(isinstance(e, events.Message) and "the loss became" in e.text for e in told)
     assert not (tmp_path / stages.finetune(bad).id).exists()
     with pytest.raises(RunFailedError):
-        study.run(todo, good, Store(tmp_path), data_dir=data_dir, tell=told.append)
+        queue.run(todo, good, Store(tmp_path), data_dir=data_dir, tell=told.append)
 
 
 def test_tune_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:

@@ -14,9 +14,9 @@ from importlib import import_module
 import typer
 
 from lorabench.cli.app import app
+from lorabench.cli.options import report_failure
+from lorabench.cli.streams import fit
 from lorabench.errors import InputError, UsageError
-from lorabench.options import report_failure
-from lorabench.streams import fit
 
 for room in ("make", "studies", "look", "move"):  # in this order the help lists their commands
     import_module(f"lorabench.cli.{room}")
@@ -25,7 +25,8 @@ for room in ("make", "studies", "look", "move"):  # in this order the help lists
 def main() -> None:
     """The entry point: exit codes as the design says, whatever goes wrong."""
     fit()
-    gc.set_threshold(1_000_000)  # records hold no cycles, and to look for some among thousands takes longer than `ls`
+    # Records hold no cycles, and to look for some among thousands takes longer than `ls`, above all at the end.
+    gc.set_threshold(1_000_000)
     try:
         code = app(standalone_mode=False)
         if sys.stdout:
@@ -41,4 +42,6 @@ def main() -> None:
         sys.stdout = None  # Python would write the rest of it when it ends, and complain
         if code:
             report_failure(f"stdout: {error.strerror or error}", error, code, as_json=False)
+    finally:
+        gc.freeze()
     raise SystemExit(code if isinstance(code, int) else 0)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench.cli.app import app
-from lorabench.cli.common import (
+from lorabench.cli.options import Folder, Images, Models, Settings, as_json, command, emit
+from lorabench.cli.stages import (
     K,
     MaybeNames,
     Names,
@@ -20,10 +21,9 @@ from lorabench.cli.common import (
     say,
     without_folder,
 )
+from lorabench.cli.streams import stderr, stdout, write_document
 from lorabench.errors import GateError, UsageError
-from lorabench.options import Folder, Images, Models, Settings, as_json, command, emit
 from lorabench.report import unit
-from lorabench.streams import stderr, stdout, write_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +43,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
-    from lorabench import progress, work
+    from lorabench.cli import progress
     from lorabench.report import evaluation, mistakes
+    from lorabench.runner import work
 
     settings, found = device_settings(shared), find(shared, runs)
     with (
@@ -169,6 +170,14 @@ def ls(
     ] = None,
 ) -> None:
     """List the runs."""
+    from lorabench.runs import uncollected
+
+    with uncollected():
+        _list(shared, where, sort, limit, cols)
+
+
+def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None, cols: str | None) -> None:
+    """What `ls` does, with the records gone at its end: the collector never sees thousands of them."""
     from datetime import UTC, datetime
 
     from lorabench.report import listing, selection

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lorabench.cli.app import app
-from lorabench.cli.common import (
+from lorabench.cli.options import Choosing, Training, command, emit
+from lorabench.cli.stages import (
     Alpha,
     K,
     Targets,
@@ -18,8 +19,12 @@ from lorabench.cli.common import (
     run_stages,
     say,
 )
-from lorabench.options import Choosing, Training, command, emit
-from lorabench.streams import stdout
+from lorabench.cli.streams import stderr, stdout
+
+if TYPE_CHECKING:
+    from lorabench.config import Config
+    from lorabench.runner.stages import Stage
+    from lorabench.runs import Run
 
 
 @command(app)
@@ -100,6 +105,19 @@ def _finetune(method: str, shared: Training, **own: Any) -> None:
     _make("finetune", shared, flags, "lorabench report {id}")
 
 
+def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
+    """A base that was made beside another F-MNIST, measured on the one that is asked about."""
+    from lorabench.cli import progress
+    from lorabench.runner import work
+
+    say(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
+    with (
+        progress.show(stderr(), quiet=shared.quiet) as tell,
+        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+    ):
+        return work.measure_again(run, lab, on=images)
+
+
 def _make(
     kind: Literal["pretrain", "fmnist", "finetune"],
     shared: Choosing,
@@ -109,8 +127,9 @@ def _make(
     write_idx: Path | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
-    from lorabench import config, methods, stages
+    from lorabench import config, methods
     from lorabench.report import digits, summary
+    from lorabench.runner import stages
 
     loaded = load(shared, flags)
     todo = stages.chain(loaded.config, kind)
@@ -118,13 +137,16 @@ def _make(
     if shared.dry_run:
         dry_run(todo, loaded, shared)
         return
-    there = not shared.force and shared.store.cached(stage.id) is not None
-    if missing := [parent.id for parent in todo[:-1] if not shared.store.cached(parent.id)]:
+    there = not shared.force and stages.cached(stage, shared.store) is not None
+    if missing := [parent.id for parent in todo[:-1] if not stages.cached(parent, shared.store)]:
         say(
             shared,
             f"{stage.id} needs {' and '.join(missing)}: making {'them' if len(missing) > 1 else 'it'} first",
         )
-    run = run_stages(todo, loaded.config, shared, workers=1, force=[stage])[-1]
+    run = run_stages(todo, loaded.config, shared, workers=1, force=[stage])[stage.id]
+    images = stages.placed(todo[0], shared.store)
+    if kind == "pretrain" and run.parents.data != images.id:
+        run = _measured(run, images, loaded.config, shared)
     pictures = None
     written: list[Path] = []
     if kind == "fmnist" and (write_idx or not shared.json):
@@ -136,7 +158,8 @@ def _make(
         pictures = digits.preview(*data.examples(mnist, shifted), called=data.shifts.of(shifted.options).word)
         written = data.write_fmnist(write_idx, mnist, shifted) if write_idx else []
     folder = shared.store.path(run.id)
-    usual = stages.chain(config.check(config.Source(), methods=methods.schemas()).config, kind)[-1].id
+    defaults = config.check(config.Source(), methods=methods.schemas()).config
+    usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
     on_this = "" if kind == "finetune" or run.id == usual else f" -c {folder / 'config.yaml'}"
     how: dict[str, Any] = {
         "cached": there,

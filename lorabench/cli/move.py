@@ -9,14 +9,14 @@ import typer
 
 from lorabench import export as exporting
 from lorabench.cli.app import app
-from lorabench.cli.common import (
+from lorabench.cli.options import Exporting, Importing, command, emit
+from lorabench.cli.stages import (
     Names,
     device_settings,
     find,
 )
+from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import UsageError
-from lorabench.options import Exporting, Importing, command, emit
-from lorabench.streams import stderr, stdout
 
 
 @command(app)
@@ -36,7 +36,7 @@ def export(
     ] = None,
 ) -> None:
     """Take a run elsewhere; done only once the files, read again, give what the run gives."""
-    from lorabench import progress
+    from lorabench.cli import progress
     from lorabench.report import exported
 
     settings, found = device_settings(shared), find(shared, runs)
@@ -50,7 +50,7 @@ def export(
         else:
             typer.echo(f"would write {' '.join(names)} to {to} into {folder}")
         return
-    from lorabench import work
+    from lorabench.runner import work
 
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
@@ -70,17 +70,18 @@ def import_peft(
     base: Annotated[str, typer.Option(metavar="RUN", help="The pretrained run that the adapter was made for.")],
 ) -> None:
     """Bring a LoRA adapter back from PEFT as a finished run."""
-    from lorabench import progress
+    from lorabench.cli import progress
     from lorabench.report import summary
 
     settings, found = device_settings(shared), find(shared, [base])
     if len(found) > 1:
         raise UsageError(f"--base {base} fits {len(found)} runs; name one")
-    from lorabench import adopt, work
+    from lorabench import adopt
+    from lorabench.runner import stages, work
 
     if shared.dry_run:
         stage, _ = adopt.plan(folder, found[0], shared.store)
-        there = not shared.force and shared.store.cached(stage.id) is not None
+        there = not shared.force and stages.cached(stage, shared.store) is not None
         if shared.json:
             emit(
                 {

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench.cli.app import app
-from lorabench.cli.common import (
+from lorabench.cli.options import Device, Training, command, emit
+from lorabench.cli.stages import (
     Engine,
     K,
     device_settings,
@@ -21,15 +22,14 @@ from lorabench.cli.common import (
     seeds_of,
     told_before,
 )
+from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import GateError, PartialError, UsageError
-from lorabench.options import Device, Training, command, emit
-from lorabench.streams import stderr, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
 
 
 @command(
@@ -45,8 +45,8 @@ def whole_study(
     engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
-    from lorabench import engines, stages
     from lorabench.report import expect, ledger, overview
+    from lorabench.runner import engines, stages
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
     settings = loaded.config
@@ -57,7 +57,7 @@ def whole_study(
         dry_run(todo, loaded, shared)
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
-    done = run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine)
+    done = list(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
     costs = newest_bench(shared)
     rows = ledger.ledger(done, costs)
     unmet = expect.check(settings.expect, rows)
@@ -84,9 +84,11 @@ def tune(
     engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
-    from lorabench import engines
     from lorabench import tune as room
     from lorabench.report.curves import curves_data, curves_table
+    from lorabench.report.fairness import grounds, unequal_note
+    from lorabench.report.plain import plain
+    from lorabench.runner import engines
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
     curves = room.curves(loaded.config)
@@ -97,15 +99,17 @@ def tune(
     workers = loaded.config.study.workers or engines.cores()
 
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
-        runs = run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
-        return {run.id: run for run in runs}
+        return run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
 
     found, done = room.tune(curves, perform, lambda text: say(shared, text))
     rows, held_out = room.rows(found, done), found[0].config.holdout
+    unequal = grounds(done.values())
     if shared.json:
-        emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows)})
+        emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows), "unequal": plain(unequal)})
     else:
         stdout().print(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
+        if warning := unequal_note(unequal):
+            stdout().print("", warning, sep="\n")
 
 
 @command(app)
@@ -127,11 +131,11 @@ def sweep(
     engine: Engine = None,
 ) -> None:
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
-    from lorabench import engines
     from lorabench import sweep as room
     from lorabench.report import expect
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
+    from lorabench.runner import engines, stages
 
     if engine and workers is not None:
         raise UsageError("--workers: with --engine the cluster has its own")
@@ -163,7 +167,7 @@ def sweep(
     else:
         console = stdout()
         console.print(tables.sweep_report(found), crop=False)
-        runs = [run for stage in todo if (run := shared.store.cached(stage.id))] if planned.ranks else []
+        runs = [run for stage in todo if (run := stages.cached(stage, shared.store))] if planned.ranks else []
         if picture := rank_plot(runs):
             console.print("", picture, sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
@@ -189,8 +193,10 @@ def bench(
         raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
     settings = device_settings(shared)
     from lorabench import bench as room
-    from lorabench import progress, threads, work
+    from lorabench import threads
+    from lorabench.cli import progress
     from lorabench.report import costs
+    from lorabench.runner import work
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
     with (

@@ -1,6 +1,6 @@
 """Take runs elsewhere: plain weights, PEFT folders, F-MNIST as IDX files, TensorBoard's event files.
 
-    export([run], "peft", Path("exports/lora-k4-s0-7f3c2a91-peft"), lab)
+    export([run], "peft", Path("exports/lora-k4-s0-7f3c2a91b0d4-peft"), lab)
 
 A target is one file of this room with `write(runs, folder, lab)` and one entry in `TARGETS`. It writes into a folder
 beside the one that was asked for, reads its files again and compares them with the runs. Only then does the folder
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run
-    from lorabench.work import Lab
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorabench import data, work
+from lorabench import data
 from lorabench.errors import RunFailedError
 from lorabench.export import Same
+from lorabench.runner import work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run
-    from lorabench.work import Lab
 
 
 def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:

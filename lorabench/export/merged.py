@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench import checkpoint, methods, work
+from lorabench import checkpoint, methods
 from lorabench.errors import UsageError
 from lorabench.export.same import compare
 from lorabench.model import SimpleMnistClassifier
+from lorabench.runner import work
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.export import Same
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run
-    from lorabench.work import Lab
 
 
 def check(run: Run) -> None:

@@ -1,6 +1,6 @@
 """A LoRA folder for Hugging Face's PEFT, which loads it onto any module with layers of these names and shapes.
 
-peft.PeftModel.from_pretrained(base, "exports/lora-k4-s0-7f3c2a91-peft")
+peft.PeftModel.from_pretrained(base, "exports/lora-k4-s0-7f3c2a91b0d4-peft")
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from lorabench import checkpoint, methods, peft_folder, work
+from lorabench import checkpoint, methods, peft_folder
 from lorabench.errors import UsageError
 from lorabench.export.same import compare
+from lorabench.runner import work
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.export import Same
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run
-    from lorabench.work import Lab
 
 KINDS: dict[str, Literal["lora", "rslora", "dora"]] = {
     "lora": "lora",

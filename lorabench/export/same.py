@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench import evaluate, work
+from lorabench import evaluate
 from lorabench.errors import RunFailedError
 from lorabench.export import Same
+from lorabench.runner import work
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run
-    from lorabench.work import Lab
 
 LIMIT = 1e-4
 """How far a logit may be off, of logits that reach some tens."""

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.export import Same
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run
-    from lorabench.work import Lab
 
 
 def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:

@@ -30,12 +30,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from lorabench.errors import UsageError
-from lorabench.methods.registry import METHODS, Exemption, Method, every
+from lorabench.methods.registry import METHODS, Exemption, Method, every, since
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
     from typing import Literal
 
+    from pydantic.fields import FieldInfo
     from torch import Tensor, nn
 
     from lorabench.methods.registry import Options, Shapes
@@ -47,6 +48,7 @@ __all__ = [
     "Exemption",
     "Method",
     "apply",
+    "came_later",
     "complete",
     "count",
     "disabled",
@@ -57,6 +59,7 @@ __all__ = [
     "merge",
     "options_model",
     "schemas",
+    "since",
     "targeted",
     "warnings",
 ]
@@ -84,6 +87,11 @@ def options_model(name: str) -> type[BaseModel]:
 def schemas() -> dict[str, type[BaseModel]]:
     """`options_model` of every method: what `lorabench.config.load` checks a config against."""
     return {name: options_model(name) for name in METHODS}
+
+
+def came_later(field: FieldInfo) -> bool:
+    """Whether the setting was declared by `since`, or as that does: at its default it changes no id."""
+    return isinstance(field.json_schema_extra, dict) and "since" in field.json_schema_extra
 
 
 def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,21 @@ Rank = Annotated[int, Field(ge=1, le=4096)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
+RESERVED = frozenset(
+    {"method", "targets", "epochs", "batch_size", "lr", "warmup", "seed", "options"}  # of the recipe
+    | {"base", "data", "stage", "holdout", "mnist", "tensors_sha256"}  # of a run's record
+)
+"""Names that no option may have: options stand beside these, and one of the same name would take its place."""
+
+
+def since(version: str, annotation: Any, default: Any) -> tuple[Any, Any]:
+    """An option that a method has since `version` of lorabench, as `Method.options` takes it.
+
+    At its default it stands in no id and no record, so that what was made without it stays what it is.
+    """
+    return Annotated[annotation, Field(json_schema_extra={"since": version})], default
+
+
 @dataclass(frozen=True)
 class Exemption:
     """A clause of the contract that a method rightly breaks, and why.
@@ -70,7 +85,8 @@ class Method:
     Attributes:
         title: the method's name as its authors write it.
         paper: authors, year and arXiv number.
-        options: the method's own settings, with types and defaults, as pydantic's `create_model` takes them.
+        options: the method's own settings, with types and defaults, as pydantic's `create_model` takes them; one that
+            is added to a method that has runs already is written `since(...)`.
         formula: the number of trainable parameters, of the shapes of the targeted layers and the options.
         lr: the learning rate chosen for the default recipe on held-out training images (runs/README.md).
         where: which of the model's linear layers are targeted when none are named, of their names in order.
@@ -93,6 +109,13 @@ class Method:
     frozen: Callable[[Shapes, Options], int] = nothing
     products: Callable[[int, int, Options], Products] | None = None
     exemptions: tuple[Exemption, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse an option that would take a setting of the recipe away from it."""
+        if taken := sorted(RESERVED & self.options.keys()):
+            raise ValueError(
+                f"{self.title}: an option cannot be called {', '.join(taken)}: that is a setting of every run"
+            )
 
 
 def _sides(shapes: Shapes, o: Options) -> int:

@@ -7,7 +7,7 @@ found.predicted["fmnist"][found.parts["flipped"]]     # what became of the mirro
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench import npz
@@ -56,6 +56,12 @@ def evidence(store: Store, run: Run) -> Evidence:
         made = store.load(run.parents.data)
         return Evidence(labels, predicted, _parts(store, made, labels), made.settings)
     return Evidence(labels, predicted)
+
+
+def seen_by(tuned: Evidence) -> Evidence:
+    """What the fine-tuned run of `tuned` recorded of its base, on its own images."""
+    before = {name.removeprefix("before_"): digits for name, digits in tuned.predicted.items() if "before_" in name}
+    return replace(tuned, predicted=before)
 
 
 def _parts(store: Store, fmnist: Run, labels: Digits) -> dict[str, Mask]:

@@ -1,4 +1,4 @@
-"""What makes a comparison unfair: rows with other base weights, flipped images, budget, torch, device or threads."""
+"""What makes a comparison unfair: rows with other base weights, flipped images, budget, torch, machine and so on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from lorabench.report.layout import note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
     from lorabench.runs import Run
+
+GROUND = ("lorabench", "torch", "device", "machine")
+"""What `env` says that can change a result and is in no id."""
 
 NAMED = 3
 """How many rows a warning names for each value."""
@@ -57,9 +60,28 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
         yield "flipped images", "", run.parents.data
     if run.cost and "batch_size" in run.settings:
         yield "budget", f" of {run.stage}", f"{run.cost.steps * run.settings['batch_size']:,} images"
-    for key in ("torch", "device", "threads"):
+    for key in (*GROUND, "threads"):
         if key in run.env:
             yield key, "", str(run.env[key])
+
+
+def ground(run: Run) -> dict[str, str]:
+    """What the run was made with, as far as it says so: the same id gives the same result on the same ground."""
+    return {key: str(run.env[key]) for key in GROUND if key in run.env}
+
+
+def other_ground(runs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Unequal]:
+    """In what the grounds of `runs`, given by id, are not the same, and which runs have which."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run_id, facts in runs:
+        for key, value in facts.items():
+            found.setdefault(key, {}).setdefault(value, []).append(run_id)
+    return [Unequal(key, values) for key, values in found.items() if len(values) != 1]
+
+
+def grounds(runs: Iterable[Run]) -> list[Unequal]:
+    """`other_ground` of those that were measured."""
+    return other_ground((run.id, ground(run)) for run in runs if run.metrics)
 
 
 def unequal_note(found: Sequence[Unequal]) -> RenderableType | None:

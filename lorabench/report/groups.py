@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench import inference
 from lorabench.errors import UsageError
 from lorabench.report.accuracy import by_key, differences, means
-from lorabench.report.arm import SETS, SLICES, fold, partner, records
+from lorabench.report.arm import SETS, SLICES, facing, fold, partner, records
 from lorabench.report.fairness import unequal
 from lorabench.report.overview import unfinished
 from lorabench.report.pareto import front
@@ -42,8 +42,8 @@ class GroupRow:
         accuracy: by the keys of `KEYS`, as far as it was measured.
         difference: this − the baseline, likewise, corrected for the number of rows; empty for the baseline, and where
             no runs are partners.
-        front: whether no other row trains fewer parameters and has a higher accuracy on F-MNIST, of those whose
-            accuracy has an interval.
+        front: whether no other row on the same F-MNIST trains fewer parameters and has a higher accuracy there, of
+            those whose accuracy has an interval.
     """
 
     label: str
@@ -135,7 +135,11 @@ def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> lis
         (float(size), mean.mean) if size is not None and (mean := on.get("fmnist")) and not mean.lacks else None
         for size, on in zip(sizes, accuracies, strict=True)
     ]
-    on_front = front(points)
+    images = [arm.recipe["data"] for arm in found]
+    on_front = [
+        front([point if other == own else None for point, other in zip(points, images, strict=True)])[index]
+        for index, own in enumerate(images)
+    ]
     return [
         GroupRow(
             label=arm.label,
@@ -156,8 +160,16 @@ def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> lis
 
 
 def pairs(runs: Iterable[Run], reference: Sequence[Run], bases: Mapping[str, Run]) -> list[tuple[Run, Run]]:
-    """Each of `runs` that has a partner in `reference`, the runs of the baseline, after it; `bases` by id."""
-    return [(other, run) for run in runs if (other := partner(run, reference, bases))]
+    """Each of `runs` that has a partner in `reference`, the runs of the baseline, after it; `bases` by id.
+
+    Both have the metrics that can be held against each other, see `facing`.
+    """
+    both = [(other, run) for run in runs if (other := partner(run, reference, bases))]
+    return [
+        (other.model_copy(update={"metrics": before}), run.model_copy(update={"metrics": after}))
+        for other, run in both
+        for before, after in [facing(other, run)]
+    ]
 
 
 def _differences(arm: Arm, reference: Arm, bases: Mapping[str, Run]) -> dict[str, Difference]:

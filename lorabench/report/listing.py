@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lorabench.report import number
 from lorabench.report.arm import accuracy
+from lorabench.report.fairness import grounds, unequal_note
 from lorabench.report.fields import fields
 from lorabench.report.layout import note, stack
 from lorabench.report.plain import plain
@@ -87,6 +88,7 @@ def listing_data(chosen: Selection, broken: Sequence[Broken] = ()) -> dict[str, 
         "runs": asked if chosen.columns else plain(entries(chosen.runs)),
         "fitting": chosen.fitting,
         "total": chosen.total,
+        "unequal": plain(grounds(chosen.runs)),
         "broken": plain(list(broken)),
     }
 
@@ -109,6 +111,7 @@ def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, 
         [
             table if rows else note("no runs fit" if chosen.total else "no runs"),
             note(f"{len(rows):,} of {chosen.total:,} runs") if 0 < len(rows) < chosen.total else None,
+            unequal_note(grounds(chosen.runs)),
             lines if lines else None,
         ]
     )

@@ -10,7 +10,7 @@ from rich.console import Group
 from lorabench import inference
 from lorabench.report import number
 from lorabench.report.accuracy import by_key, differences, means, told, with_n
-from lorabench.report.arm import base_metrics, bases, main_arm, partner, records
+from lorabench.report.arm import base_metrics, bases, facing, main_arm, partner, records
 from lorabench.report.layout import grid, note, stack
 from lorabench.report.spectrum import merges, spectrum_rows
 
@@ -37,7 +37,7 @@ class MethodRow:
         stored_bytes: of its checkpoint.
         forgotten: on MNIST, base − tuned.
         versus: on F-MNIST, this − the reference, paired by seed and base, corrected for the number of rows; None for
-            the reference itself, or unmeasured.
+            the reference itself, unmeasured, or on another F-MNIST.
         step_ms: milliseconds of a training step, in the study.
         merges: whether it folds into plain linear layers; None if its runs do not say.
         rank90: layer -> mean number of singular directions that hold 90% of ‖ΔW‖_F².
@@ -66,7 +66,7 @@ def method_rows(runs: Sequence[Run], found: Sequence[Arm]) -> list[MethodRow]:
     known, made = bases(runs), records(runs)
     rows: list[MethodRow] = []
     for arm in found:
-        twins = [(twin.metrics, run.metrics) for run in arm.runs if (twin := partner(run, reference.runs, made))]
+        twins = [facing(twin, run) for run in arm.runs if (twin := partner(run, reference.runs, made))]
         versus = differences([] if arm is reference else twins, ("fmnist",))
         lost = differences([(run.metrics, base_metrics(run, known)) for run in arm.runs], ("mnist",))
         rows.append(_row(arm, reference, versus.get("fmnist"), lost.get("mnist")))

@@ -19,7 +19,7 @@ from lorabench.report.accuracy import (
     slice_table,
 )
 from lorabench.report.arm import arms, base_metrics, bases, main_arm, ways
-from lorabench.report.fairness import held_out_note
+from lorabench.report.fairness import grounds, held_out_note, unequal_note
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.ledger import ledger, ledger_note, ledger_table
 from lorabench.report.methods import MethodRow, method_rows, methods_tables
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from lorabench.report.arm import Arm
+    from lorabench.report.arm import Arm, OnImages
+    from lorabench.report.fairness import Unequal
     from lorabench.report.talk import Row
     from lorabench.runs import Metrics, Run
 
@@ -62,6 +63,7 @@ class Overview:
     """Everything that the report of a study shows. `main` is the arm whose parts and confusions it shows.
 
     `methods` has a row for each arm if there are several; the tables then show the main arm alone elsewhere.
+    `unequal` says which runs were made with another lorabench, torch, device or kind of machine.
     `ledger` is empty for a study that was measured on held-out images: the talk's figures are of the test set.
     """
 
@@ -75,6 +77,7 @@ class Overview:
     methods: list[MethodRow]
     ledger: list[Row]
     unfinished: list[Unfinished]
+    unequal: list[Unequal]
 
 
 def overview(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Overview:
@@ -93,6 +96,7 @@ def overview(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) 
         methods=method_rows(study_runs, found),
         ledger=[] if any(run.holdout for run in study_runs) else ledger(study_runs, bench),
         unfinished=unfinished(study_runs),
+        unequal=grounds(study_runs),
     )
 
 
@@ -105,7 +109,7 @@ def _reason(run: Run) -> str:
     return f"{run.error.type}: {run.error.message}" if run.error else ""
 
 
-def _repair(arm: Arm, known: Mapping[str, Mapping[str, Metrics]]) -> Repair | None:
+def _repair(arm: Arm, known: Mapping[OnImages, Mapping[str, Metrics]]) -> Repair | None:
     pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
     both = [(old["fmnist"], new["fmnist"]) for old, new in pairs if "fmnist" in old and "fmnist" in new]
     if not both:
@@ -133,6 +137,7 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
             title,
             held_out_note(study_runs),
             unfinished_table(found.unfinished),
+            unequal_note(found.unequal),
             Group(accuracy_table(accuracies), accuracy_note(accuracies)),
             slice_table(found.slices, found.main or "") if found.slices else None,
             size_table([row for row in found.parameters if row.label in shown]) if found.parameters else None,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench.report.arm import records
+from lorabench.report.arm import beside, records
 from lorabench.report.compare import compare, compare_data, compare_report
-from lorabench.report.evidence import evidence
+from lorabench.report.evidence import evidence, seen_by
 from lorabench.report.fairness import held_out_note
 from lorabench.report.gate import group_rows, run_rows
 from lorabench.report.group_tables import groups_report
@@ -42,8 +42,14 @@ class Shown:
 
 def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
     """A study; its gate has a row for the bases and for each way to fine-tune, whose deltas are from the bases."""
-    table, known = study_report(runs, bench), records(runs)
-    return Shown(runs, study_data(runs, bench), table, lambda: group_rows(runs, groups(runs, bases=known), known))
+    table = study_report(runs, bench)
+    return Shown(runs, study_data(runs, bench), table, lambda: _study_rows(runs))
+
+
+def _study_rows(runs: Sequence[Run]) -> list[GateRow]:
+    measured = beside(runs)
+    known = records(measured)
+    return group_rows(measured, groups(measured, bases=known), known)
 
 
 def runs_shown(
@@ -55,9 +61,10 @@ def runs_shown(
         InputError: predictions are not those that their run wrote.
         UsageError: `baseline` is not one setting, or has no finished run.
     """
-    found = list({run.id: run for run in [*baseline, *runs]}.values())
+    named = list({run.id: run for run in [*baseline, *runs]}.values())
+    found = beside(named)
     if len(found) > 2:
-        bases = store.bases(found)
+        bases = store.parents(found)
         folded = groups(found, baseline={run.id for run in baseline}, bases=bases, broken=broken)
         return Shown(
             found,
@@ -65,7 +72,13 @@ def runs_shown(
             stack([held_out_note(found), groups_report(folded), rank_plot([*found, *bases.values()])]),
             lambda: group_rows(found, folded, records(found) | bases),
         )
-    known = {run.id: evidence(store, run) for run in found}
+    known = {run.id: evidence(store, run) for run in named}
+    known |= {
+        run.id: seen_by(known[other.id])
+        for run, own in zip(found, named, strict=True)
+        for other in found
+        if run is not own and other.parents.base == run.id
+    }
     if len(found) == 2:
         compared = compare(found[0], found[1], known)
         rows = compared.accuracy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -13,16 +13,18 @@ from lorabench.errors import InputError
 from lorabench.report import number
 from lorabench.report.accuracy import count, verdict
 from lorabench.report.arm import SETS
+from lorabench.report.fairness import ground, other_ground, unequal_note
 from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.plain import plain
 from lorabench.report.setting import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
     from lorabench.inference import Count, Difference, Estimate
+    from lorabench.report.fairness import Unequal
     from lorabench.runs import Run
 
 WIDTH = 80
@@ -34,7 +36,8 @@ MOST_FAILURES = 10
 class Score:
     """What a sweep keeps of one finished fine-tune.
 
-    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ.
+    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ. `images` is the id of the
+    F-MNIST that `fmnist` and `flipped` are of, and `before` what the base gave there.
     """
 
     id: str
@@ -43,6 +46,9 @@ class Score:
     flipped: Count | None
     mnist: Count
     trained: int | None
+    images: str | None = None
+    before: Count | None = None
+    ground: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,11 @@ class Cell:
     def mnist(self) -> Estimate | None:
         """On MNIST, likewise."""
         return inference.accuracy([score.mnist for score in self.scores])
+
+    @property
+    def gain(self) -> Difference | None:
+        """Tuned − base on F-MNIST, on the same images."""
+        return inference.difference([(score.before, score.fmnist) for score in self.scores])
 
 
 @dataclass(frozen=True)
@@ -129,8 +140,20 @@ class SweepResult:
         )
 
     @property
+    def unequal(self) -> list[Unequal]:
+        """Which fine-tunes were made with another lorabench, torch, device or kind of machine."""
+        return other_ground((score.id, score.ground) for cell in self.cells for score in cell.scores)
+
+    @property
+    def several(self) -> bool:
+        """Whether the points were measured on several F-MNISTs, which makes none of them the best."""
+        return len({score.images for cell in self.cells for score in cell.scores}) > 1
+
+    @property
     def best(self) -> Best | None:
-        """None if no point has all its runs."""
+        """None if no point has all its runs, or if the points were not measured on the same images."""
+        if self.several:
+            return None
         whole = [(found.mean, cell) for cell in self.cells if (found := cell.fmnist) and not cell.failed]
         whole.sort(key=lambda pair: -pair[0])
         if not whole:
@@ -161,6 +184,9 @@ def score(run: Run, seed: int) -> Score:
         flipped=count(run.metrics, "fmnist.flipped"),
         mnist=mnist,
         trained=run.params.trainable if run.params else None,
+        images=run.parents.data,
+        before=count(run.before, "fmnist"),
+        ground=ground(run),
     )
 
 
@@ -220,6 +246,7 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
             {
                 "values": dict(zip(found.keys, cell.values, strict=True)),
                 "fmnist": plain(cell.fmnist),
+                "gain": plain(cell.gain),
                 "flipped": plain(cell.flipped),
                 "mnist": plain(cell.mnist),
                 "best": best is not None and cell is best.cell,
@@ -229,13 +256,14 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
             for cell in found.cells
         ],
         "ahead_of_next": plain(best.ahead) if best else None,
+        "unequal": plain(found.unequal),
         "fine_tunes": plain(found.tuned),
         "shared": plain(found.shared),
     }
 
 
 def _percents(score: Score) -> dict[str, Any]:
-    counts = {"fmnist": score.fmnist, "flipped": score.flipped, "mnist": score.mnist}
+    counts = {"fmnist": score.fmnist, "before": score.before, "flipped": score.flipped, "mnist": score.mnist}
     return plain(score) | {name: count.percent if count else None for name, count in counts.items()}
 
 
@@ -248,6 +276,7 @@ def sweep_report(found: SweepResult) -> RenderableType:
         [
             *tables,
             note("\n".join(_notes(found, best))),
+            unequal_note(found.unequal),
             _failures(found.keys, failures) if failures else None,
             Text(_counts(found), overflow="fold"),
         ]
@@ -260,7 +289,7 @@ def _one_axis(found: SweepResult, best: Best | None) -> list[RenderableType]:
         trained = {score.trained for score in cell.scores}
         table.add_row(
             _word(cell.values[0]),
-            _cell(cell, best),
+            _cell(cell, best, gain=found.several),
             _text(cell.flipped),
             _text(cell.mnist),
             f"{count:,}" if len(trained) == 1 and (count := trained.pop()) is not None else "",
@@ -275,8 +304,8 @@ def _blocks(found: SweepResult, best: Best | None) -> list[RenderableType]:
         blocks.setdefault(_spelled(found.keys[2:], cell.values[2:]), []).append(cell)
     rows, columns = _values(found.cells, 0), _values(found.cells, 1)
     title = f"{found.keys[0]} \\ {found.keys[1]}"
-    texts = {id(cell): _cell(cell, best) for cell in found.cells}
-    widest = 2 + max(text.cell_len for text in texts.values())
+    texts = {id(cell): _cell(cell, best, gain=found.several) for cell in found.cells}
+    widest = 2 + max(line.cell_len for text in texts.values() for line in text.split())
     fitting = max(1, (WIDTH - 2 - max(len(title), *(len(_word(row)) for row in rows))) // widest)
     parts: list[RenderableType] = []
     for name, block in blocks.items():
@@ -297,7 +326,15 @@ def _values(cells: Sequence[Cell], axis: int) -> list[Any]:
     return list({repr(cell.values[axis]): cell.values[axis] for cell in cells}.values())
 
 
-def _cell(cell: Cell, best: Best | None) -> Text:
+def _cell(cell: Cell, best: Best | None, *, gain: bool) -> Text:
+    """A point's accuracy on F-MNIST, and with `gain` below it what was gained there."""
+    text = _accuracy(cell, best)
+    if gain and cell.gain:
+        text.append(f"\n{number.plus_minus(cell.gain.estimate, sign=True)}")
+    return text
+
+
+def _accuracy(cell: Cell, best: Best | None) -> Text:
     if not cell.scores:
         return Text("x", "red")
     if cell.failed:
@@ -319,7 +356,11 @@ def _notes(found: SweepResult, best: Best | None) -> list[str]:
     n = max((len(cell.scores) for cell in found.cells), default=0)
     few = f"{number.seeds(n)}: no interval" + (", the values stand beside the mean" if n > 1 else "")
     how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n >= inference.FEWEST else few
-    lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; *: the best, x: training failed"]
+    marks = "x: training failed" if found.several else "*: the best, x: training failed"
+    lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; {marks}"]
+    if found.several:
+        lines.append("several F-MNISTs are several test sets, and no point is put before another;")
+        lines.append("below each: points gained over its bases, on the same images")
     if best:
         lines += _standing(found.keys, best)
     if found.held_out:

@@ -376,9 +376,10 @@ ROWS: Sequence[Callable[[Study], Row]] = (
 def _base_values(study: Study, name: str) -> list[Count]:
     """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was."""
     runs = [_on_the_talks_images(study, run) for run in study.runs if not run.holdout]
-    found = list(ways(runs).values())
-    own = study.lora or study.sized
-    chosen = next((way for way in found if own and own.runs[0].parents.base in way), found[0] if found else {})
+    found = [way for way in ways(runs).values() if any(name in metrics for metrics in way.values())]
+    arm = study.lora or study.sized
+    own = (arm.runs[0].parents.base, arm.runs[0].parents.data) if arm else None
+    chosen = next((way for way in found if own in way), found[0] if found else {})
     return [counted for metrics in chosen.values() if (counted := count(metrics, name))]
 
 

@@ -5,7 +5,8 @@
         folder.write("model.safetensors", data)
         folder.finish(draft.model_copy(update={...}))    # run.json says "done": the last write
 
-A run's id ends in a hash of everything that the run depends on, so the same inputs find the same folder. Every file
+A run's id ends in a hash of everything that the run depends on, so the same inputs find the same folder; whether its
+run is the one that is asked for, its record must say (`stages.cached`). Every file
 is written beside its place, flushed, and moved there, and so is a new folder with its first record: a kill at any
 moment leaves a folder whose `run.json` says that it is unfinished, or none. What lay beside is cleared by the next try.
 
@@ -24,10 +25,11 @@ from lorabench.runs.record import (
     Parents,
     Run,
     Slice,
+    earlier,
     make_id,
     now,
 )
-from lorabench.runs.store import Broken, Store
+from lorabench.runs.store import Broken, Store, uncollected
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -43,8 +45,10 @@ __all__ = [
     "Run",
     "Slice",
     "Store",
+    "earlier",
     "make_id",
     "now",
     "sha256_file",
+    "uncollected",
     "write_atomic",
 ]

@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 
 
 SCHEMA = 1
-ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8}")
+ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8,64}")
+DIGITS, EARLIER_DIGITS = 12, 8
+"""How many digits of its hash an id has, and how many it had when lorabench was young."""
 MAX_RECORD_BYTES = 1_000_000
 MAX_FILE_BYTES = 1_000_000_000
 _CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
 """JSON for characters that steer a terminal, line ends and tabs excepted."""
 
+ROUNDING = 1e-9
+"""How far an accuracy may be from the counts: another program may have written fewer digits of it."""
+
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
-Row = Annotated[list[Annotated[int, Field(ge=-(2**53), le=2**53)]], Field(min_length=10, max_length=10)]
 Ten = Annotated[list[Whole], Field(min_length=10, max_length=10)]
 TestSet = Annotated[str, Field(pattern="^f?mnist$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -68,12 +72,25 @@ class Params(Record):
     frozen: Whole
 
 
+def _hold(accuracy: float | None, correct: int, n: int) -> None:
+    """Refuse an accuracy that is not what the counts say."""
+    if (accuracy is None) != (n == 0) or (accuracy is not None and abs(accuracy - correct / n) > ROUNDING):
+        raise ValueError(f"the accuracy {accuracy} is not {correct:,} of {n:,}")
+
+
 class Slice(Record):
     """Accuracy on some of the test images; `accuracy` is a fraction, None if there are no images."""
 
     n: Whole
     correct: Whole
     accuracy: Share | None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.correct > self.n:
+            raise ValueError("more images are right than there are")
+        _hold(self.accuracy, self.correct, self.n)
+        return self
 
 
 class Metrics(Record):
@@ -83,15 +100,20 @@ class Metrics(Record):
     correct: Whole
     accuracy: Share
     loss: Amount
-    confusion: Annotated[list[Row], Field(min_length=10, max_length=10)]
+    confusion: Annotated[list[Ten], Field(min_length=10, max_length=10)]
     slices: dict[str, Slice] = Field(default_factory=dict[str, Slice])
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        if self.correct > self.n:
-            raise ValueError("more images are right than there are")
-        if any(part.correct > part.n or (part.accuracy is None) != (part.n == 0) for part in self.slices.values()):
-            raise ValueError("a slice has more images right than there are, or no accuracy")
+        """Every count and share follows from the confusion matrix, and the slices are its images once more."""
+        if sum(map(sum, self.confusion)) != self.n:
+            raise ValueError("the confusion matrix does not count the images that there are")
+        if sum(row[digit] for digit, row in enumerate(self.confusion)) != self.correct:
+            raise ValueError("the confusion matrix counts other images as right")
+        _hold(self.accuracy, self.correct, self.n)
+        parts = self.slices.values()
+        if parts and (sum(p.n for p in parts), sum(p.correct for p in parts)) != (self.n, self.correct):
+            raise ValueError("the slices do not add up to the images that there are, or that are right")
         return self
 
 
@@ -199,6 +221,10 @@ class Run(Record):
     """For a fine-tuned run: its base on the same test images."""
     holdout: Whole = 0
     """So many images of the training set were held out, and all was measured on them; 0: on the test set."""
+    reuse: bool = True
+    """Of a fine-tune: whether what is frozen was computed once, as `Config.reuse` says; the last bits depend on it."""
+    mnist: Sha256 | None = None
+    """Which MNIST: the hash of its four files' hashes. None in records of an earlier lorabench."""
     checks: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Facts that the run verified about itself, such as the logits' change at birth."""
     settings: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -271,7 +297,22 @@ def now() -> str:
     return datetime.now(UTC).replace(microsecond=0).isoformat()
 
 
-def make_id(label: str, seed: int, inputs: Mapping[str, Any]) -> str:
-    """`<label>-s<seed>-<hash8>`, the hash taken of `inputs` as canonical JSON."""
+def make_id(label: str, seed: int, inputs: Mapping[str, Any], **parents: str) -> str:
+    """`<label>-s<seed>-<hash>`, the hash taken of `inputs` and of the ids of the `parents`, as canonical JSON.
+
+    It begins with the digits that it had when ids, those of parents too, had 8: so `earlier` knows its older folders.
+    """
+    now = _digest({**inputs, **parents})
+    then = _digest({**inputs, **{name: earlier(parent) for name, parent in parents.items()}})
+    return f"{label}-s{seed}-{then[:EARLIER_DIGITS]}{now[EARLIER_DIGITS:DIGITS]}"
+
+
+def earlier(run_id: str) -> str:
+    """The id that the run had when ids had 8 digits."""
+    head, _, digits = run_id.rpartition("-")
+    return f"{head}-{digits[:EARLIER_DIGITS]}"
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
     canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f"{label}-s{seed}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -73,7 +73,7 @@ class Store:
             UsageError: `run_id` has not the form of an id, so it cannot lead out of the runs folder.
         """
         if not ID.fullmatch(run_id):
-            raise UsageError(f"{run_id!r} is no run id; ids look like lora-k4-s0-7f3c2a91")
+            raise UsageError(f"{run_id!r} is no run id; ids look like lora-k4-s0-7f3c2a91b0d4")
         return self.root / run_id
 
     def load(self, run_id: str) -> Run:
@@ -111,10 +111,14 @@ class Store:
             return run.model_copy(update={"status": "interrupted"})
         return run
 
-    def cached(self, run_id: str) -> Run | None:
+    def holds(self, run_id: str) -> bool:
+        """Whether there is a folder with a record of that name, of whatever worth."""
+        return os.path.lexists(self.path(run_id) / "run.json")
+
+    def finished(self, run_id: str) -> Run | None:
         """The finished run `run_id` with all its files in place, or None."""
         path = self.path(run_id)
-        if not os.path.lexists(path / "run.json"):
+        if not self.holds(run_id):
             return None
         try:
             run = self.load(run_id)
@@ -130,7 +134,7 @@ class Store:
         if os.path.lexists(self.root) and not self.root.is_dir():
             raise InputError(f"{self.root}: is no folder, so there are no runs in it")
         names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
-        with _uncollected():
+        with uncollected():
             for name in sorted(filter(ID.fullmatch, names)):
                 try:
                     runs.append(self.load(name))
@@ -193,14 +197,14 @@ class Store:
             raise InputError(f"no run {pattern} in {self.root}{hint}")
         return found
 
-    def bases(self, runs: Iterable[Run]) -> dict[str, Run]:
-        """The bases that `runs` were made from, by id, as far as they are there."""
+    def parents(self, runs: Iterable[Run]) -> dict[str, Run]:
+        """The bases and F-MNISTs that `runs` were made from, by id, as far as they are there."""
         known = {run.id: run for run in runs}
-        wanted = {run.parents.base for run in known.values() if run.parents.base}
-        for base in wanted - known.keys():
+        wanted = {parent for run in known.values() for parent in (run.parents.base, run.parents.data) if parent}
+        for parent in wanted - known.keys():
             with contextlib.suppress(InputError, UsageError):
-                known[base] = self.load(base)
-        return {base: known[base] for base in wanted if base in known}
+                known[parent] = self.load(parent)
+        return {parent: known[parent] for parent in wanted if parent in known}
 
     def predictions(self, run: Run) -> dict[str, npt.NDArray[np.uint8]]:
         """The arrays of the run's `predictions.npz`, each of a digit for every test image; empty if it has none.
@@ -406,8 +410,8 @@ class Store:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Generator[None]:
-    """Keep the garbage collector from what is made inside.
+def uncollected() -> Generator[None]:
+    """Keep the garbage collector, if it is on, from what is made inside, for as long as this lasts.
 
     Records hold no cycles, and to look for some among thousands of them takes longer than to read them.
     """

@@ -42,7 +42,8 @@ class Curve:
 def curves(material: Material) -> list[Curve]:
     """A curve for each way to train bases, then for each way to fine-tune, of those that have two epochs or more."""
     bases = [run for run in material.runs if run.stage == "pretrain" and run.status == "done"]
-    named = [(label, [run for run in bases if run.id in way]) for label, way in ways(material.runs).items()]
+    trained = {label: {base for base, _ in way} for label, way in ways(material.runs, by_images=False).items()}
+    named = [(label, [run for run in bases if run.id in way]) for label, way in trained.items()]
     named += [(arm.label, list(arm.runs)) for arm in arms(material.runs)]
     found = [
         _curve(label, [material.history[run.id] for run in runs if material.history.get(run.id)])

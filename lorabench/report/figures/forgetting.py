@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lorabench.inference import Estimate
-    from lorabench.report.arm import Arm
+    from lorabench.report.arm import Arm, OnImages
     from lorabench.report.figures.material import Material
     from lorabench.runs import Metrics
 
@@ -40,7 +40,7 @@ def tradeoffs(material: Material) -> list[Tradeoff]:
     return [row for arm in arms(material.runs) if (row := _tradeoff(arm, known))]
 
 
-def _tradeoff(arm: Arm, known: Mapping[str, Mapping[str, Metrics]]) -> Tradeoff | None:
+def _tradeoff(arm: Arm, known: Mapping[OnImages, Mapping[str, Metrics]]) -> Tradeoff | None:
     pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
     gained = differences(pairs, ("fmnist.flipped",))
     forgotten = differences([(new, old) for old, new in pairs], ("mnist",))

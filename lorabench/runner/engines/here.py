@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.config import Config
-    from lorabench.engines import Perform
     from lorabench.events import Tell
+    from lorabench.runner.engines import Perform
     from lorabench.runs import Store
 
 
@@ -35,7 +35,7 @@ def open_here(
     store: Store, data_dir: Path | None, settings: Config, tell: Tell
 ) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for one worker."""
-    from lorabench import work
+    from lorabench.runner import work
 
     with work.open_lab(store, data_dir, settings, tell) as lab:
         yield Here(), functools.partial(work.perform, lab=lab), 1

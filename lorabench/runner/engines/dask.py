@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from lorabench import __version__, events, npz
 from lorabench.errors import InputError, LockedError, LorabenchError, RunFailedError
 from lorabench.events import Event
+from lorabench.runner import stages
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from lorabench.config import Config
-    from lorabench.engines import Perform
     from lorabench.events import Tell
+    from lorabench.runner.engines import Perform
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
 
 CONNECT_S, WORKERS_S, ANSWER_S = 3, 2, 4
 """How long, at most, until there is a scheduler, until it has a worker, and until all workers have answered."""
@@ -77,7 +78,7 @@ class Parcel:
 def versions() -> dict[str, str]:
     """What must be the same where the driver runs and where a worker does, for runs to be the same."""
     own = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[2].rglob("*.py")):
         own.update(path.read_bytes())
     packages = {name: metadata.version(name).partition("+")[0] for name in ("dask", "distributed", "numpy", "torch")}
     python = ".".join(platform.python_version_tuple()[:2])
@@ -117,16 +118,30 @@ def open_dask(
 
 @contextlib.contextmanager
 def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
-    """A client of the scheduler, whose workers have been looked at."""
-    place = f"dask://{host}:{port}"
+    """A client of the scheduler, whose workers have been looked at. Meanwhile Dask logs and warns of nothing."""
     try:
-        import distributed
         from distributed.versions import VersionMismatchWarning
     except ImportError as error:
         raise InputError("--engine dask://... needs Dask: pip install 'lorabench[dask]'") from error
-    for name in ("distributed", "distributed.client"):  # what goes wrong is raised here, in a line
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    ours = versions()
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("distributed", "distributed.client"))}
+    try:
+        for logger in levels:  # what goes wrong is raised here, in a line
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # `difference` says it, and more
+            with _client(host, port, tell) as client:
+                yield client
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _client(host: str, port: int, tell: Tell) -> Generator[Any]:
+    """`_connected`, whatever Dask says meanwhile."""
+    import distributed
+
+    place, ours = f"dask://{host}:{port}", versions()
     address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
     try:
         socket.create_connection((host, port), timeout=CONNECT_S).close()
@@ -137,7 +152,6 @@ def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
         raise InputError(f"{place}: what answers there is no Dask scheduler") from error
     if text := difference("the scheduler", theirs, {name: ours[name] for name in theirs}):
         raise InputError(f"{place}: {text}")
-    warnings.simplefilter("ignore", VersionMismatchWarning)  # `difference` says it, and more
     try:
         client: Any = distributed.Client(address, timeout=CONNECT_S, set_as_default=False, name="lorabench")
     except OSError as error:
@@ -202,9 +216,10 @@ class _Driver:
 
     def perform(self, stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
         """As `work.perform`, on whichever worker is free."""
+        stage = stages.placed(stage, self._store)
         with contextlib.ExitStack() as held:
             self._lock(stage, held, wait)
-            if not force and (run := self._store.cached(stage.id)):
+            if not force and (run := stages.cached(stage, self._store)):
                 self._tell(events.Finished(stage.id, cached=True))
                 return run, True
             path = self._store.path(stage.id)
@@ -329,7 +344,7 @@ class _Driver:
         """The hash of the masks that the runs folder has for this stage."""
         import numpy as np
 
-        run = self._store.cached(stage.parents.data) if stage.parents.data else None
+        run = self._store.finished(stage.parents.data) if stage.parents.data else None
         if not run:
             return None
         masks = npz.read(self._store.intact(run, "flips.npz"), np.bool_)
@@ -392,7 +407,7 @@ def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, 
     worker: Any = get_worker()
     if text := difference("it", versions(), driver):
         raise UnfitWorkerError(worker.address, text)
-    from lorabench import work
+    from lorabench.runner import work
 
     with _alone, tempfile.TemporaryDirectory(prefix="lorabench-", dir=worker.local_directory) as place:
         store = Store(Path(place))

@@ -18,13 +18,14 @@ PACKAGES = ("numpy", "safetensors", "scipy", "torchvision")
 """Besides torch and lorabench itself, the packages whose versions a run records."""
 
 
-def describe(device: str, threads: int, torch_version: str) -> dict[str, Any]:
-    """The record's `env`."""
+def describe(device: str, threads: int, torch_version: str, unit: str) -> dict[str, Any]:
+    """The record's `env`; `unit` is what computes, a GPU's name or the instructions that torch uses of a CPU."""
     return {
         "lorabench": __version__,
         "python": platform.python_version(),
         "torch": torch_version,
         "platform": platform.platform(),
+        "machine": f"{platform.machine()} {unit}",
         "device": device,
         "threads": threads,
         "git": _git(),
@@ -35,7 +36,7 @@ def describe(device: str, threads: int, torch_version: str) -> dict[str, Any]:
 @functools.cache
 def _git() -> dict[str, Any] | None:
     """Commit of lorabench's own source tree, and whether it differs from it; None outside a git checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(here), *arguments]

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorabench.cli.options import Choosing, Device, Folder, Making, Messages, Runs, Settings, Writing, emit
+from lorabench.cli.streams import stderr
 from lorabench.errors import InputError, RunFailedError, UsageError
-from lorabench.options import Choosing, Device, Folder, Making, Messages, Runs, Settings, Writing, emit
-from lorabench.streams import stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from lorabench.config import Config, Loaded, Source
     from lorabench.events import Event
+    from lorabench.runner.queue import Result
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run
-    from lorabench.stages import Stage
-    from lorabench.study import Result
 
 
 Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.")]
@@ -41,7 +41,7 @@ Targets = Annotated[str | None, typer.Option(metavar="LAYER,...", help="Only the
 
 def _scheduler(engine: str | None) -> str | None:
     if engine:
-        from lorabench import engines
+        from lorabench.runner import engines
 
         try:
             engines.scheduler(engine)
@@ -97,8 +97,11 @@ def run_stages(
     keep_going: bool = False,
     engine: str | None = None,
     take: Callable[[Result], None] | None = None,
-) -> list[Run]:
-    from lorabench import events, progress, study
+) -> dict[str, Run]:
+    """The runs of `todo`, by the id that their stages have there."""
+    from lorabench import events
+    from lorabench.cli import progress
+    from lorabench.runner import queue
 
     with progress.show(stderr(), quiet=shared.quiet) as show:
 
@@ -107,7 +110,7 @@ def run_stages(
             if shared.debug and isinstance(event, events.Failed):
                 traceback.print_exception(event.error)
 
-        done = study.run(
+        return queue.run(
             todo,
             settings,
             shared.store,
@@ -120,14 +123,17 @@ def run_stages(
             take=take,
             tell=tell,
         )
-    return list(done.values())
 
 
 def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
     """Say what would be run, what is there, and who set which setting."""
     from lorabench import config
+    from lorabench.runner import stages
 
-    cached = {stage.id: not shared.force and shared.store.cached(stage.id) is not None for stage in todo}
+    cached = {
+        stages.placed(stage, shared.store).id: not shared.force and stages.cached(stage, shared.store) is not None
+        for stage in todo
+    }
     if shared.json:
         emit(
             {
@@ -138,8 +144,8 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
             }
         )
         return
-    for stage in todo:
-        typer.echo(f"{'cached   ' if cached[stage.id] else 'would run'}  {stage.id}")
+    for run_id, there in cached.items():
+        typer.echo(f"{'cached   ' if there else 'would run'}  {run_id}")
     for key, origin in loaded.origins.items():
         typer.echo(f"{key} set by {origin}")
     typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
@@ -154,14 +160,16 @@ def find(shared: Runs, names: Sequence[str]) -> list[Run]:
 
 
 def without_folder(shared: Folder, names: Sequence[str]) -> list[str]:
-    """Names of runs, also where the shell completed them to paths: `runs/lora-k4-s0-7f3c2a91/`."""
+    """Names of runs, also where the shell completed them to paths: `runs/lora-k4-s0-7f3c2a91b0d4/`."""
     return [Path(name).name if Path(name).parent == shared.runs_dir else name for name in names]
 
 
 def remember(shared: Folder, name: str, todo: Sequence[Stage]) -> None:
     """Note which runs the newest study consists of."""
+    from lorabench.runner import stages
+
     with told_before():
-        shared.store.remember_study(name, [stage.id for stage in todo])
+        shared.store.remember_study(name, [stages.placed(stage, shared.store).id for stage in todo])
 
 
 @contextlib.contextmanager

@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lorabench.engines.cores import cores
-from lorabench.engines.here import open_here
-from lorabench.engines.processes import open_processes
 from lorabench.errors import UsageError
+from lorabench.runner.engines.cores import cores
+from lorabench.runner.engines.here import open_here
+from lorabench.runner.engines.processes import open_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def open_engine(
         InputError: no cluster is there that could do it.
     """
     if engine:
-        from lorabench.engines.dask import open_dask
+        from lorabench.runner.engines.dask import open_dask
 
         return open_dask(*scheduler(engine), store, settings, tell)
     return (

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lorabench import engines, events
+from lorabench import events
 from lorabench.errors import LorabenchError, RunFailedError, WorkerDiedError
+from lorabench.runner import engines, stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from lorabench.config import Config
     from lorabench.events import Tell
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Run, Store
-    from lorabench.stages import Stage
 
     Submit = Callable[..., Future[tuple[Run, bool]]]
     """Takes a stage and the keyword `force`."""
@@ -94,8 +95,8 @@ def run(
 
     missing: list[Stage] = []
     for stage in todo:
-        if stage.id not in force and (there := store.cached(stage.id)):
-            tell(events.Finished(stage.id, cached=True))
+        if stage.id not in force and (there := stages.cached(stage, store)):
+            tell(events.Finished(there.id, cached=True))
             hear(Result(stage, there, cached=True))
         else:
             missing.append(stage)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorabench import checkpoint, config, data, environment, evaluate, events, methods, spectrum, threads, train
+from lorabench import checkpoint, config, data, evaluate, events, methods, spectrum, threads, train
 from lorabench.errors import ConfigError, InputError, RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
+from lorabench.runner import environment, stages
 from lorabench.runs import Cost, Metrics, Params, Run
 from lorabench.scale import parameter_count
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from lorabench.data import Mnist, Shifted
     from lorabench.events import Tell
+    from lorabench.runner.stages import Stage
     from lorabench.runs import Folder, Store
-    from lorabench.stages import Stage
 
 
 IMPORTED = "tensors_sha256"
@@ -98,6 +99,13 @@ def _device(wanted: str, tell: Tell) -> torch.device:
     return torch.device(wanted)
 
 
+def _unit(device: torch.device) -> str:
+    """What computes: of other units the bits may be others."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
+
+
 def spread(device: torch.device, seat: int, gpus: int) -> torch.device:
     """The device of the worker `seat`: the workers take a machine's GPUs in turn, and share any other device."""
     return torch.device("cuda", seat % gpus) if device.type == "cuda" and gpus else device
@@ -141,14 +149,15 @@ def perform(
         InputError: a parent or the data is missing or damaged.
     """
     store = lab.store
+    stage = stages.placed(stage, store)
     with store.locked(stage.id, wait=wait, on_wait=lambda text: lab.tell(events.Message(text, stage.id))):
-        if not force and (run := store.cached(stage.id)):
+        if not force and (run := stages.cached(stage, store)):
             lab.tell(events.Finished(stage.id, cached=True))
             return run, True
         lab.tell(events.Started(stage.id, stage.epochs))
         began = time.perf_counter()
         # The version as a plain string: torch's own would have the driver of workers import torch to unpickle it.
-        env = environment.describe(lab.device.type, lab.threads, str(torch.__version__))
+        env = environment.describe(lab.device.type, lab.threads, str(torch.__version__), _unit(lab.device))
         draft = stage.draft.model_copy(update={"env": env})
         settings = stage.repeat(store.path(stage.id), command, device=lab.device.type, threads=lab.threads)
         with store.start(draft, settings) as folder, _memory():
@@ -326,13 +335,22 @@ def _measure(
     return metrics, predicted
 
 
-def measure_again(run: Run, lab: Lab) -> Run:
+def measure_again(run: Run, lab: Lab, on: Stage | None = None) -> Run:
     """The run with the metrics that its checkpoint gives here and now, on the data that it was made with.
+
+    Args:
+        run: finished, with a model.
+        lab: where.
+        on: the stage of another F-MNIST to measure it on; its id is then what the record says.
 
     Raises:
         InputError: as `load_model`; or its config cannot be read.
     """
-    metrics, _ = _measure(*_opened(run, lab), lab)
+    model, mnist, flips = _opened(run, lab)
+    if on:
+        flips = choose_flips(on.config, mnist)
+        run = run.model_copy(update={"parents": run.parents.model_copy(update={"data": on.id})})
+    metrics, _ = _measure(model, mnist, flips, lab)
     return run.model_copy(update={"metrics": metrics})
 
 
@@ -406,19 +424,27 @@ def _check_settings(run: Run, store: Store) -> None:
         known = config.load(flags=flags, methods=methods.schemas()).config.finetune
     except ConfigError as error:
         raise InputError(f"{store.path(run.id)}: settings that no run has: {error.problems[0]}") from error
-    if missing := {"method", "targets", "seed", *known.options} - run.settings.keys():
+    early = {
+        name
+        for name, field in methods.options_model(known.method).model_fields.items()
+        if not methods.came_later(field)
+    }
+    if missing := {"method", "targets", "seed", *early} - run.settings.keys():
         raise InputError(f"{store.path(run.id)}: the record does not say its {min(missing)}")
 
 
 def _origin(settings: dict[str, Any], base_id: str, base: nn.Module) -> dict[str, str]:
     """What an adapter's header says of where it belongs."""
-    options = json.dumps({"targets": settings["targets"], **_options(settings)}, sort_keys=True)
+    own = {key: settings[key] for key in methods.METHODS[settings["method"]].options if key in settings}
+    options = json.dumps({"targets": settings["targets"], **own}, sort_keys=True)
     tensors = checkpoint.tensor_hash(base.state_dict())
     return {"base": base_id, "base_sha256": tensors, "method": settings["method"], "options": options}
 
 
 def _options(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: settings[key] for key in methods.METHODS[settings["method"]].options}
+    """The method's own settings, complete: a record leaves out what came later and stood at its default."""
+    fields = methods.options_model(settings["method"]).model_fields
+    return {key: settings.get(key, field.default) for key, field in fields.items()}
 
 
 def _shapes(model: nn.Module, settings: dict[str, Any]) -> list[tuple[int, int]]:

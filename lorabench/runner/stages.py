@@ -1,24 +1,28 @@
 """What there is to do: a config as stages with their ids and parents. Runs nothing, imports no torch.
 
 A stage's id ends in a hash of the settings that the stage reads, of its parents' ids and of MNIST's checksum. The same
-inputs give the same id, and that one rule gives caching, resuming and sharing.
+inputs give the same id, and that one rule gives caching, resuming and sharing. A folder of that name is where to look;
+`cached` takes the run in it only if its record agrees with what is asked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import data, methods
 from lorabench.config import dump
-from lorabench.errors import ConfigError
-from lorabench.runs import Parents, Run, make_id
+from lorabench.errors import ConfigError, InputError
+from lorabench.runs import Parents, Run, earlier, make_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from pydantic import BaseModel
+
     from lorabench.config import Config
+    from lorabench.runs import Store
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class Stage:
         return int(self.settings.get("epochs", 0))
 
     @property
+    def reuse(self) -> bool:
+        """Whether what is frozen is computed once; a base has nothing frozen."""
+        return self.kind != "finetune" or self.config.reuse
+
+    @property
     def draft(self) -> Run:
         """The record of its run before it begins."""
         return Run(
@@ -59,6 +68,8 @@ class Stage:
             study=self.config.study.name,
             parents=self.parents,
             holdout=self.config.holdout,
+            mnist=data.CHECKSUM,
+            reuse=self.reuse,
             settings=self.settings,
         )
 
@@ -87,6 +98,20 @@ def resolve(config: Config) -> Config:
     )
 
 
+def hashed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """`values` of `model`'s settings as ids and records have them: without those at a default that came later.
+
+    A setting that came later says so, `Field(json_schema_extra={"since": VERSION})`: what was made before has no word
+    of it and stays what it is.
+    """
+    late = {name: field.default for name, field in model.model_fields.items() if methods.came_later(field)}
+    return {key: value for key, value in values.items() if key not in late or value != late[key]}
+
+
+def _settings(section: BaseModel) -> dict[str, Any]:
+    return hashed(section.model_dump(mode="json"), type(section))
+
+
 def _images(config: Config) -> dict[str, Any]:
     """What an id says of the images: which data, and how many are held out."""
     return {"mnist": data.CHECKSUM} | ({"holdout": config.holdout} if config.holdout else {})
@@ -95,7 +120,7 @@ def _images(config: Config) -> dict[str, Any]:
 def fmnist(config: Config) -> Stage:
     """The stage that chooses which images F-MNIST mirrors."""
     config = resolve(config)
-    settings = config.fmnist.model_dump(mode="json")
+    settings = _settings(config.fmnist)
     run_id = make_id("fmnist", config.fmnist.seed, {"stage": "fmnist", "settings": settings, **_images(config)})
     return Stage("fmnist", run_id, config.fmnist.seed, settings, Parents(), config)
 
@@ -103,7 +128,7 @@ def fmnist(config: Config) -> Stage:
 def pretrain(config: Config) -> Stage:
     """The stage that trains the base on MNIST. F-MNIST, its second test set, has no part in its id."""
     config = resolve(config)
-    settings = config.pretrain.model_dump(mode="json")
+    settings = _settings(config.pretrain)
     run_id = make_id("pretrain", settings["seed"], {"stage": "pretrain", "settings": settings, **_images(config)})
     return Stage("pretrain", run_id, settings["seed"], settings, Parents(data=fmnist(config).id), config)
 
@@ -111,14 +136,13 @@ def pretrain(config: Config) -> Stage:
 def finetune(config: Config) -> Stage:
     """The stage that fine-tunes the base on F-MNIST by `config.finetune.method`."""
     config = resolve(config)
-    settings = config.finetune.model_dump(mode="json")
-    settings.update(settings.pop("options"))
-    parents = Parents(base=pretrain(config).id, data=fmnist(config).id)
-    inputs = {"stage": "finetune", "settings": settings, "base": parents.base, "data": parents.data}
     method, k = config.finetune.method, config.finetune.options.get("k")
-    label = f"{method}-k{k}" if k else method
-    run_id = make_id(label, settings["seed"], {**inputs, **_images(config)})
-    return Stage("finetune", run_id, settings["seed"], settings, parents, config, method, k)
+    settings = _settings(config.finetune)
+    settings.update(hashed(settings.pop("options"), methods.options_model(method)))
+    base, images = pretrain(config).id, fmnist(config).id
+    inputs = {"stage": "finetune", "settings": settings, **_images(config)} | ({} if config.reuse else {"reuse": False})
+    run_id = make_id(f"{method}-k{k}" if k else method, settings["seed"], inputs, base=base, data=images)
+    return Stage("finetune", run_id, settings["seed"], settings, Parents(base=base, data=images), config, method, k)
 
 
 def chain(config: Config, last: Literal["pretrain", "fmnist", "finetune"]) -> list[Stage]:
@@ -127,6 +151,69 @@ def chain(config: Config, last: Literal["pretrain", "fmnist", "finetune"]) -> li
         return [fmnist(config)]
     stages = [fmnist(config), pretrain(config)]
     return stages if last == "pretrain" else [*stages, finetune(config)]
+
+
+def cached(stage: Stage, store: Store) -> Run | None:
+    """The finished run in `store` that `stage` asks for; None if there is none.
+
+    Raises:
+        InputError: the folder of that name holds a run that was asked for something else.
+    """
+    stage = placed(stage, store)
+    if (run := store.finished(stage.id)) and (other := _differing(run, stage, store)):
+        why = "not what is asked for now; remove it, or make the run in its place with --force"
+        raise InputError(f"{store.path(run.id)}: its record says {other}, {why}")
+    return run
+
+
+def placed(stage: Stage, store: Store) -> Stage:
+    """`stage` under the id that its run has in `store`, and its parents under theirs.
+
+    An id of 8 digits, as an earlier lorabench made them, is kept where the record of that folder agrees with `stage`.
+    """
+
+    def known(run_id: str | None, make: Callable[[Config], Stage]) -> str | None:
+        if run_id is None or store.holds(run_id) or not store.holds(earlier(run_id)):
+            return run_id
+        return placed(make(stage.config), store).id
+
+    base, images = known(stage.parents.base, pretrain), known(stage.parents.data, fmnist)
+    stage = replace(stage, parents=Parents(base=base, data=images))
+    if store.holds(stage.id) or not (run := store.finished(earlier(stage.id))) or _differing(run, stage, store):
+        return stage
+    return replace(stage, id=run.id)
+
+
+def _differing(run: Run, stage: Stage, store: Store) -> str:
+    """The first of what `run` says of itself that `stage`, placed, does not ask for; empty if all is the same.
+
+    F-MNIST has no part in a base: it is measured on the one that is asked about.
+    """
+    pairs = {key: (run.settings.get(key), stage.settings.get(key)) for key in {**run.settings, **stage.settings}}
+    pairs |= {"stage": (run.stage, stage.kind), "holdout": (run.holdout, stage.config.holdout)}
+    pairs |= {"reuse": (run.reuse, stage.reuse), "mnist": (run.mnist or data.CHECKSUM, data.CHECKSUM)}
+    if different := [key for key, (had, asked) in pairs.items() if had != asked]:
+        return f"{different[0]} is {pairs[different[0]][0]!r}"
+    if stage.kind != "finetune":
+        return ""
+    if not _same_parent(run, run.parents.base, stage.parents.base, pretrain(stage.config), store):
+        return f"its base is {run.parents.base}"
+    if not _same_parent(run, run.parents.data, stage.parents.data, fmnist(stage.config), store):
+        return f"its F-MNIST is {run.parents.data}"
+    return ""
+
+
+def _same_parent(run: Run, had: str | None, asked: str | None, parent: Stage, store: Store) -> bool:
+    """Whether the parent that `run` names is the one that is asked for, which may have been made anew since.
+
+    Where an earlier lorabench's parent is gone, what `run`'s own id has in digits more than the parent's must do.
+    """
+    if had == asked or had is None or asked is None:
+        return had == asked
+    if had != earlier(asked):
+        return False
+    old = store.finished(had)
+    return not _differing(old, placed(parent, store), store) if old else run.id != earlier(run.id)
 
 
 def entries(config: Config) -> list[Config]:

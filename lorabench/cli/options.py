@@ -20,7 +20,7 @@ import threading
 import traceback
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -40,7 +40,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM arrived: stop as for Ctrl-C, with another exit code."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Output:
     """The options of every command. Each class below adds a few: a command has the options that it reads, no others."""
 
@@ -53,14 +53,14 @@ class Output:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name in ("seed", "device", "threads")}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Messages(Output):
     """Of a command that says more than its result."""
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Folder(Output):
     """Of a command that looks into the runs folder."""
 
@@ -82,12 +82,12 @@ class Folder(Output):
         return "" if self.runs_dir == usual else f" --runs-dir {self.runs_dir}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Runs(Folder, Messages):
     """Of a command that takes runs by name, or keeps a record beside them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Images(Runs):
     """Of a command that reads MNIST."""
 
@@ -97,7 +97,7 @@ class Images(Runs):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Device(Runs):
     """Of a command that computes."""
 
@@ -105,12 +105,12 @@ class Device(Runs):
     threads: Annotated[int | None, typer.Option(help="Most threads of a training; they change no result.")] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Models(Device, Images):
     """Of a command that opens runs and computes with them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Writing(Images):
     """Of a command that makes something that may be there already."""
 
@@ -118,12 +118,12 @@ class Writing(Images):
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Exporting(Models, Writing):
     """Of a command that takes runs elsewhere."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Making(Writing):
     """Of a command that makes runs."""
 
@@ -132,12 +132,12 @@ class Making(Writing):
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Importing(Exporting, Making):
     """Of a command that makes a run of what was trained elsewhere."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Settings(Messages):
     """Of a command that reads a config."""
 
@@ -151,14 +151,14 @@ class Settings(Messages):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Choosing(Settings, Making):
     """Of a command that makes a run by a seed, and trains nothing."""
 
     seed: Annotated[int | None, typer.Option(help="The seed that everything random follows.")] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Training(Choosing, Models):
     """Of a command that trains."""
 
@@ -182,17 +182,12 @@ def command(
         signature = inspect.signature(function, eval_str=True)
         kind: type[Output] = signature.parameters["shared"].annotation
         own = [p for p in signature.parameters.values() if p.name != "shared"]
-        types = get_type_hints(kind, include_extras=True)
-        defaults = {f.name: f.default for f in fields(kind)}
-        common = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=types[name])
-            for base in kind.__mro__  # in the help, what is peculiar to few commands comes first
-            for name in inspect.get_annotations(base)
-        ]
+        # In the help, what is peculiar to few commands comes first.
+        common = [option for base in kind.__mro__ for option in _options(base)]
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            shared = kind(**{name: given.pop(name) for name in defaults})
+            shared = kind(**{option.name: given.pop(option.name) for option in common})
             _guarded(functools.partial(function, shared=shared, **given), shared)
 
         run.__signature__ = inspect.Signature([*own, *common])  # pyright: ignore[reportAttributeAccessIssue]
@@ -200,6 +195,15 @@ def command(
         return app.command(name, epilog=epilog)(run)
 
     return register
+
+
+@functools.cache
+def _options(kind: type) -> list[inspect.Parameter]:
+    """The options that a class adds to those of its bases."""
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(kind, name), annotation=annotation)
+        for name, annotation in inspect.get_annotations(kind, eval_str=True).items()
+    ]
 
 
 def _guarded(function: Callable[[], None], shared: Output) -> None:

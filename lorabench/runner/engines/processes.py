@@ -18,8 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from lorabench.engines.cores import cores
 from lorabench.errors import RunFailedError, UsageError, WorkerDiedError
+from lorabench.runner.engines.cores import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from lorabench.config import Config
-    from lorabench.engines import Perform
     from lorabench.events import Event, Tell
+    from lorabench.runner.engines import Perform
+    from lorabench.runner.stages import Stage
+    from lorabench.runner.work import Lab
     from lorabench.runs import Run, Store
-    from lorabench.stages import Stage
-    from lorabench.work import Lab
 
 GUARD = 'put what starts a study with workers below  if __name__ == "__main__":'
 
@@ -182,7 +182,7 @@ def _enter(
 
     @functools.cache
     def lab() -> Lab:
-        from lorabench import work
+        from lorabench.runner import work
 
         return worker.enter_context(work.open_lab(store, data_dir, settings, tell, seat=seat))
 
@@ -205,7 +205,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 def _perform(stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
     global _busy
-    from lorabench import work
+    from lorabench.runner import work
 
     lab = _open()
     _busy = True
