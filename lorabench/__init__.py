@@ -18,11 +18,8 @@ spectrum     what training did to the weights
 runner/      stages and their ids, how a stage is made, in which order, and where
 tune         a learning rate for each method, on held-out images
 sweep        a grid of settings over seeds
-peft_folder  PEFT's files for LoRA, written and read without PEFT
-export/      a run taken elsewhere: plain weights, a PEFT folder, F-MNIST as files
-adopt        a PEFT folder brought back as a run
+exchange/    a run taken elsewhere, as plain weights, a PEFT folder, IDX or event files; a PEFT folder brought back
 bench        what each method costs on this machine
-tensorboard  runs as event files
 stats        intervals and paired tests
 inference    what follows from the values of a setting's seeds: a mean, a difference, a decision
 query        conditions on what runs hold

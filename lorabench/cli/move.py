@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lorabench import export as exporting
+from lorabench import exchange
 from lorabench.cli.app import app
 from lorabench.cli.options import Exporting, Importing, command, emit
 from lorabench.cli.stages import (
@@ -26,8 +26,8 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            metavar="|".join(exporting.TARGETS),
-            help="; ".join(f"{name}: {target.title}" for name, target in exporting.TARGETS.items()) + ".",
+            metavar="|".join(exchange.TARGETS),
+            help="; ".join(f"{name}: {target.title}" for name, target in exchange.TARGETS.items()) + ".",
         ),
     ],
     out: Annotated[
@@ -40,10 +40,10 @@ def export(
     from lorabench.report import exported
 
     settings, found = device_settings(shared), find(shared, runs)
-    usual = exporting.place(found, to, Path("exports"))
+    usual = exchange.place(found, to, Path("exports"))
     folder = out or usual
     if shared.dry_run:
-        exporting.check(found, to, folder, force=shared.force)
+        exchange.check(found, to, folder, force=shared.force)
         names = [run.id for run in found]
         if shared.json:
             emit({"command": "dry-run", "runs": names, "to": to, "folder": str(folder)})
@@ -56,7 +56,7 @@ def export(
         progress.show(stderr(), quiet=shared.quiet) as tell,
         work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
     ):
-        done = exporting.export(found, to, folder, lab, force=shared.force)
+        done = exchange.export(found, to, folder, lab, force=shared.force)
     if shared.json:
         emit({"command": "export", **exported.exported_data(done, shared.elsewhere)})
     else:
@@ -76,11 +76,11 @@ def import_peft(
     settings, found = device_settings(shared), find(shared, [base])
     if len(found) > 1:
         raise UsageError(f"--base {base} fits {len(found)} runs; name one")
-    from lorabench import adopt
+    from lorabench.exchange import import_peft as importing
     from lorabench.runner import stages, work
 
     if shared.dry_run:
-        stage, _ = adopt.plan(folder, found[0], shared.store)
+        stage, _ = importing.plan(folder, found[0], shared.store)
         there = not shared.force and stages.cached(stage, shared.store) is not None
         if shared.json:
             emit(
@@ -98,7 +98,7 @@ def import_peft(
         progress.show(stderr(), quiet=shared.quiet) as tell,
         work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
     ):
-        run, cached = adopt.adopt(folder, found[0], lab, force=shared.force, wait=not shared.no_wait)
+        run, cached = importing.import_adapter(folder, found[0], lab, force=shared.force, wait=not shared.no_wait)
     how: dict[str, Any] = {
         "cached": cached,
         "folder": shared.store.path(run.id),

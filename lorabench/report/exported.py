@@ -14,7 +14,7 @@ from lorabench.report.plain import plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lorabench.export import Export
+    from lorabench.exchange import Export
 
 
 def exported_data(done: Export, elsewhere: str = "") -> dict[str, Any]:

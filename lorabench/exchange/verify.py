@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lorabench import evaluate
 from lorabench.errors import RunFailedError
-from lorabench.export import Same
+from lorabench.exchange import Same
 from lorabench.runner import work
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ LIMIT = 1e-4
 
 
 def compare(run: Run, model: nn.Module, lab: Lab) -> list[Same]:
-    """`model` against the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
+    """Compare `model` with the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
 
     Raises:
         RunFailedError: another digit for any image, or a logit further off than `LIMIT`.
@@ -28,8 +28,7 @@ def compare(run: Run, model: nn.Module, lab: Lab) -> list[Same]:
     # A run that was measured on held-out images is compared on the test images all the same; no label is looked at.
     settings = work.own_config(run, lab.store).model_copy(update={"holdout": 0})
     mnist = lab.mnist(settings)
-    original = work.load_model(run, lab.store).to(lab.device)
-    model = model.to(lab.device)
+    original, model = work.load_model(run, lab.store).to(lab.device), model.to(lab.device)
     compared: list[Same] = []
     for name, images in work.test_sets(mnist, work.choose_flips(settings, mnist), lab).items():
         old, new = evaluate.predict(original, images), evaluate.predict(model, images)

@@ -22,7 +22,7 @@ from lorabench import checkpoint
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -103,13 +103,8 @@ def encode(adapter: Adapter) -> dict[str, bytes]:
         "fan_in_fan_out": False,
         "init_lora_weights": True,
     }
-    tensors = {
-        theirs: adapter.tensors[ours].detach().cpu().t().contiguous()
-        if transposed
-        else adapter.tensors[ours].detach().cpu()
-        for target in adapter.targets
-        for ours, theirs, transposed in _names(target, dora=adapter.method == "dora")
-    }
+    names = _names(adapter.targets, dora=adapter.method == "dora")
+    tensors = {theirs: adapter.tensors[ours].detach().cpu().t().contiguous() for ours, theirs in names.items()}
     return {CONFIG: (json.dumps(config, indent=2) + "\n").encode(), TENSORS: checkpoint.encode(tensors, {})}
 
 
@@ -130,47 +125,42 @@ def read(folder: Path, layers: Mapping[str, tuple[int, int]]) -> Adapter:
     if unknown := [name for name in config.target_modules if name not in layers]:
         raise InputError(f"{folder / CONFIG}: the base has no layer {unknown[0][:80]!r}; it has {', '.join(layers)}")
     targets = tuple(name for name in layers if name in config.target_modules)
+    names, k = _names(targets, dora=config.use_dora), config.r
     expected: dict[str, Tensor] = {}
-    for target in targets:
-        (n, m), stem = layers[target], f"base_model.model.{target}."
-        expected[f"{stem}lora_A.weight"] = torch.empty(config.r, n, device="meta")
-        expected[f"{stem}lora_B.weight"] = torch.empty(m, config.r, device="meta")
-        if config.use_dora:
-            expected[f"{stem}lora_magnitude_vector"] = torch.empty(m, device="meta")
-    _check_size(folder / TENSORS, MAX_TENSOR_BYTES)
-    found = checkpoint.decode(folder / TENSORS, expected, {})
-    tensors = {
-        ours: found[theirs].t() if transposed else found[theirs]
-        for target in targets
-        for ours, theirs, transposed in _names(target, dora=config.use_dora)
-    }
+    for ours, theirs in names.items():
+        target, _, letter = ours.rpartition(".")
+        n, m = layers[target]
+        expected[theirs] = torch.empty({"A": (k, n), "B": (m, k), "g": (m,)}[letter], device="meta")
+    _check_file(folder / TENSORS, MAX_TENSOR_BYTES)
+    stored = checkpoint.decode(folder / TENSORS, expected, {})
+    tensors = {ours: stored[theirs].t() for ours, theirs in names.items()}
     if not config.use_dora:
-        return Adapter("rslora" if config.use_rslora else "lora", config.r, config.lora_alpha, targets, tensors)
+        return Adapter("rslora" if config.use_rslora else "lora", k, config.lora_alpha, targets, tensors)
     # Our DoRA has no scale of its own; it goes into B.
-    scale = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
+    scale = config.lora_alpha / (math.sqrt(k) if config.use_rslora else k)
     scaled = {name: tensor * scale if name.endswith(".B") else tensor for name, tensor in tensors.items()}
-    return Adapter("dora", config.r, float(config.r), targets, scaled)
+    return Adapter("dora", k, float(k), targets, scaled)
 
 
-def _names(target: str, *, dora: bool) -> list[tuple[str, str, bool]]:
-    """Our name of each tensor of a layer, PEFT's, and whether one is the other transposed."""
-    stem = f"base_model.model.{target}."
-    names = [(f"{target}.A", f"{stem}lora_A.weight", True), (f"{target}.B", f"{stem}lora_B.weight", True)]
-    return [*names, (f"{target}.g", f"{stem}lora_magnitude_vector", False)] if dora else names
+def _names(targets: Sequence[str], *, dora: bool) -> dict[str, str]:
+    """Our name of each tensor -> PEFT's. A matrix is stored transposed."""
+    suffixes = {"A": "lora_A.weight", "B": "lora_B.weight"} | ({"g": "lora_magnitude_vector"} if dora else {})
+    return {
+        f"{target}.{ours}": f"base_model.model.{target}.{theirs}"
+        for target in targets
+        for ours, theirs in suffixes.items()
+    }
 
 
 def _read_config(path: Path) -> _Config:
-    _check_size(path, MAX_CONFIG_BYTES)
+    _check_file(path, MAX_CONFIG_BYTES)
     try:
         config = _Config.model_validate(json.loads(path.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
-        where = str(first["loc"][0]) if first["loc"] else ""
-        given = repr(first["input"])
-        raise InputError(
-            f"{path}: {where + ': ' if where else ''}{first['msg']}"
-            + (f"; got {given[:57]}" if first["type"] != "missing" else "")
-        ) from error
+        key = f"{first['loc'][0]}: " if first["loc"] else ""
+        got = "" if first["type"] == "missing" else f"; got {first['input']!r:.57}"
+        raise InputError(f"{path}: {key}{first['msg']}{got}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -182,7 +172,7 @@ def _read_config(path: Path) -> _Config:
     return config
 
 
-def _check_size(path: Path, limit: int) -> None:
+def _check_file(path: Path, limit: int) -> None:
     try:
         status = path.lstat()
     except OSError as error:

@@ -1,10 +1,17 @@
-"""Take runs elsewhere: plain weights, PEFT folders, F-MNIST as IDX files, TensorBoard's event files.
+"""Take runs elsewhere, and bring adapters of PEFT back as runs.
+
+    merged       plain weights: W1 = W0 + ΔW in one file
+    peft         a folder for Hugging Face's PEFT; peft_format writes and reads such a folder without PEFT
+    idx          the run's F-MNIST as IDX files
+    events       curves and settings for TensorBoard
+    verify       a model read back from what was written, against the run
+    import_peft  a PEFT folder becomes a finished run
 
     export([run], "peft", Path("exports/lora-k4-s0-7f3c2a91b0d4-peft"), lab)
 
-A target is one file of this room with `write(runs, folder, lab)` and one entry in `TARGETS`. It writes into a folder
-beside the one that was asked for, reads its files again and compares them with the runs. Only then does the folder
-take its place. After a failure nothing is left.
+A target is one file with `write(runs, folder, lab)` and one entry in `TARGETS`. It writes into a folder beside the one
+that was asked for, reads its files again and compares them with the runs. Only then does the folder take its place.
+After a failure nothing is left.
 
 Importing this room imports no torch; a target's file is imported when used.
 """
@@ -18,7 +25,7 @@ import shlex
 import shutil
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lorabench.errors import InputError, RunFailedError, UsageError
 
@@ -36,6 +43,7 @@ class Target:
 
     Attributes:
         title: what is written; part of a help text.
+        module: the file of this room that writes it.
         files: what the files below the folder are called, as glob patterns: all that `--force` may replace.
         loads: how the folder is opened elsewhere; `{folder}` stands for it.
         following: what to type next; `{folder}`, `{run}` and `{base}` stand for the folder and the first run's ids.
@@ -44,9 +52,10 @@ class Target:
     """
 
     title: str
+    module: str
     files: tuple[str, ...]
     loads: str
-    following: str
+    following: str = "lorabench report {run}"
     together: bool = False
     choosy: bool = False
 
@@ -54,13 +63,14 @@ class Target:
 TARGETS: dict[str, Target] = {
     "merged": Target(
         title="plain weights W1 = W0 + ΔW",
+        module="merged",
         files=("model.safetensors",),
         choosy=True,
         loads='SimpleMnistClassifier().load_state_dict(safetensors.torch.load_file("{folder}/model.safetensors"))',
-        following="lorabench report {run}",
     ),
     "peft": Target(
         title="a folder for PEFT",
+        module="peft",
         files=("adapter_config.json", "adapter_model.safetensors"),
         choosy=True,
         loads='peft.PeftModel.from_pretrained(base, "{folder}")',
@@ -68,15 +78,15 @@ TARGETS: dict[str, Target] = {
     ),
     "idx": Target(
         title="the run's F-MNIST as IDX files",
+        module="idx",
         files=("MNIST/raw/*-ubyte",),
         loads='torchvision.datasets.MNIST("{folder}")',
-        following="lorabench report {run}",
     ),
     "tensorboard": Target(
         title="curves and settings of one or more runs for TensorBoard",
+        module="events",
         files=("*/events.out.tfevents.*",),
         loads="tensorboard --logdir {folder}",
-        following="lorabench report {run}",
         together=True,
     ),
 }
@@ -152,7 +162,7 @@ def export(runs: Sequence[Run], to: str, out: Path, lab: Lab, *, force: bool = F
     target = TARGETS[to]
     check(runs, to, out, force=force)
     with _beside(out) as folder:
-        compared: list[Same] = import_module(f"lorabench.export.{to}").write(runs, folder, lab)
+        compared: list[Same] = _module(target).write(runs, folder, lab)
         files = [
             File(name, (folder / name).stat().st_size, sha256_file(folder / name)) for name in sorted(_files(folder))
         ]
@@ -169,16 +179,18 @@ def check(runs: Sequence[Run], to: str, out: Path, *, force: bool) -> None:
         UsageError: a method has no such form, or `out` holds something.
         InputError: a run is not finished.
     """
-    if unfinished := [run for run in runs if run.status != "done"]:
-        raise InputError(f"{unfinished[0].id} cannot be exported: its status is {unfinished[0].status}")
-    for run in runs if TARGETS[to].choosy else ():
-        import_module(f"lorabench.export.{to}").check(run)
+    target = TARGETS[to]
+    for run in runs:
+        if run.status != "done":
+            raise InputError(f"{run.id} cannot be exported: its status is {run.status}")
+        if target.choosy:
+            _module(target).check(run)
     if not out.name or out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(f"--out {out}: name a folder, new or empty")
-    there = _files(out)
-    if foreign := sorted(name for name in there if not any(fnmatch.fnmatch(name, p) for p in TARGETS[to].files)):
+    present = _files(out)
+    if foreign := sorted(name for name in present if not any(fnmatch.fnmatch(name, p) for p in target.files)):
         raise UsageError(f"{out} holds {foreign[0]}, which no such export writes; name another folder")
-    if there and not force:
+    if present and not force:
         raise UsageError(f"{out} is not empty; name another folder, or --force to replace the export that it holds")
 
 
@@ -204,6 +216,11 @@ def _beside(out: Path) -> Generator[Path]:
                     out.parent.rmdir()
     except OSError as error:
         raise RunFailedError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
+
+
+def _module(target: Target) -> Any:
+    """The target's file, imported when it is used, for it imports torch."""
+    return import_module(f"lorabench.exchange.{target.module}")
 
 
 def _files(folder: Path) -> set[str]:

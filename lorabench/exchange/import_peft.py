@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lorabench import checkpoint, config, evaluate, methods, peft_folder
+from lorabench import checkpoint, config, evaluate, methods
 from lorabench.errors import InputError
+from lorabench.exchange import peft_format
 from lorabench.runner import work
 from lorabench.runner.stages import Stage, fmnist, hashed
 from lorabench.runs import Parents, make_id
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Run, Store
 
 
-def adopt(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool = True) -> tuple[Run, bool]:
+def import_adapter(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool = True) -> tuple[Run, bool]:
     """Make a run of the adapter in `folder`, as if it had been trained here on `base`.
 
     Args:
@@ -56,12 +57,12 @@ def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor
     Its id is made of the base, the data, and the adapter's settings and tensors: the same adapter is the same run.
 
     Raises:
-        InputError: `base` is no pretrained run, or is damaged; or as `peft_folder.read`.
+        InputError: `base` is no pretrained run, or is damaged; or as `peft_format.read`.
     """
     if base.stage != "pretrain":
         raise InputError(f"{base.id} is no base: its stage is {base.stage}, it must be pretrain")
     layers = methods.linear_layers(work.load_model(base, store))
-    adapter = peft_folder.read(folder, layers)
+    adapter = peft_format.read(folder, layers)
     own = work.own_config(base, store)
     finetune = config.Finetune.model_validate(
         {

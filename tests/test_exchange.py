@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load, save
 from test_cli import Lab as CommandLine
 
-from lorabench import adopt, checkpoint, config, data, evaluate, export, methods, peft_folder
+from lorabench import checkpoint, config, data, evaluate, exchange, methods
 from lorabench.data.vision import import_datasets
 from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedError, UsageError
-from lorabench.export.same import LIMIT
+from lorabench.exchange import import_peft, peft_format
+from lorabench.exchange.verify import LIMIT
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import exported as tables
 from lorabench.runner import stages, work
@@ -96,7 +97,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Shop:
 def exported(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PEFT folder of a LoRA run; read only."""
     folder = tmp_path_factory.mktemp("exported") / "peft"
-    export.export([shop.run("lora")], "peft", folder, shop.lab)
+    exchange.export([shop.run("lora")], "peft", folder, shop.lab)
     return folder
 
 
@@ -120,12 +121,12 @@ def test_merged_equals_unmerged(shop: Shop, tmp_path: Path, method: str) -> None
     out = tmp_path / "out"
     if exempt := methods.exemption(method, "merge", run.settings):
         with pytest.raises(UsageError, match="does not merge") as stop:
-            export.export([run], "merged", out, shop.lab)
+            exchange.export([run], "merged", out, shop.lab)
         assert exempt.reason in str(stop.value)
         assert list(tmp_path.iterdir()) == []
         return
     moved(shop, run)
-    done = export.export([run], "merged", out, shop.lab)
+    done = exchange.export([run], "merged", out, shop.lab)
     plain = SimpleMnistClassifier()
     plain.load_state_dict(load((out / "model.safetensors").read_bytes()))
     assert sum(p.numel() for p in plain.parameters()) == 235_146
@@ -137,18 +138,18 @@ def test_merged_equals_unmerged(shop: Shop, tmp_path: Path, method: str) -> None
     assert all(found.logit_change is not None and found.logit_change <= LIMIT for found in done.compared)
     (file,) = done.files
     content = (out / "model.safetensors").read_bytes()
-    assert file == export.File("model.safetensors", len(content), hashlib.sha256(content).hexdigest())
+    assert file == exchange.File("model.safetensors", len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_a_reprogrammed_prompt_does_not_merge(shop: Shop, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="clamped"):
-        export.export([shop.run("prompt", "finetune.variant=reprogram")], "merged", tmp_path / "out", shop.lab)
+        exchange.export([shop.run("prompt", "finetune.variant=reprogram")], "merged", tmp_path / "out", shop.lab)
 
 
 def test_a_base_is_exported_as_itself(shop: Shop, tmp_path: Path) -> None:
     base = shop.run("pretrain")
-    done = export.export([base], "merged", tmp_path / "out", shop.lab)
-    assert export.export([base], "merged", tmp_path / "twin", shop.lab).files == done.files
+    done = exchange.export([base], "merged", tmp_path / "out", shop.lab)
+    assert exchange.export([base], "merged", tmp_path / "twin", shop.lab).files == done.files
     assert [found.logit_change for found in done.compared] == [0, 0]
     exported = load((tmp_path / "out" / "model.safetensors").read_bytes())
     assert all(torch.equal(tensor, exported[name]) for name, tensor in shop.base().state_dict().items())
@@ -159,14 +160,14 @@ def test_peft_loads_what_is_exported_and_it_comes_back(peft: Any, shop: Shop, tm
     run = shop.run(kind)
     moved(shop, run)
     out = tmp_path / "out"
-    done = export.export([run], "peft", out, shop.lab)
+    done = exchange.export([run], "peft", out, shop.lab)
     assert {file.name for file in done.files} == {"adapter_config.json", "adapter_model.safetensors"}
     wrapped = with_peft(peft, shop, out)
     adapted = {name.split(".")[2] for name, _ in wrapped.named_parameters() if "lora_" in name}
     assert adapted == set(run.settings["targets"] or ALL)
     same(shop.run_logits(run), shop.logits(wrapped))
 
-    back, cached = adopt.adopt(out, shop.run("pretrain"), shop.lab)
+    back, cached = import_peft.import_adapter(out, shop.run("pretrain"), shop.lab)
     same(shop.run_logits(run), shop.run_logits(back))
     assert (back.status, back.stage, cached) == ("done", "finetune", False)
     assert back.method == (run.method if run.method in ("rslora", "dora") else "lora")
@@ -195,7 +196,7 @@ def test_what_peft_saves_is_imported(
     given = {"r": 4, "lora_alpha": 4, "target_modules": list(ALL), **options}
     wrapped = saved_by_peft(peft, shop, tmp_path, given)
     expected = shop.logits(wrapped)
-    run, _ = adopt.adopt(tmp_path, shop.run("pretrain"), shop.lab)
+    run, _ = import_peft.import_adapter(tmp_path, shop.run("pretrain"), shop.lab)
     assert (run.method, run.k) == (method, given["r"])
     assert run.id.startswith(f"peft-{method}-k{given['r']}-s0-")
     assert run.params
@@ -233,14 +234,14 @@ def saved_by_peft(peft: Any, shop: Shop, folder: Path, options: dict[str, Any]) 
 def test_what_we_cannot_represent_is_refused(peft: Any, shop: Shop, tmp_path: Path, options: dict[str, Any]) -> None:
     saved_by_peft(peft, shop, tmp_path, {"r": 4, "target_modules": list(ALL), **options})
     with pytest.raises(InputError) as stop:
-        adopt.adopt(tmp_path, shop.run("pretrain"), shop.lab)
+        import_peft.import_adapter(tmp_path, shop.run("pretrain"), shop.lab)
     assert next(iter(options)) in str(stop.value)
     assert "\n" not in str(stop.value)
 
 
 def edited(**changes: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        path = folder / peft_folder.CONFIG
+        path = folder / peft_format.CONFIG
         path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
     return change
@@ -248,9 +249,9 @@ def edited(**changes: Any) -> Callable[[Path], None]:
 
 def tensors(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
-        found = load((folder / peft_folder.TENSORS).read_bytes())
+        found = load((folder / peft_format.TENSORS).read_bytes())
         change(found)
-        (folder / peft_folder.TENSORS).write_bytes(save(found))
+        (folder / peft_format.TENSORS).write_bytes(save(found))
 
     return apply
 
@@ -272,13 +273,13 @@ def folder_instead(path: Path) -> None:
 
 A1, B1 = "base_model.model.fc1.lora_A.weight", "base_model.model.fc1.lora_B.weight"
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no config": (lambda f: (f / peft_folder.CONFIG).unlink(), "adapter_config.json: cannot be read"),
-    "no tensors": (lambda f: (f / peft_folder.TENSORS).unlink(), "adapter_model.safetensors: cannot be read"),
-    "no JSON": (content(peft_folder.CONFIG, b"{"), "no readable JSON"),
-    "no UTF-8": (content(peft_folder.CONFIG, b"\xff\xfe\xff"), "no readable JSON"),
-    "deep JSON": (content(peft_folder.CONFIG, b"[" * 200_000), "no readable JSON"),
-    "a list": (content(peft_folder.CONFIG, b"[]"), "adapter_config.json: "),
-    "much JSON": (content(peft_folder.CONFIG, b" " * 2_000_000), "2,000,000 bytes"),
+    "no config": (lambda f: (f / peft_format.CONFIG).unlink(), "adapter_config.json: cannot be read"),
+    "no tensors": (lambda f: (f / peft_format.TENSORS).unlink(), "adapter_model.safetensors: cannot be read"),
+    "no JSON": (content(peft_format.CONFIG, b"{"), "no readable JSON"),
+    "no UTF-8": (content(peft_format.CONFIG, b"\xff\xfe\xff"), "no readable JSON"),
+    "deep JSON": (content(peft_format.CONFIG, b"[" * 200_000), "no readable JSON"),
+    "a list": (content(peft_format.CONFIG, b"[]"), "adapter_config.json: "),
+    "much JSON": (content(peft_format.CONFIG, b" " * 2_000_000), "2,000,000 bytes"),
     "another type": (edited(peft_type="IA3"), "peft_type"),
     "no rank": (edited(r=0), "r: "),
     "half a rank": (edited(r=4.5), "r: "),
@@ -300,13 +301,13 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "another base": (tensors(lambda t: t.update({A1: torch.zeros(4, 785)})), "(4, 785), must be"),
     "half precision": (tensors(lambda t: t.update({A1: t[A1].half()})), "torch.float16"),
     "NaN": (tensors(lambda t: t[A1].fill_(torch.nan)), "not finite numbers"),
-    "cut off": (lambda f: content(peft_folder.TENSORS, (f / peft_folder.TENSORS).read_bytes()[:-9])(f), "damaged"),
-    "empty": (content(peft_folder.TENSORS, b""), "damaged"),
-    "a huge header": (content(peft_folder.TENSORS, struct.pack("<Q", 2**60) + b"{}"), "damaged"),
-    "a pickle by another name": (content(peft_folder.TENSORS, b"\x80\x04."), "damaged"),
-    "a linked config": (lambda f: linked(f / peft_folder.CONFIG), "adapter_config.json: is a symbolic link"),
-    "linked tensors": (lambda f: linked(f / peft_folder.TENSORS), "adapter_model.safetensors: is a symbolic link"),
-    "a folder": (lambda f: folder_instead(f / peft_folder.CONFIG), "no regular file"),
+    "cut off": (lambda f: content(peft_format.TENSORS, (f / peft_format.TENSORS).read_bytes()[:-9])(f), "damaged"),
+    "empty": (content(peft_format.TENSORS, b""), "damaged"),
+    "a huge header": (content(peft_format.TENSORS, struct.pack("<Q", 2**60) + b"{}"), "damaged"),
+    "a pickle by another name": (content(peft_format.TENSORS, b"\x80\x04."), "damaged"),
+    "a linked config": (lambda f: linked(f / peft_format.CONFIG), "adapter_config.json: is a symbolic link"),
+    "linked tensors": (lambda f: linked(f / peft_format.TENSORS), "adapter_model.safetensors: is a symbolic link"),
+    "a folder": (lambda f: folder_instead(f / peft_format.CONFIG), "no regular file"),
     "a hostile key": (edited(**{"\x1b[2J\n" + "x" * 500: True}), "which lorabench cannot represent"),
     "a hostile layer": (edited(target_modules=["\x1b[2J\n" + "x" * 500]), "the base has no layer"),
     "a hostile tensor": (tensors(lambda t: t.update({"\x1b\n" + "x" * 500: torch.zeros(1)})), "does not belong"),
@@ -321,7 +322,7 @@ def test_a_bad_folder_is_one_clear_line(shop: Shop, exported: Path, tmp_path: Pa
     spoil(folder)
     before = shop.store.scan()
     with pytest.raises(InputError) as stop:
-        adopt.adopt(folder, shop.run("pretrain"), shop.lab)
+        import_peft.import_adapter(folder, shop.run("pretrain"), shop.lab)
     assert message in str(stop.value)
     assert "\n" not in str(stop.value)
     assert "\x1b" not in str(stop.value)
@@ -334,10 +335,10 @@ def test_a_pickle_is_not_opened(shop: Shop, exported: Path, tmp_path: Path) -> N
     shutil.copytree(exported, folder)
     ran = tmp_path / "ran"
     opened = f"c__builtin__\nexec\n(Vimport pathlib; pathlib.Path({str(ran)!r}).touch()\ntR.".encode()
-    (folder / peft_folder.TENSORS).rename(folder / "adapter_model.bin")
+    (folder / peft_format.TENSORS).rename(folder / "adapter_model.bin")
     (folder / "adapter_model.bin").write_bytes(opened)
     with pytest.raises(InputError, match=r"adapter_model\.bin: a pickle can run code and is never opened"):
-        adopt.adopt(folder, shop.run("pretrain"), shop.lab)
+        import_peft.import_adapter(folder, shop.run("pretrain"), shop.lab)
     assert not ran.exists()
     import pickle
 
@@ -347,18 +348,18 @@ def test_a_pickle_is_not_opened(shop: Shop, exported: Path, tmp_path: Path) -> N
 
 def test_only_a_base_can_be_adapted(shop: Shop, exported: Path) -> None:
     with pytest.raises(InputError, match="must be pretrain"):
-        adopt.adopt(exported, shop.run("lora"), shop.lab)
+        import_peft.import_adapter(exported, shop.run("lora"), shop.lab)
 
 
 @pytest.mark.parametrize(("kind", "message"), [("full", "method full is no LoRA"), ("pretrain", "stage pretrain")])
 def test_what_is_no_lora_does_not_go_to_peft(shop: Shop, tmp_path: Path, kind: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        export.export([shop.run(kind)], "peft", tmp_path / "out", shop.lab)
+        exchange.export([shop.run(kind)], "peft", tmp_path / "out", shop.lab)
 
 
 @pytest.mark.parametrize("kind", ["fmnist", "lora"])
 def test_idx_files_are_the_runs_f_mnist(shop: Shop, tmp_path: Path, kind: str) -> None:
-    done = export.export([shop.run(kind)], "idx", tmp_path / "out", shop.lab)
+    done = exchange.export([shop.run(kind)], "idx", tmp_path / "out", shop.lab)
     assert [(found.images, found.logit_change) for found in done.compared] == [(60_000, None), (10_000, None)]
     assert len(done.files) == 6
     images = data.read_idx(tmp_path / "out" / "MNIST" / "raw" / "t10k-images-idx3-ubyte")
@@ -368,20 +369,20 @@ def test_idx_files_are_the_runs_f_mnist(shop: Shop, tmp_path: Path, kind: str) -
 def test_what_is_there_is_not_overwritten(peft: Any, shop: Shop, tmp_path: Path) -> None:
     run, out = shop.run("lora"), tmp_path / "out"
     out.mkdir()
-    export.export([run], "peft", out, shop.lab)
+    exchange.export([run], "peft", out, shop.lab)
     with pytest.raises(UsageError, match="not empty"):
-        export.export([run], "peft", out, shop.lab)
+        exchange.export([run], "peft", out, shop.lab)
     other = shop.run("rslora")
-    export.export([other], "peft", out, shop.lab, force=True)
+    exchange.export([other], "peft", out, shop.lab, force=True)
     same(shop.run_logits(other), shop.logits(with_peft(peft, shop, out)))
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"notes\.txt"):
-        export.export([run], "peft", out, shop.lab, force=True)
+        exchange.export([run], "peft", out, shop.lab, force=True)
     for no_folder in (out / "notes.txt", out.relative_to(out)):
         with pytest.raises(UsageError, match="new or empty"):
-            export.export([run], "peft", no_folder, shop.lab)
+            exchange.export([run], "peft", no_folder, shop.lab)
     with pytest.raises(RunFailedError, match="cannot be written"):
-        export.export([run], "peft", out / "notes.txt" / "below", shop.lab)
+        exchange.export([run], "peft", out / "notes.txt" / "below", shop.lab)
     same(shop.run_logits(other), shop.logits(with_peft(peft, shop, out)))
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
         "adapter_config.json",
@@ -403,8 +404,8 @@ def one_bias_off(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_alpha(patch: pytest.MonkeyPatch) -> None:
-    encode = peft_folder.encode
-    patch.setattr(peft_folder, "encode", lambda a: encode(dataclasses.replace(a, alpha=a.alpha * 1.1)))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType, reportUnknownMemberType]
+    encode = peft_format.encode
+    patch.setattr(peft_format, "encode", lambda a: encode(dataclasses.replace(a, alpha=a.alpha * 1.1)))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType, reportUnknownMemberType]
 
 
 def one_pixel_off(patch: pytest.MonkeyPatch) -> None:
@@ -429,7 +430,7 @@ def test_an_export_that_computes_something_else_leaves_nothing(
     run = shop.run("lora")
     spoil(monkeypatch)
     with pytest.raises(RunFailedError, match="nothing was exported") as stop:
-        export.export([run], to, tmp_path / "new" / "out", shop.lab)
+        exchange.export([run], to, tmp_path / "new" / "out", shop.lab)
     assert stop.value.exit_code == 5
     assert list(tmp_path.iterdir()) == []
 
@@ -438,28 +439,28 @@ def test_a_failed_export_leaves_the_one_that_was_there(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, out = shop.run("lora"), tmp_path / "out"
-    done = export.export([run], "merged", out, shop.lab)
+    done = exchange.export([run], "merged", out, shop.lab)
     one_bias_off(monkeypatch)
     with pytest.raises(RunFailedError, match="nothing was exported"):
-        export.export([run], "merged", out, shop.lab, force=True)
+        exchange.export([run], "merged", out, shop.lab, force=True)
     assert hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest() == done.files[0].sha256
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["model.safetensors", "out"]
 
 
 def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: Path) -> None:
-    run, cached = adopt.adopt(exported, shop.run("pretrain"), shop.lab)
+    run, cached = import_peft.import_adapter(exported, shop.run("pretrain"), shop.lab)
     assert not cached
     shutil.copytree(exported, tmp_path / "elsewhere")
-    assert adopt.adopt(tmp_path / "elsewhere", shop.run("pretrain"), shop.lab) == (run, True)
+    assert import_peft.import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.lab) == (run, True)
     assert work.measure_again(run, shop.lab).metrics == run.metrics
     assert "frozen_unchanged" not in run.checks
     tensors(lambda t: t[A1].mul_(1.01))(tmp_path / "elsewhere")
-    assert adopt.adopt(tmp_path / "elsewhere", shop.run("pretrain"), shop.lab)[0].id != run.id
+    assert import_peft.import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.lab)[0].id != run.id
 
 
 def test_an_export_as_plain_data(shop: Shop, tmp_path: Path) -> None:
     run = shop.run("lora")
-    done = export.export([run], "merged", tmp_path / "two words", shop.lab)
+    done = exchange.export([run], "merged", tmp_path / "two words", shop.lab)
     document = tables.exported_data(done, " --runs-dir x")
     assert json.loads(json.dumps(document)) == document
     assert (document["runs"], document["to"], document["folder"]) == ([run.id], "merged", str(tmp_path / "two words"))
@@ -471,9 +472,9 @@ def test_an_export_as_plain_data(shop: Shop, tmp_path: Path) -> None:
 def test_a_target_may_take_several_runs(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [shop.run("pretrain"), shop.run("lora")]
     with pytest.raises(UsageError, match="--to idx takes one run; these are 2"):
-        export.place(runs, "idx", tmp_path)
-    monkeypatch.setitem(export.TARGETS, "idx", dataclasses.replace(export.TARGETS["idx"], together=True))
-    assert export.place(runs, "idx", tmp_path) == tmp_path / "idx"
+        exchange.place(runs, "idx", tmp_path)
+    monkeypatch.setitem(exchange.TARGETS, "idx", dataclasses.replace(exchange.TARGETS["idx"], together=True))
+    assert exchange.place(runs, "idx", tmp_path) == tmp_path / "idx"
 
 
 def test_the_commands(shop: Shop, tmp_path: Path) -> None:
@@ -530,4 +531,4 @@ def test_init_and_alpha_are_flags(shop: Shop, data_dir: Path) -> None:
 def test_an_unfinished_run_is_not_exported(shop: Shop, tmp_path: Path) -> None:
     run = shop.run("lora").model_copy(update={"status": "failed"})
     with pytest.raises(LorabenchError, match="its status is failed"):
-        export.export([run], "merged", tmp_path / "out", shop.lab)
+        exchange.export([run], "merged", tmp_path / "out", shop.lab)

@@ -1,7 +1,4 @@
-"""A LoRA folder for Hugging Face's PEFT, which loads it onto any module with layers of these names and shapes.
-
-peft.PeftModel.from_pretrained(base, "exports/lora-k4-s0-7f3c2a91b0d4-peft")
-"""
+"""A run as a folder for Hugging Face's PEFT, which loads it onto any module with layers of these names and shapes."""
 
 from __future__ import annotations
 
@@ -9,9 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from lorabench import checkpoint, methods, peft_folder
+from lorabench import checkpoint, methods
 from lorabench.errors import UsageError
-from lorabench.export.same import compare
+from lorabench.exchange import peft_format
+from lorabench.exchange.verify import compare
 from lorabench.runner import work
 from lorabench.runs import write_atomic
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from lorabench.export import Same
+    from lorabench.exchange import Same
     from lorabench.runner.work import Lab
     from lorabench.runs import Run
 
@@ -35,18 +33,14 @@ KINDS: dict[str, Literal["lora", "rslora", "dora"]] = {
 """The methods whose result is a LoRA adapter, and the kind that PEFT is told."""
 
 _FROM_WEIGHTS = {"pissa", "olora"}
-"""Their frozen part is not W0. On W0, ΔW = (AB)ᵀ - (A'B')ᵀ of the A' and B' of birth: a LoRA of twice the rank."""
+"""Their frozen part is not W0. On W0, ΔW = (AB)ᵀ - (A'B')ᵀ, where A' and B' are the untrained: a LoRA of rank 2k."""
 
 
 def check(run: Run) -> None:
-    """Whether the run is a LoRA.
-
-    Raises:
-        UsageError: it is not.
-    """
+    """Refuse, by a UsageError, a run that is no LoRA."""
     if run.method not in KINDS:
-        what = f"the method {run.method}" if run.method else f"a run of the stage {run.stage}"
-        raise UsageError(f"{run.id}: {what} is no LoRA; to PEFT go {', '.join(KINDS)}")
+        origin = f"the method {run.method}" if run.method else f"a run of the stage {run.stage}"
+        raise UsageError(f"{run.id}: {origin} is no LoRA; to PEFT go {', '.join(KINDS)}")
 
 
 def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
@@ -57,16 +51,16 @@ def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
         RunFailedError: as `compare`.
     """
     (run,) = runs
-    for name, content in peft_folder.encode(_adapter(run, lab)).items():
+    for name, content in peft_format.encode(_adapter(run, lab)).items():
         write_atomic(folder / name, content)
     base = work.load_base(run, lab.store)
-    found = peft_folder.read(folder, methods.linear_layers(base))
-    methods.apply(base, found.method, targets=found.targets, **found.options)
-    checkpoint.restore(base, found.tensors)
+    adapter = peft_format.read(folder, methods.linear_layers(base))
+    methods.apply(base, adapter.method, targets=adapter.targets, **adapter.options)
+    checkpoint.restore(base, adapter.tensors)
     return compare(run, base, lab)
 
 
-def _adapter(run: Run, lab: Lab) -> peft_folder.Adapter:
+def _adapter(run: Run, lab: Lab) -> peft_format.Adapter:
     kind = KINDS[str(run.method)]
     model, base = work.load_model(run, lab.store), work.load_base(run, lab.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
@@ -74,10 +68,11 @@ def _adapter(run: Run, lab: Lab) -> peft_folder.Adapter:
     tensors = {name: model.get_parameter(name).detach() for name in names}
     k, alpha = int(run.settings["k"]), run.settings.get("alpha")
     if run.method in _FROM_WEIGHTS:
-        birth = work.apply_settings(base, run.settings)
+        untrained = work.apply_settings(base, run.settings)
         for name in names:
-            born = birth.get_parameter(name).detach()
-            joined = (-born, 1) if name.endswith(".A") else (born, 0)
-            tensors[name] = torch.cat([tensors[name], joined[0]], joined[1])
+            first = untrained.get_parameter(name).detach()
+            tensors[name] = (
+                torch.cat([tensors[name], -first], 1) if name.endswith(".A") else torch.cat([tensors[name], first])
+            )
         k *= 2
-    return peft_folder.Adapter(kind, k, float(k if alpha is None else alpha), targets, tensors)
+    return peft_format.Adapter(kind, k, float(k if alpha is None else alpha), targets, tensors)

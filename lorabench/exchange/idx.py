@@ -8,7 +8,7 @@ import numpy as np
 
 from lorabench import data
 from lorabench.errors import RunFailedError
-from lorabench.export import Same
+from lorabench.exchange import Same
 from lorabench.runner import work
 
 if TYPE_CHECKING:

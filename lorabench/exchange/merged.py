@@ -1,7 +1,4 @@
-"""Plain weights: `model.safetensors`, 235,146 parameters of a `SimpleMnistClassifier` that computes what the run does.
-
-SimpleMnistClassifier().load_state_dict(safetensors.torch.load_file("model.safetensors"))
-"""
+"""Plain weights: `model.safetensors`, a `SimpleMnistClassifier` that computes what the run does."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lorabench import checkpoint, methods
 from lorabench.errors import UsageError
-from lorabench.export.same import compare
+from lorabench.exchange.verify import compare
 from lorabench.model import SimpleMnistClassifier
 from lorabench.runner import work
 from lorabench.runs import write_atomic
@@ -18,17 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from lorabench.export import Same
+    from lorabench.exchange import Same
     from lorabench.runner.work import Lab
     from lorabench.runs import Run
 
 
 def check(run: Run) -> None:
-    """Whether the run's method folds into plain weights.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """Refuse, by a UsageError, a run whose method does not merge into plain weights."""
     if run.method in methods.METHODS and (exempt := methods.exemption(run.method, "merge", run.settings)):
         raise UsageError(f"{run.method} does not merge: {exempt.reason}")
 
