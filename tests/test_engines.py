@@ -18,7 +18,7 @@ from test_cli import Lab
 
 from lorabench.runner.engines import processes
 from lorabench.runner.engines.cores import cores, quota
-from lorabench.runner.work import spread
+from lorabench.runner.session import spread
 
 if TYPE_CHECKING:
     from pathlib import Path

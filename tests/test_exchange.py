@@ -23,7 +23,9 @@ from lorabench.exchange import import_peft, peft_format
 from lorabench.exchange.verify import LIMIT
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import exported as tables
-from lorabench.runner import stages, work
+from lorabench.runner import make, stages
+from lorabench.runner.load import apply_settings, load_model
+from lorabench.runner.session import Session
 from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Shop:
     """A base, trained for an epoch, and runs on it, whose weights are stirred instead of trained."""
 
     def __init__(self, store: Store, data_dir: Path) -> None:
-        self.lab = work.Lab(store, data_dir, torch.device("cpu"), torch.get_num_threads(), lambda _: None)
+        self.lab = Session(store, data_dir, torch.device("cpu"), torch.get_num_threads(), lambda _: None)
         self.store = store
         self.images = torch.from_numpy(data.load(data_dir).test_images)
 
@@ -61,13 +63,13 @@ class Shop:
         fast = ["pretrain.epochs=1", "pretrain.batch_size=512"]
         chosen = config.load([], [*fast, *KINDS.get(kind, []), *sets], flags, methods=methods.schemas()).config
         todo = stages.chain(chosen, "finetune")
-        made = [work.perform(stage, lab=self.lab)[0] for stage in todo[:2]]
+        made = [make.perform(stage, lab=self.lab)[0] for stage in todo[:2]]
         if kind in ("fmnist", "pretrain"):
             return made[kind == "pretrain"]
-        born = checkpoint.trained(work.apply_settings(work.load_model(made[1], self.store), todo[2].settings))
+        born = checkpoint.trained(apply_settings(load_model(made[1], self.store), todo[2].settings))
         torch.manual_seed(0)
         stirred = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in born.items()}
-        return work.perform(todo[2], lab=self.lab, tensors=stirred)[0]
+        return make.perform(todo[2], lab=self.lab, tensors=stirred)[0]
 
     def base(self) -> nn.Module:
         model = SimpleMnistClassifier()
@@ -79,7 +81,7 @@ class Shop:
         return evaluate.predict(model, self.images)
 
     def run_logits(self, run: Run) -> Tensor:
-        return self.logits(work.load_model(run, self.store))
+        return self.logits(load_model(run, self.store))
 
 
 @pytest.fixture(scope="session")
@@ -452,7 +454,7 @@ def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: 
     assert not cached
     shutil.copytree(exported, tmp_path / "elsewhere")
     assert import_peft.import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.lab) == (run, True)
-    assert work.measure_again(run, shop.lab).metrics == run.metrics
+    assert make.measure_again(run, shop.lab).metrics == run.metrics
     assert "frozen_unchanged" not in run.checks
     tensors(lambda t: t[A1].mul_(1.01))(tmp_path / "elsewhere")
     assert import_peft.import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.lab)[0].id != run.id

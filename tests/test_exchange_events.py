@@ -14,7 +14,7 @@ from lorabench import exchange
 from lorabench.config import Config
 from lorabench.errors import InputError, RunFailedError, UsageError
 from lorabench.exchange import events as event_files
-from lorabench.runner import work
+from lorabench.runner.session import Session, open_session
 from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ def stored(store: Store, draft: Run, history: list[dict[str, Any]]) -> Run:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Generator[work.Lab]:
-    with work.open_lab(Store(tmp_path / "runs"), None, Config(), lambda event: None) as opened:
+def lab(tmp_path: Path) -> Generator[Session]:
+    with open_session(Store(tmp_path / "runs"), None, Config(), lambda event: None) as opened:
         yield opened
 
 
-def written(runs: list[Run], lab: work.Lab, folder: Path) -> list[Path]:
+def written(runs: list[Run], lab: Session, folder: Path) -> list[Path]:
     """The one event file of each of `runs`."""
     event_files.write(runs, folder, lab)
     files = [sorted((folder / run.id).iterdir()) for run in runs]
@@ -81,7 +81,7 @@ def tab(folder: Path) -> tuple[list[str], list[str]]:
     return [info.name for info in found.hparam_infos], [info.name.tag for info in found.metric_infos]
 
 
-def test_the_curves_are_the_history(lab: work.Lab, tmp_path: Path) -> None:
+def test_the_curves_are_the_history(lab: Session, tmp_path: Path) -> None:
     runs = [stored(lab.store, finetune(seed), EPOCHS[: seed + 1]) for seed in (0, 1)]
     for path, epochs in zip(written(runs, lab, tmp_path / "events"), (EPOCHS[:1], EPOCHS), strict=True):
         events = read(path)
@@ -90,7 +90,7 @@ def test_the_curves_are_the_history(lab: work.Lab, tmp_path: Path) -> None:
             assert found == pytest.approx({epoch["epoch"]: epoch[name] for epoch in epochs})  # pyright: ignore[reportUnknownMemberType]
 
 
-def test_settings_and_final_metrics_are_hyperparameters(lab: work.Lab, tmp_path: Path) -> None:
+def test_settings_and_final_metrics_are_hyperparameters(lab: Session, tmp_path: Path) -> None:
     run = stored(lab.store, finetune(3), EPOCHS)
     (path,) = written([run], lab, tmp_path / "events")
     events = read(path)
@@ -113,7 +113,7 @@ def test_settings_and_final_metrics_are_hyperparameters(lab: work.Lab, tmp_path:
     assert found == pytest.approx(expected, rel=1e-6)  # pyright: ignore[reportUnknownMemberType]
 
 
-def test_the_hparams_tab_shows_what_only_some_runs_have(lab: work.Lab, tmp_path: Path) -> None:
+def test_the_hparams_tab_shows_what_only_some_runs_have(lab: Session, tmp_path: Path) -> None:
     runs = [stored(lab.store, fmnist(), []), stored(lab.store, finetune(3), EPOCHS)]
     event_files.write(runs, tmp_path / "events", lab)
     found, metrics = tab(tmp_path / "events")
@@ -121,13 +121,13 @@ def test_the_hparams_tab_shows_what_only_some_runs_have(lab: work.Lab, tmp_path:
     assert {"train/loss", "fmnist/accuracy", "fmnist/flipped", "trainable"} <= set(metrics)
 
 
-def test_a_run_without_curves_and_metrics_is_written_too(lab: work.Lab, tmp_path: Path) -> None:
+def test_a_run_without_curves_and_metrics_is_written_too(lab: Session, tmp_path: Path) -> None:
     (path,) = written([stored(lab.store, fmnist(), [])], lab, tmp_path / "events")
     start = plugin(read(path), "_hparams_/session_start_info").session_start_info
     assert start.hparams["classes"].string_value == "[2, 3]"
 
 
-def test_what_is_missing_is_said(lab: work.Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_said(lab: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = stored(lab.store, finetune(0), EPOCHS)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFailedError, match="cannot be written"):
@@ -143,7 +143,7 @@ def test_what_is_missing_is_said(lab: work.Lab, tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "events").exists()
 
 
-def test_several_runs_go_into_one_folder_and_are_replaced_there(lab: work.Lab, tmp_path: Path) -> None:
+def test_several_runs_go_into_one_folder_and_are_replaced_there(lab: Session, tmp_path: Path) -> None:
     runs = [stored(lab.store, finetune(seed), EPOCHS) for seed in (0, 1)]
     out = exchange.place(runs, "tensorboard", tmp_path)
     done = exchange.export(runs, "tensorboard", out, lab)

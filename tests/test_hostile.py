@@ -17,7 +17,7 @@ from report_factory import finetune, fmnist, pretrain
 from lorabench import checkpoint, config, methods, npz
 from lorabench.errors import ConfigError, InputError
 from lorabench.model import SimpleMnistClassifier
-from lorabench.runner import work
+from lorabench.runner.load import load_model
 from lorabench.runs import MAX_FILE_BYTES, Run, Store, write_atomic
 
 if TYPE_CHECKING:
@@ -212,14 +212,14 @@ def test_a_checkpoint_that_claims_anything_else_is_refused(tmp_path: Path, conte
     store = Store(tmp_path)
     run = kept(store, pretrain(), {"model.safetensors": content})
     with pytest.raises(InputError, match=r"model\.safetensors"):
-        work.load_model(run, store)
+        load_model(run, store)
 
 
 def test_a_run_that_is_its_own_base_has_no_model(tmp_path: Path) -> None:
     store, run = Store(tmp_path), finetune()
     kept(store, run, parents={"base": run.id, "data": None}, settings=SETTINGS)
     with pytest.raises(InputError, match="is no base"):
-        work.load_model(store.load(run.id), store)
+        load_model(store.load(run.id), store)
 
 
 SETTINGS = json.loads(config.Config().finetune.model_dump_json()) | {"seed": 0, "k": 4, "init": "talk", "alpha": None}
@@ -242,7 +242,7 @@ def test_settings_that_no_run_has_make_no_model(tmp_path: Path, changes: dict[st
     kept(store, pretrain(), {"model.safetensors": whole()})
     kept(store, run, {"adapter.safetensors": b""}, settings=SETTINGS | changes)
     with pytest.raises(InputError, match=said):
-        work.load_model(store.load(run.id), store)
+        load_model(store.load(run.id), store)
 
 
 @pytest.mark.parametrize("lacking", ["method", "targets", "seed", "k"])
@@ -250,7 +250,7 @@ def test_settings_that_are_not_there_make_no_model(tmp_path: Path, lacking: str)
     store, run = Store(tmp_path), finetune()
     kept(store, run, settings={key: value for key, value in SETTINGS.items() if key != lacking})
     with pytest.raises(InputError, match=lacking):
-        work.load_model(store.load(run.id), store)
+        load_model(store.load(run.id), store)
 
 
 def whole() -> bytes:

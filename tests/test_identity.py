@@ -17,7 +17,9 @@ from lorabench.errors import InputError
 from lorabench.methods import registry
 from lorabench.report import listing, overview, selection, sweep
 from lorabench.report.shown import runs_shown
-from lorabench.runner import environment, stages, work
+from lorabench.runner import environment, make, stages
+from lorabench.runner.load import load_model
+from lorabench.runner.session import open_session
 from lorabench.runs import Parents, Run, Store, earlier
 
 if TYPE_CHECKING:
@@ -210,9 +212,9 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     quick = ("holdout=50000", "pretrain.epochs=1", "finetune.epochs=1", "finetune.method=toy")
     store, chosen = Store(tmp_path), settings(*quick)
     before = stages.chain(chosen, "finetune")
-    with work.open_lab(store, data_dir, chosen, lambda event: None) as lab:
+    with open_session(store, data_dir, chosen, lambda event: None) as lab:
         for stage in before:
-            work.perform(stage, lab=lab)
+            make.perform(stage, lab=lab)
 
     entry = replace(toy.ENTRY, options={"dropout": registry.since("0.2", float, 0.0)})
     monkeypatch.setitem(methods.METHODS, "toy", entry)
@@ -223,15 +225,15 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     run = stages.cached(after[-1], store)
     assert run
     assert run.env["machine"].startswith(platform.machine() + " ")
-    with work.open_lab(store, data_dir, chosen, lambda event: None) as lab:
-        assert work.measure_again(run, lab).metrics["fmnist"].correct == run.metrics["fmnist"].correct
+    with open_session(store, data_dir, chosen, lambda event: None) as lab:
+        assert make.measure_again(run, lab).metrics["fmnist"].correct == run.metrics["fmnist"].correct
     assert stages.finetune(settings(*quick, "finetune.dropout=0.5")).id != after[-1].id
 
     # An option that is added without a word changes the id, and what was made without it cannot be read any more.
     monkeypatch.setitem(methods.METHODS, "toy", replace(toy.ENTRY, options={"dropout": (float, 0.0)}))
     assert stages.finetune(settings(*quick)).id != after[-1].id
     with pytest.raises(InputError, match="does not say its dropout"):
-        work.load_model(run, store)
+        load_model(run, store)
 
 
 def test_a_setting_of_the_recipe_can_be_added_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:

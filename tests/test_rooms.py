@@ -87,7 +87,7 @@ TORCH_FREE = {
 }
 
 
-WITH_TORCH = {ROOT / "runner" / "work.py"}
+WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "session")}
 """Files of these rooms that a command imports once it computes."""
 
 

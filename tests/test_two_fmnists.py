@@ -21,7 +21,8 @@ from lorabench.report.groups import GroupRow, groups
 from lorabench.report.methods import method_rows
 from lorabench.report.shown import runs_shown, study_shown
 from lorabench.report.sweep import Cell, Counts, Score, SweepResult, sweep_data, sweep_report
-from lorabench.runner import stages, work
+from lorabench.runner import make, stages
+from lorabench.runner.session import open_session
 from lorabench.runs import Epoch, Metrics, Parents, Run, Store
 
 if TYPE_CHECKING:
@@ -201,8 +202,8 @@ def test_a_base_that_is_there_is_measured_on_the_fmnist_that_is_asked_about(tmp_
     chosen = config.load(sets=[*quick, "fmnist.fraction=0.0"], methods=methods.schemas()).config
     run = Store(tmp_path).load(first["id"])
     images = stages.fmnist(chosen)
-    with work.open_lab(Store(tmp_path), data_dir, chosen, lambda event: None) as lab:
-        measured = work.measure_again(run, lab, on=images)
-        assert work.measure_again(run, lab).metrics == run.metrics
+    with open_session(Store(tmp_path), data_dir, chosen, lambda event: None) as lab:
+        measured = make.measure_again(run, lab, on=images)
+        assert make.measure_again(run, lab).metrics == run.metrics
     assert measured.parents.data == images.id
     assert measured.metrics["fmnist"].slices["flipped"].n == 0

@@ -45,15 +45,16 @@ def evaluate(
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
     from lorabench.cli import progress
     from lorabench.report import evaluation, mistakes
-    from lorabench.runner import work
+    from lorabench.runner import make
+    from lorabench.runner.session import open_session
 
     settings, found = device_settings(shared), find(shared, runs)
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
-        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+        open_session(shared.store, shared.data_dir, settings, tell) as lab,
     ):
-        measured = [work.measure_again(run, lab) for run in found]
-        wrong = {run.id: work.mistakes(run, lab) for run in found} if show_errors else {}
+        measured = [make.measure_again(run, lab) for run in found]
+        wrong = {run.id: make.mistakes(run, lab) for run in found} if show_errors else {}
     if shared.json:
         emit({"command": "evaluate", "runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]})
         return

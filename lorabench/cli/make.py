@@ -108,14 +108,15 @@ def _finetune(method: str, shared: Training, **own: Any) -> None:
 def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
     """A base that was made beside another F-MNIST, measured on the one that is asked about."""
     from lorabench.cli import progress
-    from lorabench.runner import work
+    from lorabench.runner import make
+    from lorabench.runner.session import open_session
 
     say(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
-        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+        open_session(shared.store, shared.data_dir, settings, tell) as lab,
     ):
-        return work.measure_again(run, lab, on=images)
+        return make.measure_again(run, lab, on=images)
 
 
 def _make(

@@ -50,11 +50,11 @@ def export(
         else:
             typer.echo(f"would write {' '.join(names)} to {to} into {folder}")
         return
-    from lorabench.runner import work
+    from lorabench.runner.session import open_session
 
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
-        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+        open_session(shared.store, shared.data_dir, settings, tell) as lab,
     ):
         done = exchange.export(found, to, folder, lab, force=shared.force)
     if shared.json:
@@ -77,7 +77,8 @@ def import_peft(
     if len(found) > 1:
         raise UsageError(f"--base {base} fits {len(found)} runs; name one")
     from lorabench.exchange import import_peft as importing
-    from lorabench.runner import stages, work
+    from lorabench.runner import stages
+    from lorabench.runner.session import open_session
 
     if shared.dry_run:
         stage, _ = importing.plan(folder, found[0], shared.store)
@@ -96,7 +97,7 @@ def import_peft(
         return
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
-        work.open_lab(shared.store, shared.data_dir, settings, tell) as lab,
+        open_session(shared.store, shared.data_dir, settings, tell) as lab,
     ):
         run, cached = importing.import_adapter(folder, found[0], lab, force=shared.force, wait=not shared.no_wait)
     how: dict[str, Any] = {

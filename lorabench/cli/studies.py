@@ -196,12 +196,12 @@ def bench(
     from lorabench import threads
     from lorabench.cli import progress
     from lorabench.report import costs
-    from lorabench.runner import work
+    from lorabench.runner.session import open_session
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
     with (
         progress.show(stderr(), quiet=shared.quiet) as tell,
-        work.open_lab(shared.store, None, settings.model_copy(update={"threads": settings.threads or 1}), tell) as lab,
+        open_session(shared.store, None, settings.model_copy(update={"threads": settings.threads or 1}), tell) as lab,
         threads.using(lab.threads),
     ):
         record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=lab.device)

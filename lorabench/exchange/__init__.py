@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run
 
 
@@ -142,7 +142,7 @@ def place(runs: Sequence[Run], to: str, root: Path) -> Path:
     return root / f"{runs[0].id}-{to}"
 
 
-def export(runs: Sequence[Run], to: str, out: Path, lab: Lab, *, force: bool = False) -> Export:
+def export(runs: Sequence[Run], to: str, out: Path, lab: Session, *, force: bool = False) -> Export:
     """Write `runs` into the folder `out`, and read it again.
 
     Args:

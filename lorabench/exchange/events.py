@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.exchange import Same
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
     """Write an event file for each run, in a folder named by its id. There are no images to compare on.
 
     Curves are named `train/loss` and so on, one step per epoch; metrics `fmnist/accuracy`, `fmnist/flipped`, as

@@ -9,17 +9,18 @@ import numpy as np
 from lorabench import data
 from lorabench.errors import RunFailedError
 from lorabench.exchange import Same
-from lorabench.runner import work
+from lorabench.runner import make
+from lorabench.runner.load import own_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
     """Write the F-MNIST that the one run of `runs` is or was measured on, read it again, compare every byte.
 
     Raises:
@@ -27,9 +28,9 @@ def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
         RunFailedError: what was read is not what was written.
     """
     (run,) = runs
-    settings = work.own_config(run, lab.store)
+    settings = own_config(run, lab.store)
     mnist = lab.mnist(settings)
-    flips = work.choose_flips(settings, mnist)
+    flips = make.choose_flips(settings, mnist)
     data.write_fmnist(folder, mnist, flips)
     compared: list[Same] = []
     for split, images, labels, mask in (

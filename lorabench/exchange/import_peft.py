@@ -10,7 +10,8 @@ import torch
 from lorabench import checkpoint, config, evaluate, methods
 from lorabench.errors import InputError
 from lorabench.exchange import peft_format
-from lorabench.runner import work
+from lorabench.runner import make
+from lorabench.runner.load import IMPORTED, apply_settings, load_model, own_config
 from lorabench.runner.stages import Stage, fmnist, hashed
 from lorabench.runs import Parents, make_id
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run, Store
 
 
-def import_adapter(folder: Path, base: Run, lab: Lab, *, force: bool = False, wait: bool = True) -> tuple[Run, bool]:
+def import_adapter(
+    folder: Path, base: Run, lab: Session, *, force: bool = False, wait: bool = True
+) -> tuple[Run, bool]:
     """Make a run of the adapter in `folder`, as if it had been trained here on `base`.
 
     Args:
@@ -38,17 +41,17 @@ def import_adapter(folder: Path, base: Run, lab: Lab, *, force: bool = False, wa
 
     Raises:
         InputError: as `plan`; or the logits overflow.
-        LockedError, RunFailedError: as `work.perform`.
+        LockedError, RunFailedError: as `make.perform`.
     """
     stage, tensors = plan(folder, base, lab.store)
-    tuned = work.apply_settings(work.load_model(base, lab.store), stage.settings)
+    tuned = apply_settings(load_model(base, lab.store), stage.settings)
     checkpoint.restore(tuned, tensors)
     mnist = lab.mnist(stage.config)
-    for images in work.test_sets(mnist, work.choose_flips(stage.config, mnist), lab).values():
+    for images in make.test_sets(mnist, make.choose_flips(stage.config, mnist), lab).values():
         if not torch.isfinite(evaluate.predict(tuned.to(lab.device), images)).all():
             raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
     command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
-    return work.perform(stage, lab=lab, force=force, wait=wait, tensors=tensors, command=command)
+    return make.perform(stage, lab=lab, force=force, wait=wait, tensors=tensors, command=command)
 
 
 def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor]]:
@@ -61,9 +64,9 @@ def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor
     """
     if base.stage != "pretrain":
         raise InputError(f"{base.id} is no base: its stage is {base.stage}, it must be pretrain")
-    layers = methods.linear_layers(work.load_model(base, store))
+    layers = methods.linear_layers(load_model(base, store))
     adapter = peft_format.read(folder, layers)
-    own = work.own_config(base, store)
+    own = own_config(base, store)
     finetune = config.Finetune.model_validate(
         {
             "method": adapter.method,
@@ -75,7 +78,7 @@ def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor
     settings: dict[str, Any] = {
         **finetune.model_dump(mode="json", include={"method", "targets", "seed"}),
         **hashed(adapter.options, methods.options_model(adapter.method)),
-        work.IMPORTED: checkpoint.tensor_hash(adapter.tensors),
+        IMPORTED: checkpoint.tensor_hash(adapter.tensors),
     }
     inputs = {"stage": "import-peft", "settings": settings}
     label, images = f"peft-{adapter.method}-k{adapter.k}", base.parents.data or fmnist(own).id

@@ -8,7 +8,7 @@ from lorabench import checkpoint, methods
 from lorabench.errors import UsageError
 from lorabench.exchange.verify import compare
 from lorabench.model import SimpleMnistClassifier
-from lorabench.runner import work
+from lorabench.runner.load import load_model
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.exchange import Same
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run
 
 
@@ -26,16 +26,16 @@ def check(run: Run) -> None:
         raise UsageError(f"{run.method} does not merge: {exempt.reason}")
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
     """Merge the one run of `runs`, write it, read it again, compare.
 
     Raises:
-        InputError: as `work.load_model`.
+        InputError: as `load_model`.
         RunFailedError: as `compare`.
     """
     (run,) = runs
     # In float64, so that each weight is rounded once.
-    plain = methods.merge(work.load_model(run, lab.store).double()).float()
+    plain = methods.merge(load_model(run, lab.store).double()).float()
     path = folder / "model.safetensors"
     write_atomic(path, checkpoint.encode(checkpoint.trained(plain), {}))
     fresh = SimpleMnistClassifier()

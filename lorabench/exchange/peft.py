@@ -10,7 +10,7 @@ from lorabench import checkpoint, methods
 from lorabench.errors import UsageError
 from lorabench.exchange import peft_format
 from lorabench.exchange.verify import compare
-from lorabench.runner import work
+from lorabench.runner.load import apply_settings, load_base, load_model
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.exchange import Same
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run
 
 KINDS: dict[str, Literal["lora", "rslora", "dora"]] = {
@@ -43,32 +43,32 @@ def check(run: Run) -> None:
         raise UsageError(f"{run.id}: {origin} is no LoRA; to PEFT go {', '.join(KINDS)}")
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Lab) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
     """Write the adapter of the one run of `runs`, read it again onto the base, compare.
 
     Raises:
-        InputError: as `work.load_model`.
+        InputError: as `load_model`.
         RunFailedError: as `compare`.
     """
     (run,) = runs
     for name, content in peft_format.encode(_adapter(run, lab)).items():
         write_atomic(folder / name, content)
-    base = work.load_base(run, lab.store)
+    base = load_base(run, lab.store)
     adapter = peft_format.read(folder, methods.linear_layers(base))
     methods.apply(base, adapter.method, targets=adapter.targets, **adapter.options)
     checkpoint.restore(base, adapter.tensors)
     return compare(run, base, lab)
 
 
-def _adapter(run: Run, lab: Lab) -> peft_format.Adapter:
+def _adapter(run: Run, lab: Session) -> peft_format.Adapter:
     kind = KINDS[str(run.method)]
-    model, base = work.load_model(run, lab.store), work.load_base(run, lab.store)
+    model, base = load_model(run, lab.store), load_base(run, lab.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
     names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]
     tensors = {name: model.get_parameter(name).detach() for name in names}
     k, alpha = int(run.settings["k"]), run.settings.get("alpha")
     if run.method in _FROM_WEIGHTS:
-        untrained = work.apply_settings(base, run.settings)
+        untrained = apply_settings(base, run.settings)
         for name in names:
             first = untrained.get_parameter(name).detach()
             tensors[name] = (

@@ -7,30 +7,31 @@ from typing import TYPE_CHECKING
 from lorabench import evaluate
 from lorabench.errors import RunFailedError
 from lorabench.exchange import Same
-from lorabench.runner import work
+from lorabench.runner import make
+from lorabench.runner.load import load_model, own_config
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from lorabench.runner.work import Lab
+    from lorabench.runner.session import Session
     from lorabench.runs import Run
 
 LIMIT = 1e-4
 """How far a logit may be off, of logits that reach some tens."""
 
 
-def compare(run: Run, model: nn.Module, lab: Lab) -> list[Same]:
+def compare(run: Run, model: nn.Module, lab: Session) -> list[Same]:
     """Compare `model` with the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
 
     Raises:
         RunFailedError: another digit for any image, or a logit further off than `LIMIT`.
     """
     # A run that was measured on held-out images is compared on the test images all the same; no label is looked at.
-    settings = work.own_config(run, lab.store).model_copy(update={"holdout": 0})
+    settings = own_config(run, lab.store).model_copy(update={"holdout": 0})
     mnist = lab.mnist(settings)
-    original, model = work.load_model(run, lab.store).to(lab.device), model.to(lab.device)
+    original, model = load_model(run, lab.store).to(lab.device), model.to(lab.device)
     compared: list[Same] = []
-    for name, images in work.test_sets(mnist, work.choose_flips(settings, mnist), lab).items():
+    for name, images in make.test_sets(mnist, make.choose_flips(settings, mnist), lab).items():
         old, new = evaluate.predict(original, images), evaluate.predict(model, images)
         flips = int((old.argmax(1) != new.argmax(1)).sum())
         change = (old - new).abs().max().item()

@@ -215,7 +215,7 @@ class _Driver:
         self._client.cancel(list(self._running))
 
     def perform(self, stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
-        """As `work.perform`, on whichever worker is free."""
+        """As `make.perform`, on whichever worker is free."""
         stage = stages.placed(stage, self._store)
         with contextlib.ExitStack() as held:
             self._lock(stage, held, wait)
@@ -407,7 +407,8 @@ def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, 
     worker: Any = get_worker()
     if text := difference("it", versions(), driver):
         raise UnfitWorkerError(worker.address, text)
-    from lorabench.runner import work
+    from lorabench.runner import make
+    from lorabench.runner.session import open_session
 
     with _alone, tempfile.TemporaryDirectory(prefix="lorabench-", dir=worker.local_directory) as place:
         store = Store(Path(place))
@@ -415,9 +416,9 @@ def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, 
             _unpack(base, store)
         error = flips = None
         try:
-            with work.open_lab(store, None, settings, _Teller(topic)) as lab:
-                run, _ = work.perform(stage, lab=lab)
-                flips = work.choose_flips(stage.config, lab.mnist(stage.config))
+            with open_session(store, None, settings, _Teller(topic)) as lab:
+                run, _ = make.perform(stage, lab=lab)
+                flips = make.choose_flips(stage.config, lab.mnist(stage.config))
         except RunFailedError as failed:
             # The trace stays behind when an error travels; a note goes along.
             failed.add_note(f"on the worker {worker.address}:\n{traceback.format_exc()}")
@@ -433,7 +434,7 @@ def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, 
 
 
 def _unpack(parcel: Parcel, store: Store) -> None:
-    """Put a run where `work.load_model` finds it, which compares the checksums."""
+    """Put a run where `load_model` finds it, which compares the checksums."""
     folder = store.path(parcel.run.id)
     folder.mkdir()
     (folder / "run.json").write_text(parcel.run.model_dump_json(by_alias=True))

@@ -35,7 +35,8 @@ def open_here(
     store: Store, data_dir: Path | None, settings: Config, tell: Tell
 ) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for one worker."""
-    from lorabench.runner import work
+    from lorabench.runner import make
+    from lorabench.runner.session import open_session
 
-    with work.open_lab(store, data_dir, settings, tell) as lab:
-        yield Here(), functools.partial(work.perform, lab=lab), 1
+    with open_session(store, data_dir, settings, tell) as lab:
+        yield Here(), functools.partial(make.perform, lab=lab), 1

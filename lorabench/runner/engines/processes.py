@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from lorabench.config import Config
     from lorabench.events import Event, Tell
     from lorabench.runner.engines import Perform
+    from lorabench.runner.session import Session
     from lorabench.runner.stages import Stage
-    from lorabench.runner.work import Lab
     from lorabench.runs import Run, Store
 
 GUARD = 'put what starts a study with workers below  if __name__ == "__main__":'
@@ -152,7 +152,7 @@ def _listen(reader: Connection[Event, Event], tell: Tell) -> None:
             tell(reader.recv())
 
 
-_open: Callable[[], Lab]
+_open: Callable[[], Session]
 _busy = False
 
 
@@ -181,10 +181,10 @@ def _enter(
             writer.send(event)
 
     @functools.cache
-    def lab() -> Lab:
-        from lorabench.runner import work
+    def lab() -> Session:
+        from lorabench.runner.session import open_session
 
-        return worker.enter_context(work.open_lab(store, data_dir, settings, tell, seat=seat))
+        return worker.enter_context(open_session(store, data_dir, settings, tell, seat=seat))
 
     _open = lab
 
@@ -205,12 +205,12 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 def _perform(stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
     global _busy
-    from lorabench.runner import work
+    from lorabench.runner import make
 
     lab = _open()
     _busy = True
     try:
-        return work.perform(stage, lab=lab, force=force, wait=wait)
+        return make.perform(stage, lab=lab, force=force, wait=wait)
     except KeyboardInterrupt:
         # Not back to the queue of calls, whose lock may have gone with another worker that stopped.
         os._exit(0)

@@ -1,130 +1,51 @@
 """What each stage does once it is really run: load, train, measure, write.
 
-with open_lab(store, data_dir, config, tell) as lab:
+with open_session(store, data_dir, config, tell) as lab:
     run, cached = perform(stage, lab=lab)
-model = load_model(run, store)
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from lorabench import checkpoint, config, data, evaluate, events, methods, spectrum, threads, train
-from lorabench.errors import ConfigError, InputError, RunFailedError
+from lorabench import checkpoint, config, data, evaluate, events, methods, spectrum, train
+from lorabench.errors import RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runner import environment, stages
+from lorabench.runner.load import adapter_origin, apply_settings, layer_shapes, load_model, method_options, own_config
+from lorabench.runner.session import Session, unit
 from lorabench.runs import Cost, Metrics, Params, Run
 from lorabench.scale import parameter_count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
-    from pathlib import Path
 
     import numpy.typing as npt
     from torch import Tensor, nn
 
     from lorabench.data import Mnist, Shifted
-    from lorabench.events import Tell
     from lorabench.runner.stages import Stage
-    from lorabench.runs import Folder, Store
+    from lorabench.runs import Folder
 
 
-IMPORTED = "tensors_sha256"
-"""The setting that a run has in place of a recipe if it was trained elsewhere: the hash of what was brought."""
 LARGEST_LOSS = 1e15
 """A mean cross-entropy (nats) that a record takes; a model with more has diverged in its last step."""
 PROBE = 1_000
 """F-MNIST test images on which a fresh method's logits are compared with the base's."""
 
 
-@dataclass(frozen=True)
-class Lab:
-    """What the stages of one process share: where runs and data are, the device, and the most threads of a training."""
-
-    store: Store
-    data_dir: Path | None
-    device: torch.device
-    threads: int
-    tell: Tell
-
-    def mnist(self, settings: config.Config) -> Mnist:
-        """MNIST, fetched if need be; with `settings.holdout` images of its training set as its test set."""
-        return _mnist(self.data_dir, settings.holdout, self.tell)
-
-    def tensor(self, array: npt.NDArray[np.uint8]) -> Tensor:
-        """Images or labels on the device."""
-        return torch.from_numpy(array).to(self.device)
-
-
-@contextlib.contextmanager
-def open_lab(
-    store: Store, data_dir: Path | None, settings: config.Config, tell: Tell, *, seat: int = 0
-) -> Generator[Lab]:
-    """Set this process up for `settings.device` and `settings.threads`; `seat` numbers the workers of this machine.
-
-    Afterwards torch computes in this process as it did before.
-
-    Raises:
-        InputError: the device is not there.
-    """
-    device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
-    count, flushed = settings.threads or torch.get_num_threads(), (torch.tensor([1e-40]) * 1).item() == 0
-    # Confident predictions have gradients of 1e-40, on which a processor computes a hundred times more slowly.
-    torch.set_flush_denormal(True)
-    try:
-        with threads.using(1):  # which measuring and the singular values would depend on; training asks for more
-            yield Lab(store, data_dir, device, count, tell)
-    finally:
-        torch.set_flush_denormal(flushed)
-
-
-def _device(wanted: str, tell: Tell) -> torch.device:
-    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        name = next(name for name, there in have.items() if there)
-        if name == "cpu":
-            tell(events.Message("device auto: no GPU here, running on the CPU"))
-        return torch.device(name)
-    if not have[wanted]:
-        raise InputError(f"device {wanted}: torch {torch.__version__} finds none on this machine; try --device cpu")
-    return torch.device(wanted)
-
-
-def _unit(device: torch.device) -> str:
-    """What computes: of other units the bits may be others."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
-
-
-def spread(device: torch.device, seat: int, gpus: int) -> torch.device:
-    """The device of the worker `seat`: the workers take a machine's GPUs in turn, and share any other device."""
-    return torch.device("cuda", seat % gpus) if device.type == "cuda" and gpus else device
-
-
-@functools.lru_cache(maxsize=1)
-def _mnist(data_dir: Path | None, holdout: int, tell: Tell) -> Mnist:
-    mnist = data.load(
-        data_dir,
-        progress=lambda way, done, total: tell(events.Download(way, done, total)),
-        message=lambda text: tell(events.Message(text)),
-    )
-    return data.hold_out(mnist, holdout) if holdout else mnist
-
-
 def perform(
     stage: Stage,
     *,
-    lab: Lab,
+    lab: Session,
     force: bool = False,
     wait: bool = True,
     tensors: Mapping[str, Tensor] | None = None,
@@ -157,7 +78,7 @@ def perform(
         lab.tell(events.Started(stage.id, stage.epochs))
         began = time.perf_counter()
         # The version as a plain string: torch's own would have the driver of workers import torch to unpickle it.
-        env = environment.describe(lab.device.type, lab.threads, str(torch.__version__), _unit(lab.device))
+        env = environment.describe(lab.device.type, lab.threads, str(torch.__version__), unit(lab.device))
         draft = stage.draft.model_copy(update={"env": env})
         settings = stage.repeat(store.path(stage.id), command, device=lab.device.type, threads=lab.threads)
         with store.start(draft, settings) as folder, _memory():
@@ -180,14 +101,14 @@ def _memory() -> Generator[None]:
         raise RunFailedError(f"out of memory: {error or 'the system gave no more'}") from error
 
 
-def _make_fmnist(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
+def _make_fmnist(stage: Stage, lab: Session, folder: Folder) -> dict[str, Any]:
     mnist = lab.mnist(stage.config)
     flips = choose_flips(stage.config, mnist)
     folder.write("flips.npz", _npz(train=flips.train, test=flips.test))
     return {"checks": data.class_counts(mnist, flips)}
 
 
-def _make_pretrain(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
+def _make_pretrain(stage: Stage, lab: Session, folder: Folder) -> dict[str, Any]:
     mnist = lab.mnist(stage.config)
     with seeded(stage.seed):
         model = SimpleMnistClassifier().to(lab.device)
@@ -210,7 +131,7 @@ def _make_pretrain(stage: Stage, lab: Lab, folder: Folder) -> dict[str, Any]:
 
 
 def _make_finetune(
-    stage: Stage, lab: Lab, folder: Folder, tensors: Mapping[str, Tensor] | None = None
+    stage: Stage, lab: Session, folder: Folder, tensors: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
     mnist = lab.mnist(stage.config)
     flips = choose_flips(stage.config, mnist)
@@ -218,8 +139,12 @@ def _make_finetune(
     before, predicted_before = _measure(base, mnist, flips, lab)
     probe = test_sets(mnist, flips, lab)["fmnist"][:PROBE]
     logits = evaluate.predict(base, probe)
-    origin = _origin(stage.settings, str(stage.parents.base), base)
-    method, shapes, options = stage.settings["method"], _shapes(base, stage.settings), _options(stage.settings)
+    origin = adapter_origin(stage.settings, str(stage.parents.base), base)
+    method, shapes, options = (
+        stage.settings["method"],
+        layer_shapes(base, stage.settings),
+        method_options(stage.settings),
+    )
     for warning in methods.warnings(shapes, options, method):
         lab.tell(events.Message(warning, stage.id))
 
@@ -274,7 +199,7 @@ def _change(model: nn.Module, weights: dict[str, Tensor], method: str, options: 
 _MAKERS = {"fmnist": _make_fmnist, "pretrain": _make_pretrain, "finetune": _make_finetune}
 
 
-def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: Lab, folder: Folder) -> Cost:
+def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: Session, folder: Folder) -> Cost:
     keys = ("epochs", "batch_size", "lr", "warmup")
     recipe = train.Recipe(**{key: stage.settings[key] for key in keys})
     x, y = lab.tensor(images), lab.tensor(lab.mnist(stage.config).train_labels).long()
@@ -311,14 +236,14 @@ def choose_flips(settings: config.Config, mnist: Mnist) -> Shifted:
     return data.choose(mnist, settings.fmnist)
 
 
-def test_sets(mnist: Mnist, flips: Shifted, lab: Lab) -> dict[str, Tensor]:
+def test_sets(mnist: Mnist, flips: Shifted, lab: Session) -> dict[str, Tensor]:
     """The two test sets (n, 28, 28) on the device: `mnist`, and `fmnist` with its mirrored images."""
     images = mnist.test_images
     return {"mnist": lab.tensor(images), "fmnist": lab.tensor(flips.apply(images, flips.test))}
 
 
 def _measure(
-    model: nn.Module, mnist: Mnist, flips: Shifted, lab: Lab
+    model: nn.Module, mnist: Mnist, flips: Shifted, lab: Session
 ) -> tuple[dict[str, Metrics], dict[str, npt.NDArray[np.uint8]]]:
     """Metrics and predicted digits of `model` on both test sets."""
     labels = lab.tensor(mnist.test_labels).long()
@@ -335,7 +260,7 @@ def _measure(
     return metrics, predicted
 
 
-def measure_again(run: Run, lab: Lab, on: Stage | None = None) -> Run:
+def measure_again(run: Run, lab: Session, on: Stage | None = None) -> Run:
     """The run with the metrics that its checkpoint gives here and now, on the data that it was made with.
 
     Args:
@@ -354,7 +279,7 @@ def measure_again(run: Run, lab: Lab, on: Stage | None = None) -> Run:
     return run.model_copy(update={"metrics": metrics})
 
 
-def mistakes(run: Run, lab: Lab) -> list[evaluate.Mistake]:
+def mistakes(run: Run, lab: Session) -> list[evaluate.Mistake]:
     """The F-MNIST test images that the run's model gets wrong, the most confident first.
 
     Raises:
@@ -366,99 +291,12 @@ def mistakes(run: Run, lab: Lab) -> list[evaluate.Mistake]:
     return evaluate.mistakes(logits, mnist.test_labels, images, flips.test)
 
 
-def _opened(run: Run, lab: Lab) -> tuple[nn.Module, Mnist, Shifted]:
+def _opened(run: Run, lab: Session) -> tuple[nn.Module, Mnist, Shifted]:
     """A run's model on the device, and the data that the run was made with."""
     model = load_model(run, lab.store).to(lab.device)
     own = own_config(run, lab.store)
     mnist = lab.mnist(own)
     return model, mnist, choose_flips(own, mnist)
-
-
-def own_config(run: Run, store: Store) -> config.Config:
-    """The configuration that the run was made with.
-
-    Raises:
-        InputError: its file is missing or damaged.
-    """
-    return config.load([store.intact(run, "config.yaml")], methods=methods.schemas()).config
-
-
-def load_base(run: Run, store: Store) -> nn.Module:
-    """The model that a fine-tuned run started from, on the CPU.
-
-    Raises:
-        InputError: as `load_model`.
-    """
-    base = store.load(str(run.parents.base))
-    if base.stage != "pretrain":
-        raise InputError(f"{store.path(run.id)}: {base.id} is no base: its stage is {base.stage}")
-    return load_model(base, store)
-
-
-def load_model(run: Run, store: Store) -> nn.Module:
-    """The model of a finished run, on the CPU: the base, or the base with its method applied and trained.
-
-    Raises:
-        InputError: the run has no model, or a file is missing, damaged, edited, or made for another base.
-    """
-    if run.status != "done" or run.stage == "fmnist":
-        raise InputError(f"{run.id} holds no model: its stage is {run.stage}, its status {run.status}")
-    if run.stage == "pretrain":
-        model: nn.Module = SimpleMnistClassifier()
-        tensors = checkpoint.decode(store.intact(run, "model.safetensors"), checkpoint.trained(model), {})
-        checkpoint.restore(model, tensors)
-        return model
-    _check_settings(run, store)
-    base = load_base(run, store)
-    origin = _origin(run.settings, str(run.parents.base), base)
-    model = apply_settings(base, run.settings)
-    path = store.intact(run, "adapter.safetensors")
-    checkpoint.restore(model, checkpoint.decode(path, checkpoint.trained(model), origin))
-    return model
-
-
-def _check_settings(run: Run, store: Store) -> None:
-    """Hold what a record says of its method against what that method takes."""
-    flags = {f"finetune.{key}": value for key, value in run.settings.items() if key != IMPORTED}
-    try:
-        known = config.load(flags=flags, methods=methods.schemas()).config.finetune
-    except ConfigError as error:
-        raise InputError(f"{store.path(run.id)}: settings that no run has: {error.problems[0]}") from error
-    early = {
-        name
-        for name, field in methods.options_model(known.method).model_fields.items()
-        if not methods.came_later(field)
-    }
-    if missing := {"method", "targets", "seed", *early} - run.settings.keys():
-        raise InputError(f"{store.path(run.id)}: the record does not say its {min(missing)}")
-
-
-def _origin(settings: dict[str, Any], base_id: str, base: nn.Module) -> dict[str, str]:
-    """What an adapter's header says of where it belongs."""
-    own = {key: settings[key] for key in methods.METHODS[settings["method"]].options if key in settings}
-    options = json.dumps({"targets": settings["targets"], **own}, sort_keys=True)
-    tensors = checkpoint.tensor_hash(base.state_dict())
-    return {"base": base_id, "base_sha256": tensors, "method": settings["method"], "options": options}
-
-
-def _options(settings: dict[str, Any]) -> dict[str, Any]:
-    """The method's own settings, complete: a record leaves out what came later and stood at its default."""
-    fields = methods.options_model(settings["method"]).model_fields
-    return {key: settings.get(key, field.default) for key, field in fields.items()}
-
-
-def _shapes(model: nn.Module, settings: dict[str, Any]) -> list[tuple[int, int]]:
-    layers = methods.linear_layers(model)
-    return [
-        layers[name] for name in methods.targeted(model, settings["method"], settings["targets"], **_options(settings))
-    ]
-
-
-def apply_settings(model: nn.Module, settings: dict[str, Any]) -> nn.Module:
-    """`model` with the method of `settings` put on it, in place, as it is at birth."""
-    with seeded(settings["seed"]):
-        methods.apply(model, settings["method"], targets=settings["targets"], **_options(settings))
-    return model
 
 
 def _npz(**arrays: npt.NDArray[Any]) -> bytes:

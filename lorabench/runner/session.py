@@ -1,0 +1,105 @@
+"""Where the stages of one process are made: the runs folder, the data, and the device that computes.
+
+with open_session(store, data_dir, config, emit) as session:
+    run, cached = make.perform(stage, session)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lorabench import data, events, threads
+from lorabench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from lorabench.config import Config
+    from lorabench.data import Mnist
+    from lorabench.events import Tell
+    from lorabench.runs import Store
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the stages of one process share: where runs and data are, the device, and the most threads of a training."""
+
+    store: Store
+    data_dir: Path | None
+    device: torch.device
+    threads: int
+    tell: Tell
+
+    def mnist(self, settings: Config) -> Mnist:
+        """MNIST, fetched if need be; with `settings.holdout` images of its training set as its test set."""
+        return _mnist(self.data_dir, settings.holdout, self.tell)
+
+    def tensor(self, array: npt.NDArray[np.uint8]) -> Tensor:
+        """Images or labels on the device."""
+        return torch.from_numpy(array).to(self.device)
+
+
+@contextlib.contextmanager
+def open_session(
+    store: Store, data_dir: Path | None, settings: Config, tell: Tell, *, seat: int = 0
+) -> Generator[Session]:
+    """Set this process up for `settings.device` and `settings.threads`; `seat` numbers the workers of this machine.
+
+    Afterwards torch computes in this process as it did before.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
+    count, flushed = settings.threads or torch.get_num_threads(), (torch.tensor([1e-40]) * 1).item() == 0
+    # Confident predictions have gradients of 1e-40, on which a processor computes a hundred times more slowly.
+    torch.set_flush_denormal(True)
+    try:
+        with threads.using(1):  # which measuring and the singular values would depend on; training asks for more
+            yield Session(store, data_dir, device, count, tell)
+    finally:
+        torch.set_flush_denormal(flushed)
+
+
+def _device(wanted: str, tell: Tell) -> torch.device:
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        name = next(name for name, there in have.items() if there)
+        if name == "cpu":
+            tell(events.Message("device auto: no GPU here, running on the CPU"))
+        return torch.device(name)
+    if not have[wanted]:
+        raise InputError(f"device {wanted}: torch {torch.__version__} finds none on this machine; try --device cpu")
+    return torch.device(wanted)
+
+
+def unit(device: torch.device) -> str:
+    """What computes: of other units the bits may be others."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
+
+
+def spread(device: torch.device, seat: int, gpus: int) -> torch.device:
+    """The device of the worker `seat`: the workers take a machine's GPUs in turn, and share any other device."""
+    return torch.device("cuda", seat % gpus) if device.type == "cuda" and gpus else device
+
+
+@functools.lru_cache(maxsize=1)
+def _mnist(data_dir: Path | None, holdout: int, tell: Tell) -> Mnist:
+    mnist = data.load(
+        data_dir,
+        progress=lambda way, done, total: tell(events.Download(way, done, total)),
+        message=lambda text: tell(events.Message(text)),
+    )
+    return data.hold_out(mnist, holdout) if holdout else mnist
