@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Cost, Failure, Metrics, Params, Parents, Run, Slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rich.console import RenderableType
-
     from lorabench.inference import Estimate
+    from lorabench.report.blocks import Block
 
 IMAGES = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 TRAIN_IMAGES = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -180,7 +180,7 @@ def failed(seed: int = 7) -> Run:
     )
 
 
-def render(what: RenderableType, width: int = 80, *, color: bool = False, crop: bool = True) -> str:
+def render(what: Block, width: int = 80, *, color: bool = False, crop: bool = True) -> str:
     """`what` as a console of this width prints it, with escape sequences if `color`, longer lines cut if `crop`."""
     console = Console(
         file=io.StringIO(),
@@ -190,7 +190,7 @@ def render(what: RenderableType, width: int = 80, *, color: bool = False, crop: 
         no_color=not color,
         highlight=False,
     )
-    console.print(what, crop=crop)
+    console.print(renderable(what), crop=crop)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

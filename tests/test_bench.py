@@ -16,6 +16,7 @@ from lorabench import bench, inference
 from lorabench.errors import InputError, UsageError
 from lorabench.report import ledger
 from lorabench.report.costs import costs_table
+from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def test_times_are_there_and_in_order(record: dict[str, Any]) -> None:
 
 def test_the_table_fits_80_columns(record: dict[str, Any]) -> None:
     page = io.StringIO()
-    Console(file=page, width=80).print(costs_table(record))
+    Console(file=page, width=80).print(renderable(costs_table(record)))
     lines = page.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("lora k=4") and "305.2" in line for line in lines)
@@ -92,7 +93,7 @@ def test_noise_is_flagged(record: dict[str, Any]) -> None:
     for noisy in (False, True):
         shown = {**record, "costs": [{**cost, "noisy": noisy} for cost in record["costs"]]}
         page = io.StringIO()
-        Console(file=page, width=80).print(costs_table(shown))
+        Console(file=page, width=80).print(renderable(costs_table(shown)))
         assert ("!" in page.getvalue()) == noisy
 
 

@@ -7,26 +7,27 @@ import html.parser
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
-from report_factory import failed, finetune, render, squeezed, study
-from rich.console import Group
-from rich.panel import Panel
+from report_factory import failed, finetune, render, squeezed, study, without_escapes
+from rich.console import Console
 
+from lorabench.cli import main
 from lorabench.errors import InputError, UsageError
-from lorabench.report import confusion, evaluation, formats, latex, markdown, overview, page, single
+from lorabench.report import confusion, evaluation, overview, single, writers
+from lorabench.report.blocks import Beside, Line, Picture, Table, leaves
 from lorabench.report.compare import compare, compare_report
-from lorabench.report.document import Beside, Line, Picture, Table, blocks
-from lorabench.report.formats import Format
 from lorabench.report.group_tables import groups_report
 from lorabench.report.groups import groups
-from lorabench.report.layout import grid, heading, note, stack
+from lorabench.report.style import grid, heading, line, note, stack
+from lorabench.report.writers import Report, latex, markdown, page
+from lorabench.report.writers.terminal import renderable
+from lorabench.runs import Store
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 NASTY = [
@@ -51,10 +52,14 @@ def many() -> list[Run]:
     return runs
 
 
-def tables(what: RenderableType) -> list[Rows]:
+def write(document: Block, runs: list[Run], form: str) -> str:
+    return writers.write(Report(document, runs=runs), form)
+
+
+def tables(what: Block) -> list[Rows]:
     """Heads and cells of every table, as they should come back."""
     found: list[Table] = []
-    for block in blocks(what):
+    for block in leaves(what):
         found += block.tables if isinstance(block, Beside) else [block] if isinstance(block, Table) else []
     return [
         [[squeezed(head) for head in table.heads], *([squeezed(cell.text) for cell in row] for row in table.rows)]
@@ -62,8 +67,8 @@ def tables(what: RenderableType) -> list[Rows]:
     ]
 
 
-def lines(what: RenderableType) -> list[str]:
-    return [squeezed(block.text) for block in blocks(what) if isinstance(block, Line)]
+def lines(what: Block) -> list[str]:
+    return [squeezed(block.text) for block in leaves(what) if isinstance(block, Line)]
 
 
 # What a reader of each format gets back
@@ -140,7 +145,7 @@ READ = {"html": from_html, "md": from_markdown, "tex": from_latex}
 
 
 @pytest.mark.parametrize("form", ["html", "md", "tex"])
-def test_every_format_holds_the_same_rows(form: Format) -> None:
+def test_every_format_holds_the_same_rows(form: str) -> None:
     runs = many()
     for shown in (
         overview.study_report(runs),
@@ -148,7 +153,7 @@ def test_every_format_holds_the_same_rows(form: Format) -> None:
         groups_report(groups(runs[1:4])),
         evaluation.evaluation([finetune(0), finetune(1)]),
     ):
-        found, others = READ[form](formats.write(shown, runs, form))
+        found, others = READ[form](write(shown, runs, form))
         assert found == tables(shown)
         assert [text for text in others if text != "lorabench report"] == lines(shown)
         printed = squeezed(render(shown, 400))
@@ -157,12 +162,12 @@ def test_every_format_holds_the_same_rows(form: Format) -> None:
 
 
 @pytest.mark.parametrize("form", ["html", "md", "tex"])
-def test_a_text_is_never_markup(form: Format) -> None:
+def test_a_text_is_never_markup(form: str) -> None:
     table = grid(*NASTY, align="<" * len(NASTY))
     table.add_row(*NASTY)
     table.add_row(*reversed(NASTY))
     shown = stack([heading(NASTY[0]), table, note(NASTY[1]), note(NASTY[3]), note(NASTY[4])])
-    found, others = READ[form](formats.write(shown, [], form))
+    found, others = READ[form](write(shown, [], form))
     assert found == [[NASTY, NASTY, NASTY[::-1]]]
     assert others == [NASTY[0], NASTY[1], NASTY[3], NASTY[4]]
 
@@ -174,14 +179,14 @@ def test_a_cell_is_not_markup_in_a_terminal_either() -> None:
 
 
 def test_a_line_of_markdown_opens_nothing() -> None:
-    text = markdown.write([*blocks(Group(note("# a\n- b\n1. c\n2) d\n> e\n+ f\n1.5 g\n=== h")))])
+    text = markdown.write(Report(note("# a\n- b\n1. c\n2) d\n> e\n+ f\n1.5 g\n=== h")))
     assert text == "\\# a\\\n\\- b\\\n1\\. c\\\n2\\) d\\\n\\> e\\\n\\+ f\\\n1.5 g\\\n\\=== h\n"
 
 
 def test_a_row_of_latex_begins_with_no_option() -> None:
     table = grid("x", "y", align="<<")
     table.add_row("[1, 2]", "*\n[3]")
-    assert "{[}1, 2] & \\begin{tabular}[t]{@{}l@{}}{*} \\\\ {[}3]\\end{tabular} \\\\" in latex.write(blocks(table))
+    assert "{[}1, 2] & \\begin{tabular}[t]{@{}l@{}}{*} \\\\ {[}3]\\end{tabular} \\\\" in latex.write(Report(table))
     assert latex.escape("_&%$#{}|<>^~") == (
         r"\_\&\%\$\#\{\}\textbar{}\textless{}\textgreater{}\textasciicircum{}\textasciitilde{}"
     )
@@ -190,25 +195,52 @@ def test_a_row_of_latex_begins_with_no_option() -> None:
 
 def test_a_matrix_is_a_table_and_keeps_its_shades() -> None:
     before, after = (finetune().before["fmnist"].confusion, finetune().metrics["fmnist"].confusion)
-    text = page.write(blocks(confusion.confusion(before, "base")))
+    text = page.write(Report(confusion.confusion(before, "base")))
     (found,), _ = from_html(text)
     assert [
         [int(cell.replace(".", "0", 1) if cell == "." else cell) for cell in row[1:11]] for row in found[1:]
     ] == before
     assert text.count("color:black;background:#f0703a") == 2
-    pair = page.write(blocks(confusion.side_by_side(before, after, ("base", "a <run>"))))
+    pair = page.write(Report(confusion.side_by_side(before, after, ("base", "a <run>"))))
     assert pair.count('<table class="matrix">') == 2
     assert "<caption>a &lt;run&gt;</caption>" in pair
-    assert "**lora - base**" in markdown.write(blocks(confusion.difference(before, after, "lora - base")))
+    assert "**lora - base**" in markdown.write(Report(confusion.difference(before, after, "lora - base")))
 
 
-def test_what_no_format_knows_is_a_picture_of_characters() -> None:
-    shown = stack([Panel("x < y ``` z", width=30)])
-    assert [type(block) for block in blocks(shown)] == [Picture]
-    assert "<pre>" in formats.write(shown, [], "html")
-    assert "x &lt; y" in formats.write(shown, [], "html")
-    assert formats.write(shown, [], "md").startswith("````\n")
-    assert "x~\\textless{}~y" in formats.write(shown, [], "tex")
+def test_a_picture_keeps_its_characters() -> None:
+    given: list[tuple[int, bool]] = []
+
+    def draw(columns: int, ascii_only: bool) -> list[Line]:
+        given.append((columns, ascii_only))
+        return [line("x < y ``` z   "), line("  [red]", "bold")]
+
+    shown = stack([Picture(draw)])
+    assert write(shown, [], "rich") == "x < y ``` z   \n  [red]\n"
+    assert "<pre>x &lt; y ``` z\n  [red]</pre>" in write(shown, [], "html")
+    assert write(shown, [], "md") == "````\nx < y ``` z\n  [red]\n````\n"
+    assert "x~\\textless{}~y" in write(shown, [], "tex")
+    assert set(given) == {(80, False)}
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"), width=33)
+    console.print(renderable(shown))
+    assert given[-1] == (33, True)
+
+
+def test_a_row_is_no_wider_than_its_table() -> None:
+    table = grid("a", "b", align="<>")
+    table.add_row("only one")
+    assert [cell.text for cell in table.rows[0]] == ["only one", ""]
+    with pytest.raises(ValueError, match="3 cells for 2 columns"):
+        table.add_row("1", "2", "3")
+
+
+def test_thousands_of_rows_are_neither_folded_nor_cut() -> None:
+    table = Table(("id", "n", "last"), "<><", folds=False)
+    table.add_row("x" * 100, line("é1", "red"), "end")
+    table.add_row("y", "23", "")
+    lines_ = render(table, 40, color=True, crop=False).splitlines()
+    assert without_escapes(lines_[0]) == f"{'id':100}   n  last"
+    assert [without_escapes(text).rstrip() for text in lines_[1:]] == [f"{'x' * 100}  é1  end", f"{'y':100}  23"]
+    assert "\x1b[31mé1\x1b[0m" in lines_[1]
 
 
 # HTML
@@ -216,7 +248,7 @@ def test_what_no_format_knows_is_a_picture_of_characters() -> None:
 
 def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
     svg = '<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg viewBox="0 0 1 1"><path d="M0 0"/></svg>'
-    text = page.write(blocks(overview.study_report(many())), [("k & accuracy", svg)])
+    text = page.write(Report(overview.study_report(many()), figures=lambda: [("k & accuracy", svg)]))
     found = Page(text)
     names = {name for name, _ in found.tags}
     assert not names & {"script", "link", "img", "iframe", "object", "a"}
@@ -232,16 +264,16 @@ def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
 
 
 def test_verdicts_keep_their_colours() -> None:
-    text = formats.write(overview.study_report(many()), [], "html")
+    text = write(overview.study_report(many()), [], "html")
     assert '<span class="red">failed</span>' in text
     assert '<span class="green">reproduced</span>' in text
     assert '<span class="dim">\np &lt; 0.0001</span>' in text
 
 
 def test_a_study_is_the_pages_title() -> None:
-    assert "<title>demo</title>" in formats.write(overview.study_report(study()), [], "html")
+    assert "<title>demo</title>" in write(overview.study_report(study()), [], "html")
     two = compare_report(compare(finetune(0), finetune(1)))
-    assert "<title>lorabench report</title>" in formats.write(two, [], "html")
+    assert "<title>lorabench report</title>" in write(two, [], "html")
 
 
 # CSV
@@ -249,15 +281,15 @@ def test_a_study_is_the_pages_title() -> None:
 
 def test_csv_has_a_line_for_each_run_with_its_exact_numbers() -> None:
     runs = many()
-    found = list(csv.DictReader(io.StringIO(formats.write(overview.study_report(runs), runs, "csv"))))
+    found = list(csv.DictReader(io.StringIO(write(overview.study_report(runs), runs, "csv"))))
     assert [line["id"] for line in found] == [run.id for run in runs]
-    for line, run in zip(found, runs, strict=True):
+    for row, run in zip(found, runs, strict=True):
         for name, metrics in run.metrics.items():
-            assert float(line[f"{name}.accuracy"]) == metrics.accuracy
-            assert float(line[f"{name}.loss"]) == metrics.loss
+            assert float(row[f"{name}.accuracy"]) == metrics.accuracy
+            assert float(row[f"{name}.loss"]) == metrics.loss
         if run.cost:
-            assert float(line["cost.train_s"]) == run.cost.train_s
-        assert line["settings.lr"] == ("" if run.stage == "fmnist" else str(run.settings["lr"]))
+            assert float(row["cost.train_s"]) == run.cost.train_s
+        assert row["settings.lr"] == ("" if run.stage == "fmnist" else str(run.settings["lr"]))
     assert found[0]["settings.classes"] == "[2, 3]"
     broken = found[[run.id for run in runs].index(failed().id)]
     assert (broken["status"], broken["fmnist.accuracy"], broken["error.type"]) == ("failed", "", "RunFailedError")
@@ -265,7 +297,7 @@ def test_csv_has_a_line_for_each_run_with_its_exact_numbers() -> None:
 
 def test_csv_and_the_data_agree() -> None:
     runs = many()
-    lines_ = list(csv.DictReader(io.StringIO(formats.write("", runs, "csv"))))
+    lines_ = list(csv.DictReader(io.StringIO(write(stack([]), runs, "csv"))))
     for row in overview.study_data(runs)["accuracy"][1:]:
         mine = [line for line in lines_ if line["label"] == row["label"] and line["status"] == "done"]
         for name, estimate in row["accuracy"].items():
@@ -279,12 +311,12 @@ def test_csv_and_the_data_agree() -> None:
 
 def test_csv_labels_tell_settings_apart() -> None:
     other = finetune(1, settings=finetune(1).settings | {"lr": 0.1})
-    found = csv.DictReader(io.StringIO(formats.write("", [finetune(0), other], "csv")))
+    found = csv.DictReader(io.StringIO(write(stack([]), [finetune(0), other], "csv")))
     assert [line["label"] for line in found] == ["lora-k4 lr=0.003", "lora-k4 lr=0.1"]
 
 
 def test_csv_columns_stand_together_whichever_run_comes_first() -> None:
-    heads = [formats.write("", runs, "csv").splitlines()[0].split(",") for runs in (study(), study()[::-1])]
+    heads = [write(stack([]), runs, "csv").splitlines()[0].split(",") for runs in (study(), study()[::-1])]
     assert sorted(heads[0]) == sorted(heads[1])
     for head in heads:
         groups = [column.split(".")[0] for column in head if "." in column]
@@ -295,16 +327,34 @@ def test_csv_columns_stand_together_whichever_run_comes_first() -> None:
 # The format, and the file
 
 
+def test_a_new_format_is_one_file_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "names.py").write_text("def write(report):\n    return ' '.join(run.id for run in report.runs)\n")
+    monkeypatch.setattr(writers, "__path__", [*writers.__path__, str(tmp_path)])
+    monkeypatch.setitem(writers.FORMATS, "ids", "names")
+    with Store(tmp_path / "runs").start(finetune(), "") as folder:
+        folder.finish(finetune())
+    expected = f"{finetune().id}\n"
+    for wanted in (["--format", "ids"], ["--out", str(tmp_path / "all.ids")]):
+        monkeypatch.setattr("sys.argv", ["lorabench", "report", "lora*", "--runs-dir", str(tmp_path / "runs"), *wanted])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+    assert capsys.readouterr().out == expected
+    assert (tmp_path / "all.ids").read_text() == expected
+
+
 def test_the_format_is_what_was_asked_for_or_what_the_file_ends_in() -> None:
-    assert formats.chosen(None, None) == "rich"
-    assert formats.chosen("tex", None) == "tex"
-    assert formats.chosen(None, None, json=True) == "json"
-    assert formats.chosen("json", None, json=True) == "json"
-    assert formats.chosen(None, Path("a.HTML")) == "html"
-    assert formats.chosen(None, Path("a.txt")) == "rich"
-    assert formats.chosen("md", Path("a.md")) == "md"
-    assert formats.chosen("md", Path("README.markdown")) == "md"
-    assert formats.chosen(None, Path("a.svg"), json=True) == "svg"
+    assert writers.chosen(None, None) == "rich"
+    assert writers.chosen("tex", None) == "tex"
+    assert writers.chosen(None, None, json=True) == "json"
+    assert writers.chosen("json", None, json=True) == "json"
+    assert writers.chosen(None, Path("a.HTML")) == "html"
+    assert writers.chosen(None, Path("a.txt")) == "rich"
+    assert writers.chosen("md", Path("a.md")) == "md"
+    assert writers.chosen("md", Path("README.markdown")) == "md"
+    assert writers.chosen(None, Path("a.svg"), json=True) == "svg"
 
 
 @pytest.mark.parametrize(
@@ -320,23 +370,23 @@ def test_the_format_is_what_was_asked_for_or_what_the_file_ends_in() -> None:
 )
 def test_contradictions_are_refused(name: str | None, out: Path | None, json: bool, says: str) -> None:
     with pytest.raises(UsageError, match=re.escape(says)):
-        formats.chosen(name, out, json=json)
+        writers.chosen(name, out, json=json)
 
 
 def test_every_format_can_be_written() -> None:
-    for form in set(get_args(Format)) - {"json"}:
-        assert "97.64" in formats.write(overview.study_report(study()), study(), form) or form == "csv"
-    assert formats.write(overview.study_report(study()), study(), "rich") == render(overview.study_report(study()))
+    for form in set(writers.FORMATS) - {"json"}:
+        assert "97.64" in write(overview.study_report(study()), study(), form) or form == "csv"
+    assert write(overview.study_report(study()), study(), "rich") == render(overview.study_report(study()))
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    formats.save("old", tmp_path / "a.md")
+    writers.save("old", tmp_path / "a.md")
     (tmp_path / "b.md").hardlink_to(tmp_path / "a.md")
-    formats.save("née", tmp_path / "a.md")
+    writers.save("née", tmp_path / "a.md")
     assert (tmp_path / "a.md").read_bytes() == "née".encode()
     assert (tmp_path / "b.md").read_text() == "old"
     (tmp_path / "folder.md").mkdir()
     for path in (tmp_path / "none" / "a.md", tmp_path / "folder.md"):
         with pytest.raises(InputError, match="cannot be written"):
-            formats.save("new", path)
+            writers.save("new", path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.md", "b.md", "folder.md"]

@@ -12,14 +12,16 @@ from rich.console import Console
 from lorabench.report import overview, single
 from lorabench.report.figures.curves import curves
 from lorabench.report.figures.material import Material
-from lorabench.report.plot import rank_plot
+from lorabench.report.plot import LONGEST, rank_plot, sparkline, training_table
 from lorabench.report.rank import rank_series
 from lorabench.report.shown import runs_shown
-from lorabench.report.sparkline import LONGEST, sparkline, training_table
+from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Epoch, Run, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lorabench.report.blocks import Block
 
 
 def epochs(n: int) -> list[Epoch]:
@@ -39,18 +41,24 @@ def study(seeds: int = 3) -> list[Run]:
     return [fmnist(), *(pretrain(seed) for seed in range(seeds)), *runs]
 
 
+def shown(block: Block | None) -> Block:
+    assert block is not None
+    return block
+
+
 def test_a_sparkline_goes_from_least_to_greatest() -> None:
     assert sparkline([3, 2, 1]) == "█▅▁"
     assert sparkline([5, 5]) == "▁▁"
-    assert len(sparkline(range(1000))) == LONGEST
+    assert len(sparkline(range(LONGEST))) == LONGEST
+    assert LONGEST / 2 < len(sparkline(range(1000))) <= LONGEST
     assert sparkline(range(1000)) == "".join(sorted(sparkline(range(1000))))
 
 
 def test_training_prints_the_first_and_the_last_value() -> None:
-    text = squeezed(render(training_table(epochs(4)) or ""))
+    text = squeezed(render(shown(training_table(epochs(4)))))
     assert "loss, nats 1.0000 █▃▂▁ 0.2500" in text
     assert "accuracy, % 90.00 ▁▃▆█ 90.30" in text
-    assert "1 epoch has no curve" in render(training_table(epochs(1)) or "")
+    assert "1 epoch has no curve" in render(shown(training_table(epochs(1))))
     assert training_table([]) is None
 
 
@@ -60,7 +68,7 @@ def test_a_run_in_full_shows_its_training() -> None:
 
 
 def test_a_plot_has_a_line_for_each_k_with_its_interval() -> None:
-    text = render(rank_plot(study()) or "")
+    text = render(shown(rank_plot(study())))
     lines = [line for line in text.splitlines() if "●" in line]
     assert [next(word for word in line.split() if "." in word) for line in lines] == ["97.04", "97.34", "97.74"]
     assert all("├" in line and "┤" in line and line.index("├") < line.index("●") < line.index("┤") for line in lines)
@@ -71,7 +79,7 @@ def test_a_plot_has_a_line_for_each_k_with_its_interval() -> None:
 
 
 def test_the_base_is_drawn_across_all_lines() -> None:
-    lines = render(rank_plot(study()) or "").splitlines()
+    lines = render(shown(rank_plot(study()))).splitlines()
     assert len({line.index("┆") for line in lines if "┆" in line}) == 1
     assert sum("┆" in line for line in lines) == 4
 
@@ -79,7 +87,7 @@ def test_the_base_is_drawn_across_all_lines() -> None:
 def test_one_seed_has_no_interval_and_ascii_is_enough() -> None:
     written = io.BytesIO()
     console = Console(file=io.TextIOWrapper(written, encoding="ascii"), width=80)
-    console.print(rank_plot(study(1)))
+    console.print(renderable(shown(rank_plot(study(1)))))
     console.file.flush()
     text = written.getvalue().decode()
     assert sum(" o" in line for line in text.splitlines()) >= 3
@@ -87,13 +95,13 @@ def test_one_seed_has_no_interval_and_ascii_is_enough() -> None:
 
 
 def test_two_seeds_do_not_flatten_the_plot() -> None:
-    text = render(rank_plot(study(2)) or "")
+    text = render(shown(rank_plot(study(2))))
     assert len({line.index("●") for line in text.splitlines() if "●" in line}) == 3
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_plot_fits_the_terminal(width: int) -> None:
-    assert widest(render(rank_plot(study()) or "", width)) <= width
+    assert widest(render(shown(rank_plot(study())), width)) <= width
 
 
 def test_series_differ_in_k_alone() -> None:
@@ -118,7 +126,7 @@ def test_ranks_on_bases_trained_in_other_ways_are_other_series(tmp_path: Path) -
         ("lora pretrain.epochs=4", [4, 8]),
         ("lora pretrain.epochs=2", [4, 8]),
     ]
-    text = render(rank_plot([*runs, *more]) or "")
+    text = render(shown(rank_plot([*runs, *more])))
     assert "pretrain.epochs=4     8  " in text
     assert "base" not in text, "there is no one accuracy of the bases"
     store = Store(tmp_path)
@@ -131,7 +139,7 @@ def test_ranks_on_bases_trained_in_other_ways_are_other_series(tmp_path: Path) -
 
 def test_a_long_word_of_a_name_does_not_touch_its_k() -> None:
     runs = [lora(k, 0, 300 - k, alpha_of_a_very_long_name=a) for k in (1, 4) for a in (1000.0, 2000.0)]
-    text = render(rank_plot(runs) or "")
+    text = render(shown(rank_plot(runs)))
     assert "alpha_of_a_very_long_name=     4" in text
     assert widest(text) <= 80
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from lorabench import stats
 from lorabench.report import digits, listing, overview, selection, single, summary
 from lorabench.report.single import scores
+from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Broken, Run
 
 NOW = datetime(2025, 11, 23, 23, 30, tzinfo=UTC)
@@ -167,7 +168,7 @@ def one() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
 def picture(console_encoding: str, width: int = 80, n: int = 1) -> list[str]:
     file = io.TextIOWrapper(io.BytesIO(), encoding=console_encoding)
     images = np.repeat(one(), n, axis=0)
-    Console(file=file, width=width, color_system=None).print(digits.preview(images, images[:, :, ::-1]))
+    Console(file=file, width=width, color_system=None).print(renderable(digits.preview(images, images[:, :, ::-1])))
     file.seek(0)
     return file.read().splitlines()
 
@@ -185,7 +186,7 @@ def test_a_character_holds_two_lines_of_the_picture() -> None:
     images = np.zeros((3, 28, 28), np.uint8)
     images[0, 0:2] = images[1, 2:3] = images[2, 0:3] = 255
     console = Console(file=io.StringIO(), width=80, color_system=None)
-    top = console.render_lines(digits.preview(images, images), pad=False)[1]
+    top = console.render_lines(renderable(digits.preview(images, images)), pad=False)[1]
     assert "".join(segment.text for segment in top) == "  ".join(["▀" * 18, "▄" * 18, "█" * 18])
 
 
@@ -204,5 +205,5 @@ def test_digits_without_unicode_are_drawn_by_density() -> None:
 
 def test_tables_survive_an_output_without_unicode() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    Console(file=file, width=80).print(overview.study_report(study()))
+    Console(file=file, width=80).print(renderable(overview.study_report(study())))
     file.flush()

@@ -138,6 +138,13 @@ def test_imports_point_one_way(path: Path) -> None:
     assert own - {room(path), "__version__"} <= allowed
 
 
+def test_the_terminals_writer_alone_knows_rich() -> None:
+    drawing = (ROOT / "report").rglob("*.py")
+    assert {path.name for path in drawing if any(name.split(".")[0] == "rich" for name in imports(path))} == {
+        "terminal.py"
+    }
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "methods").glob("*.py")), ids=lambda path: path.name)
 def test_methods_know_no_sibling(path: Path) -> None:
     siblings = {name.replace("-", "_") for name in METHODS}

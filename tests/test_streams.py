@@ -32,6 +32,7 @@ def test_every_character_of_ours_has_a_stand_in() -> None:
     assert not unreadable
     assert [streams.readable(c) for c in "é½\udcff\U0001f600"] == ["e", "12", "?", "?"]
     assert [len(streams.readable(c)) for c in "▁▂▃▄▅▆▇█▀─┆├┤●"] == [1] * 14
+    assert len({streams.readable(c) for c in "▁▂▃▄▅▆▇█"}) == 8, "a sparkline keeps its shape"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp437", "cp1252", "latin-1"])

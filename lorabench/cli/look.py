@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench.cli.app import app
-from lorabench.cli.options import Folder, Images, Models, Settings, as_json, command, emit
+from lorabench.cli.options import SCHEMA, Folder, Images, Models, Settings, command, emit
 from lorabench.cli.stages import (
     K,
     MaybeNames,
@@ -23,7 +23,7 @@ from lorabench.cli.stages import (
 )
 from lorabench.cli.streams import stderr, stdout, write_document
 from lorabench.errors import GateError, UsageError
-from lorabench.report import unit
+from lorabench.report import unit, writers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,7 @@ def evaluate(
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
     from lorabench.cli import progress
     from lorabench.report import evaluation, mistakes
+    from lorabench.report.writers.terminal import renderable
     from lorabench.runner import make
     from lorabench.runner.session import open_session
 
@@ -59,10 +60,10 @@ def evaluate(
         emit({"command": "evaluate", "runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]})
         return
     console = stdout()
-    console.print(evaluation.evaluation(measured))
+    console.print(renderable(evaluation.evaluation(measured)))
     if show_errors:
         for run in measured:
-            console.print("", mistakes.mistakes(run, wrong[run.id], show_errors), sep="\n")
+            console.print("", renderable(mistakes.mistakes(run, wrong[run.id], show_errors)), sep="\n")
 
 
 @command(app, name="report", epilog=unit.HELP)
@@ -74,7 +75,7 @@ def show(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="rich|md|csv|json|tex|html|svg", help="csv: a line for each run, unrounded."),
+        typer.Option("--format", metavar="|".join(writers.FORMATS), help="csv: a line for each run, unrounded."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a file; its ending is its format (.txt: rich).")
@@ -92,26 +93,27 @@ def show(
     ] = None,
 ) -> None:
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
-    from rich.console import Group
-
     from lorabench import query
-    from lorabench.report import drawn, formats, gate
+    from lorabench.report import drawn, gate
+    from lorabench.report.style import stack
+    from lorabench.report.writers.terminal import renderable
 
-    chosen = formats.chosen(form, out, json=shared.json)
+    chosen = writers.chosen(form, out, json=shared.json)
     condition = query.parse(fail_on, unit.suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline)
     unmet = gate.failing(condition, shown.rows(), shown.lost) if condition else []
     outcomes = _write_figures(shown.runs, shared, figures) if figures else []
     envelope = {"command": "report", **shown.data, "unmet": unmet}
     envelope |= {"figures": drawn.drawn_data(outcomes)} if figures else {}
-    table = Group(shown.table, "", drawn.drawn(outcomes)) if figures else shown.table
+    document = stack([shown.table, drawn.drawn(outcomes)]) if figures else shown.table
     if chosen == "rich" and not out:
-        stdout().print(table)
+        stdout().print(renderable(document))
     else:
-        pictures = _pictures(shown.runs, shared) if chosen == "html" else []
-        text = as_json(envelope) if chosen == "json" else formats.write(table, shown.runs, chosen, figures=pictures)
+        data = {"schema": SCHEMA, **envelope}
+        told = writers.Report(document, data, shown.runs, lambda: _pictures(shown.runs, shared))
+        text = writers.write(told, chosen)
         if out:
-            formats.save(text.rstrip("\n") + "\n", out)
+            writers.save(text.rstrip("\n") + "\n", out)
             say(shared, f"wrote {out}")
         if out and shared.json:
             emit(envelope)
@@ -182,6 +184,7 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     from datetime import UTC, datetime
 
     from lorabench.report import listing, selection
+    from lorabench.report.writers.terminal import renderable
 
     if cols == "help" and (where or sort or limit):
         raise UsageError("--cols help lists the fields of all runs; leave --where, --sort and --limit out")
@@ -193,7 +196,7 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     console = stdout()
     when = datetime.now(UTC)
     table = listing.listing(listed, broken, now=when, width=console.width) if listed else listing.fields_table(runs)
-    console.print(table, crop=False)
+    console.print(renderable(table), crop=False)
 
 
 @command(app)
@@ -214,6 +217,7 @@ def scale(
     """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
     from lorabench import estimate
     from lorabench.report import scaling
+    from lorabench.report.writers.terminal import renderable
 
     if arch and sizes:
         raise UsageError("give an architecture or --sizes, not both")
@@ -228,4 +232,4 @@ def scale(
     if shared.json:
         emit({"command": "scale", **scaling.scaling_data(found)})
     else:
-        stdout().print(scaling.scaling(found))
+        stdout().print(renderable(scaling.scaling(found)))

@@ -130,6 +130,7 @@ def _make(
     """Run one stage after those that it needs, and show it."""
     from lorabench import config, methods
     from lorabench.report import digits, summary
+    from lorabench.report.writers.terminal import renderable
     from lorabench.runner import stages
 
     loaded = load(shared, flags)
@@ -172,7 +173,7 @@ def _make(
         return
     console = stdout()
     if pictures:
-        console.print(pictures)
+        console.print(renderable(pictures))
     if written:
         console.print(f"wrote {len(written)} files below {write_idx}", soft_wrap=True)
-    console.print(summary.summary(run, **how))
+    console.print(renderable(summary.summary(run, **how)))

@@ -38,6 +38,7 @@ def export(
     """Take a run elsewhere; done only once the files, read again, give what the run gives."""
     from lorabench.cli import progress
     from lorabench.report import exported
+    from lorabench.report.writers.terminal import renderable
 
     settings, found = device_settings(shared), find(shared, runs)
     usual = exchange.place(found, to, Path("exports"))
@@ -60,7 +61,7 @@ def export(
     if shared.json:
         emit({"command": "export", **exported.exported_data(done, shared.elsewhere)})
     else:
-        stdout().print(exported.exported(done, shared.elsewhere), soft_wrap=True)
+        stdout().print(renderable(exported.exported(done, shared.elsewhere)), soft_wrap=True)
 
 
 @command(app)
@@ -72,6 +73,7 @@ def import_peft(
     """Bring a LoRA adapter back from PEFT as a finished run."""
     from lorabench.cli import progress
     from lorabench.report import summary
+    from lorabench.report.writers.terminal import renderable
 
     settings, found = device_settings(shared), find(shared, [base])
     if len(found) > 1:
@@ -108,4 +110,4 @@ def import_peft(
     if shared.json:
         emit({"command": "import-peft", **summary.summary_data(run, **how)})
     else:
-        stdout().print(summary.summary(run, **how))
+        stdout().print(renderable(summary.summary(run, **how)))

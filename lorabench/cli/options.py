@@ -163,14 +163,9 @@ class Training(Choosing, Models):
     """Of a command that trains."""
 
 
-def as_json(document: dict[str, Any]) -> str:
-    """One JSON document with its schema."""
-    return json.dumps({"schema": SCHEMA, **document}, indent=1, default=str)
-
-
 def emit(document: dict[str, Any]) -> None:
     """Print one JSON document with its schema."""
-    print(as_json(document))  # noqa: T201
+    print(json.dumps({"schema": SCHEMA, **document}, indent=1, default=str))  # noqa: T201
 
 
 def command(

@@ -1,7 +1,7 @@
 """Where output goes: results to stdout, the rest to stderr, whatever their encoding and their width.
 
 fit()                       # once, where the process begins
-stdout().print(table)
+stdout().print(renderable(table))
 write_document(page)
 """
 
@@ -47,10 +47,8 @@ STAND_INS = {
     "├": "|",
     "┤": "|",
     "●": "o",
-    "█": "#",
     "▀": "^",
-    "▄": "_",
-    **dict(zip("▁▂▃▅▆▇", "__--=#", strict=True)),
+    **dict(zip("▁▂▃▄▅▆▇█", "_.-:=+*#", strict=True)),
 }
 """For what an encoding lacks: readable, and as wide where a picture is drawn of it."""
 

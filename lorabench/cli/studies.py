@@ -46,6 +46,7 @@ def whole_study(
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
     from lorabench.report import expect, ledger, overview
+    from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
@@ -65,7 +66,7 @@ def whole_study(
         emit({"command": "study", **overview.study_data(done, costs), "unmet": unmet})
     else:
         console = stdout()
-        console.print(overview.study_report(done, costs))
+        console.print(renderable(overview.study_report(done, costs)))
         console.print(
             f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
             soft_wrap=True,
@@ -88,6 +89,7 @@ def tune(
     from lorabench.report.curves import curves_data, curves_table
     from lorabench.report.fairness import grounds, unequal_note
     from lorabench.report.plain import plain
+    from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines
 
     loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
@@ -107,9 +109,9 @@ def tune(
     if shared.json:
         emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows), "unequal": plain(unequal)})
     else:
-        stdout().print(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds))
+        stdout().print(renderable(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds)))
         if warning := unequal_note(unequal):
-            stdout().print("", warning, sep="\n")
+            stdout().print("", renderable(warning), sep="\n")
 
 
 @command(app)
@@ -135,6 +137,7 @@ def sweep(
     from lorabench.report import expect
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
+    from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
     if engine and workers is not None:
@@ -148,7 +151,7 @@ def sweep(
         if shared.json:
             emit({"command": "dry-run", **tables.plan_data(expected), "origins": planned.loaded.origins})
         else:
-            stdout().print(tables.plan_report(expected))
+            stdout().print(renderable(tables.plan_report(expected)))
         return
     tally = room.Tally(planned, shared.store)
     run_stages(
@@ -166,10 +169,10 @@ def sweep(
         emit({"command": "sweep", **tables.sweep_data(found)})
     else:
         console = stdout()
-        console.print(tables.sweep_report(found), crop=False)
+        console.print(renderable(tables.sweep_report(found)), crop=False)
         runs = [run for stage in todo if (run := stages.cached(stage, shared.store))] if planned.ranks else []
         if picture := rank_plot(runs):
-            console.print("", picture, sep="\n")
+            console.print("", renderable(picture), sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
     remember(shared, settings.sweep.name, todo)
     if found.failures:
@@ -196,6 +199,7 @@ def bench(
     from lorabench import threads
     from lorabench.cli import progress
     from lorabench.report import costs
+    from lorabench.report.writers.terminal import renderable
     from lorabench.runner.session import open_session
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
@@ -208,6 +212,6 @@ def bench(
     if shared.json:
         emit({"command": "bench", **record})
     else:
-        stdout().print(costs.costs_table(record))
+        stdout().print(renderable(costs.costs_table(record)))
     with told_before():
         shared.store.remember_bench(record)

@@ -9,11 +9,12 @@
     evaluation runs measured again                 methods        a study's methods side by side
     curves     learning rates on held-out images   spectrum       rank and size of the weights' change
     exported   how an export ends
-    formats    the report in every format: document (its blocks) -> markdown, latex, page (HTML); sheet (CSV)
+    blocks     the document: lines, tables, pictures; style builds them
+    writers/   a file for each format: terminal, markdown, page (HTML), latex, sheet (CSV), data (JSON), ...
     scaling    a method on a model that is not here mistakes      wrongly classified images, drawn
     fields     a run as flat, named values         selection      which runs and fields `ls` shows
     shown      which of these `report` shows       gate           the rows that `--fail-on` is asked of
-    rank, plot accuracy against k                  sparkline      a run's training in two lines
+    rank, plot accuracy against k, and a run's training, in characters
     figures/   the same as PNG and SVG             drawn          which of them were written
     sweep      a grid of settings over seeds
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lorabench import inference
 from lorabench.inference import Count
 from lorabench.report import number
 from lorabench.report.arm import SETS, SLICES, base_metrics, bases, ways
-from lorabench.report.layout import grid, note
+from lorabench.report.style import grid, line, note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
-
     from lorabench.inference import Difference, Estimate
     from lorabench.report.arm import Arm
+    from lorabench.report.blocks import Block, Line
     from lorabench.runs import Metrics, Run
 
 NO_DIFFERENCE = "no detectable difference"
@@ -131,7 +128,7 @@ def with_n(text: str, found: Estimate, n: int) -> str:
     return text if found.n == n else f"{text} n={found.n}"
 
 
-def accuracy_table(rows: Sequence[AccuracyRow]) -> RenderableType:
+def accuracy_table(rows: Sequence[AccuracyRow]) -> Block:
     """The 2x2; below each difference whether there is one."""
     n = _most(rows)
     table = grid("accuracy, %", *SETS.values(), align="<<<")
@@ -139,7 +136,7 @@ def accuracy_table(rows: Sequence[AccuracyRow]) -> RenderableType:
         table.add_row(row.label, *(_cell(row.accuracy.get(name), n) for name in SETS))
         if row.difference:
             cells = [_difference_cell(row.difference.get(name), n) for name in SETS]
-            table.add_row(Text(f"  {row.label.split(' ')[0]} - base", "dim"), *cells)
+            table.add_row(line(f"  {row.label.split(' ')[0]} - base", "dim"), *cells)
     return table
 
 
@@ -147,29 +144,29 @@ def _most(rows: Sequence[AccuracyRow]) -> int:
     return max((estimate.n for row in rows for estimate in row.accuracy.values()), default=0)
 
 
-def _cell(value: Estimate | None, n: int) -> Text:
+def _cell(value: Estimate | None, n: int) -> Line:
     if value is None:
-        return Text("not measured")
-    text = Text(with_n(number.estimate(value), value, n))
+        return line("not measured")
+    text = line(with_n(number.estimate(value), value, n))
     if value.images:
-        text.append(f"\nimages too {number.interval(*value.images)}", "dim")
+        text += line(f"\nimages too {number.interval(*value.images)}", "dim")
     if value.scattered:
-        text.append(f"\nseeds: {number.values(value)}", "yellow")
+        text += line(f"\nseeds: {number.values(value)}", "yellow")
     return text
 
 
-def _difference_cell(value: Difference | None, n: int) -> Text:
+def _difference_cell(value: Difference | None, n: int) -> Line:
     if value is None:
-        return Text("")
-    lines = Text(with_n(number.estimate(value.estimate, sign=True), value.estimate, n))
+        return line("")
+    lines = line(with_n(number.estimate(value.estimate, sign=True), value.estimate, n))
     if said := verdict(value):
-        lines.append(f"\n{said}")
+        lines += line(f"\n{said}")
     if value.holm is not None:
-        lines.append(f"\n{number.p_value(value.holm)}", "dim")
+        lines += line(f"\n{number.p_value(value.holm)}", "dim")
     return lines
 
 
-def accuracy_note(rows: Sequence[AccuracyRow]) -> RenderableType:
+def accuracy_note(rows: Sequence[AccuracyRow]) -> Block:
     """What the numbers of the 2x2 are."""
     n = _most(rows)
     if n < inference.FEWEST:
@@ -187,7 +184,7 @@ def accuracy_note(rows: Sequence[AccuracyRow]) -> RenderableType:
     return note("\n".join(lines))
 
 
-def slice_table(rows: Sequence[SliceRow], label: str) -> RenderableType:
+def slice_table(rows: Sequence[SliceRow], label: str) -> Block:
     """The parts of F-MNIST before and after."""
     table = grid("on F-MNIST, %", "images", "base", label, "difference", align="<>>><")
     most = max((row.difference.estimate.n for row in rows), default=0)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.report.layout import grid
+from lorabench.report.style import grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 
@@ -36,7 +35,7 @@ def census_rows(run: Run) -> list[CensusRow]:
     return rows
 
 
-def census_table(rows: Sequence[CensusRow]) -> RenderableType:
+def census_table(rows: Sequence[CensusRow]) -> Block:
     """The rows as a table."""
     table = grid("mirrored", "digit", "images", "of", "share", align="<>>>>")
     for row in rows:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
 from lorabench.report import confusion
 from lorabench.report.arm import SETS
 from lorabench.report.cells import contrasts, mirroring_contrasts
@@ -15,15 +12,14 @@ from lorabench.report.contrast import contrast_note, contrast_table
 from lorabench.report.differing import differing, differing_table
 from lorabench.report.evidence import Evidence
 from lorabench.report.fairness import unequal, unequal_note
-from lorabench.report.layout import grid, note, stack
 from lorabench.report.overview import unfinished, unfinished_table
 from lorabench.report.plain import plain
+from lorabench.report.style import grid, group, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.report.contrast import Contrast
     from lorabench.report.differing import Setting
     from lorabench.report.fairness import Unequal
@@ -102,11 +98,11 @@ def compare_data(found: Comparison) -> dict[str, Any]:
     return plain(found) | {"metrics": [plain(metric) | {"difference": metric.difference} for metric in found.metrics]}
 
 
-def compare_report(found: Comparison) -> RenderableType:
+def compare_report(found: Comparison) -> Block:
     """The comparison, readable at 80 columns. A is the baseline."""
     names = grid("runs", "", "", align="<<<")
     for name, run, role in zip(NAMES, found.runs, ("baseline", ""), strict=True):
-        names.add_row(name, run, Text(role, "dim"))
+        names.add_row(name, run, line(role, "dim"))
     metrics = [metric for metric in found.metrics if any(value is not None for value in metric.values)]
     return stack(
         [
@@ -122,15 +118,15 @@ def compare_report(found: Comparison) -> RenderableType:
     )
 
 
-def _accuracy(rows: Sequence[Contrast]) -> RenderableType:
+def _accuracy(rows: Sequence[Contrast]) -> Block:
     parts = any(row.name == "fmnist.upright" for row in rows)
     notes = [note(_PARTS)] if parts else []
-    return Group(contrast_table("accuracy, %", rows, NAMES), contrast_note(rows), *notes, note(_ONE_EACH))
+    return group(contrast_table("accuracy, %", rows, NAMES), contrast_note(rows), *notes, note(_ONE_EACH))
 
 
-def _mirroring(rows: Sequence[Contrast]) -> RenderableType:
+def _mirroring(rows: Sequence[Contrast]) -> Block:
     table = contrast_table("mirroring", rows, (SETS["mnist"], SETS["fmnist"]))
-    return Group(table, note(_MIRRORING)) if any(row.name == "repair" for row in rows) else table
+    return group(table, note(_MIRRORING)) if any(row.name == "repair" for row in rows) else table
 
 
 def _confusions(first: Run, second: Run) -> list[ConfusionChange]:
@@ -144,7 +140,7 @@ def _confusions(first: Run, second: Run) -> list[ConfusionChange]:
     return found
 
 
-def _confusion_tables(found: ConfusionChange) -> list[RenderableType]:
+def _confusion_tables(found: ConfusionChange) -> list[Block]:
     """The largest cells, and on F-MNIST the whole matrix."""
     title = SETS[found.set]
     if not found.changes:
@@ -173,7 +169,7 @@ def _metrics(runs: Sequence[Run]) -> list[Metric]:
     ]
 
 
-def _metrics_table(rows: Sequence[Metric]) -> RenderableType:
+def _metrics_table(rows: Sequence[Metric]) -> Block:
     table = grid("loss and cost", *NAMES, "B - A", align="<>>>")
     for row in rows:
         values = [_cell(value, f",.{row.decimals}f") for value in row.values]

@@ -9,21 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
-from lorabench.report.document import Beside, Drawn, Table, styled
-from lorabench.report.layout import grid
+from lorabench.report.blocks import Beside, Line, Table
+from lorabench.report.style import grid, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rich.console import RenderableType
+    from lorabench.report.blocks import Block, Line
 
     Matrix = Sequence[Sequence[int]]
-    Inked = tuple[str, str]
-
-WIDTH = 80
-"""The columns that every matrix must fit."""
 
 # From this percentage of the true digit on. Ink and paper, so that they read on dark and light terminals.
 _WARM = ((20, "white on #c00000"), (8, "black on #f0703a"), (3, "black on #e0a070"), (1, "#d0703a"))
@@ -73,59 +67,44 @@ def largest_changes(before: Matrix, after: Matrix, n: int = 8) -> list[Change]:
     return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.true, c.predicted))[:n]
 
 
-def confusion(matrix: Matrix, title: str) -> Drawn:
+def confusion(matrix: Matrix, title: str) -> Table:
     """Counts, `.` for none, and at each row's end the recall of that digit in percent."""
     cells = [
-        [(str(count) if count else ".", _ink(count, row, right=t == p)) for p, count in enumerate(row)]
+        [line(str(count) if count else ".", _ink(count, row, right=t == p)) for p, count in enumerate(row)]
         for t, row in enumerate(matrix)
     ]
-    return _drawn(cells, _recall_texts(matrix), title)
+    return _table(cells, _recall_texts(matrix), title)
 
 
-def side_by_side(left: Matrix, right: Matrix, titles: tuple[str, str]) -> Drawn:
+def side_by_side(left: Matrix, right: Matrix, titles: tuple[str, str]) -> Beside:
     """Two matrices in percent of each true digit, so that both fit; `.` is less than half a percent."""
-    cells = [_percents(left), _percents(right)]
-    ends = [_recall_texts(left), _recall_texts(right)]
-    blocks = [
-        [Text(f"   {_short(titles[0])}", "bold"), *_lines(cells[0], ends[0], width=3)],
-        [Text(f" {_short(titles[1])}", "bold"), *_lines(cells[1], ends[1], width=3, labels=False)],
-    ]
-    wide = max(line.cell_len for line in blocks[0]) + 4
-    rows: list[Text] = []
-    for one, other in zip(*blocks, strict=True):
-        one.pad_right(wide - one.cell_len)
-        rows.append(one + other)
-    return Drawn(Text("\n").join(rows), Beside(tuple(map(_table, cells, ends, titles))))
+    return Beside(tuple(map(_percents, (left, right), titles)))
 
 
-def _percents(matrix: Matrix) -> list[list[Inked]]:
-    cells: list[list[Inked]] = []
+def _percents(matrix: Matrix, title: str) -> Table:
+    cells: list[list[Line]] = []
     for t, row in enumerate(matrix):
         shares = [round(100 * count / sum(row)) if count else 0 for count in row]
         inks = [_ink(count, row, right=t == p) for p, count in enumerate(row)]
-        cells.append([(str(share) if share else ".", ink) for share, ink in zip(shares, inks, strict=True)])
-    return cells
+        cells.append([line(str(share) if share else ".", ink) for share, ink in zip(shares, inks, strict=True)])
+    return _table(cells, _recall_texts(matrix), title, width=3)
 
 
-def _short(title: str) -> str:
-    return title if len(title) <= WIDTH // 2 - 6 else title[: WIDTH // 2 - 9] + "..."
-
-
-def difference(before: Matrix, after: Matrix, title: str) -> Drawn:
+def difference(before: Matrix, after: Matrix, title: str) -> Table:
     """After − before in images, with signs, and at each row's end the change of recall in points.
 
     Red where more goes wrong or less goes right, blue where less does.
     """
-    cells: list[list[Inked]] = []
+    cells: list[list[Line]] = []
     for t, (old, new) in enumerate(zip(before, after, strict=True)):
         changes = [b - a for a, b in zip(old, new, strict=True)]
-        cells.append([(f"{c:+d}" if c else ".", _change_ink(c, old, right=t == p)) for p, c in enumerate(changes)])
+        cells.append([line(f"{c:+d}" if c else ".", _change_ink(c, old, right=t == p)) for p, c in enumerate(changes)])
     pairs = zip(recalls(before), recalls(after), strict=True)
     ends = ["" if a is None or b is None else f"{b - a:+.2f}" for a, b in pairs]
-    return _drawn(cells, ends, title)
+    return _table(cells, ends, title)
 
 
-def changes_table(changes: Sequence[Change], title: str = "largest changes") -> RenderableType:
+def changes_table(changes: Sequence[Change], title: str = "largest changes") -> Block:
     """`3->8  879 to 57`, the largest first, four to a line."""
     table = grid(title, "", "", "", align="<<<<")
     texts = [f"{c.true}->{c.predicted}  {c.before:,} to {c.after:,}" for c in changes]
@@ -138,36 +117,14 @@ def _recall_texts(matrix: Matrix) -> list[str]:
     return ["" if recall is None else f"{recall:.2f}" for recall in recalls(matrix)]
 
 
-def _drawn(cells: Sequence[Sequence[Inked]], ends: Sequence[str], title: str) -> Drawn:
-    return Drawn(Text("\n").join([Text(title, "bold"), *_lines(cells, ends)]), _table(cells, ends, title))
-
-
-def _table(cells: Sequence[Sequence[Inked]], ends: Sequence[str], title: str) -> Table:
-    rows = [
-        (styled(str(digit), "dim"), *(styled(text, ink) for text, ink in row), styled(end))
-        for digit, (row, end) in enumerate(zip(cells, ends, strict=True))
-    ]
+def _table(cells: Sequence[Sequence[Line]], ends: Sequence[str], title: str, width: int = 0) -> Table:
+    """Cells of one width: 80 columns hold counts of five digits and a sign."""
     heads = ("", *(str(digit) for digit in range(len(cells))), "recall")
-    return Table(heads, "<" + ">" * (len(cells) + 1), tuple(rows), title, matrix=True)
-
-
-def _lines(
-    cells: Sequence[Sequence[Inked]], ends: Sequence[str], width: int | None = None, *, labels: bool = True
-) -> list[Text]:
-    """The head and the rows, every cell `width` wide: 80 columns hold counts of five digits and a sign."""
-    width = width or 1 + max(len(text) for row in cells for text, _ in row)
-    ending = 1 + max(6, *(len(end) for end in ends))
-    numbers = "".join(f"{digit:>{width}}" for digit in range(len(cells)))
-    head = ("  " if labels else "") + numbers + "recall".rjust(ending)
-    lines = [Text(head, "dim")]
+    width = width or 1 + max(len(cell.text) for row in cells for cell in row)
+    table = Table(heads, "<" + ">" * (len(cells) + 1), title=title, matrix=width)
     for digit, (row, end) in enumerate(zip(cells, ends, strict=True)):
-        line = Text.assemble((f"{digit} " if labels else "", "dim"))
-        for text, ink in row:
-            line.append(" " * (width - len(text)))
-            line.append(text, ink)
-        line.append(end.rjust(ending))
-        lines.append(line)
-    return lines
+        table.add_row(line(str(digit), "dim"), *row, end)
+    return table
 
 
 def _ink(count: int, row: Sequence[int], *, right: bool) -> str:

@@ -9,20 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lorabench import inference
 from lorabench.inference import Count
 from lorabench.report import number
 from lorabench.report.accuracy import NO_DIFFERENCE
-from lorabench.report.layout import grid, note
+from lorabench.report.style import grid, line, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
     import numpy.typing as npt
-    from rich.console import RenderableType
+
+    from lorabench.report.blocks import Block
 
     Right = npt.NDArray[np.bool_]
 
@@ -97,7 +96,7 @@ def unpaired(name: str, label: str, first: Tally, second: Tally, reason: str) ->
     return Contrast(name, label, first, second, gap, *ends, apart, unpaired=reason)
 
 
-def contrast_table(title: str, rows: Sequence[Contrast], names: tuple[str, str]) -> RenderableType:
+def contrast_table(title: str, rows: Sequence[Contrast], names: tuple[str, str]) -> Block:
     """The comparisons, readable at 80 columns; `names` are what the table calls the first and the second."""
     first, second = names
     table = grid(title, first, second, f"{second} - {first} [95%]", "lost", "gained", "p", align="<>><>>>")
@@ -107,11 +106,11 @@ def contrast_table(title: str, rows: Sequence[Contrast], names: tuple[str, str])
             change += f"\n{NO_DIFFERENCE}"
         scores = (number.decimal(row.first.accuracy), number.decimal(row.second.accuracy))
         counts = ("-" if count is None else f"{count:,}" for count in (row.lost, row.gained))
-        table.add_row(row.label, *scores, Text(change), *counts, "-" if row.p is None else number.p(row.p))
+        table.add_row(row.label, *scores, line(change), *counts, "-" if row.p is None else number.p(row.p))
     return table
 
 
-def contrast_note(rows: Sequence[Contrast]) -> RenderableType:
+def contrast_note(rows: Sequence[Contrast]) -> Block:
     """How the rows were compared, and which were not image by image and why."""
     lines: list[str] = []
     if any(row.unpaired is None for row in rows):

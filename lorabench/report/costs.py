@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-
-from lorabench.report.layout import grid, note, stack
+from lorabench.report.style import grid, group, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
+    from lorabench.report.blocks import Block
+
 
 Cost = dict[str, Any]
 """One entry of a bench record: the fields of `lorabench.bench.Costs` as plain data."""
 
 
-def costs_table(record: Mapping[str, Any]) -> RenderableType:
+def costs_table(record: Mapping[str, Any]) -> Block:
     """A bench record, readable at 80 columns: training, then inference."""
     found: Sequence[Cost] = record["costs"]
     training = grid(
@@ -57,7 +56,7 @@ def costs_table(record: Mapping[str, Any]) -> RenderableType:
             "\n!: the machine had something else to do: steps differ by a factor of 2, or the peak is above 100%;\n"
             "these times are of that too, so run bench again on an idle one"
         )
-    return stack([training, Group(inference, note(how))])
+    return stack([training, group(inference, note(how))])
 
 
 def _speedup(cost: Cost) -> str:

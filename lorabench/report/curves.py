@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Group
-from rich.text import Text
-
 from lorabench.report import number
-from lorabench.report.layout import grid, note, stack
 from lorabench.report.plain import plain
+from lorabench.report.style import grid, group, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
+    from lorabench.report.blocks import Block, Line
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,11 @@ class CurveRow:
         return self.best in (self.lrs[0], self.lrs[-1])
 
 
-def curves_table(rows: Sequence[CurveRow], *, images: int, seeds: Sequence[int]) -> RenderableType:
+def curves_table(rows: Sequence[CurveRow], *, images: int, seeds: Sequence[int]) -> Block:
     """The curves, readable at 80 columns, and YAML with each method's best."""
     lrs = sorted({lr for row in rows for lr in row.lrs})
     table = grid("learning rate", *(f"{lr:g}".replace("e-0", "e-") for lr in lrs), align="<" + ">" * len(lrs))
-    table.padding = (0, 1, 0, 0)
+    table.gap = 1
     for row in rows:
         found = dict(zip(row.lrs, row.accuracy, strict=True))
         table.add_row(row.label, *(_cell(found[lr], best=lr == row.best) if lr in found else "" for lr in lrs))
@@ -49,7 +46,7 @@ def curves_table(rows: Sequence[CurveRow], *, images: int, seeds: Sequence[int])
     edges = [row.label for row in rows if row.edge]
     notes = [f"{what}; *: the best, x: training failed"]
     notes += [f"still the best at the edge of what was tried: {', '.join(edges)}"] if edges else []
-    return stack([Group(table, note("\n".join(notes))), Text(yaml_lines(rows), overflow="fold")])
+    return stack([group(table, note("\n".join(notes))), line(yaml_lines(rows))])
 
 
 def curves_data(rows: Sequence[CurveRow]) -> list[dict[str, object]]:
@@ -66,7 +63,7 @@ def yaml_lines(rows: Sequence[CurveRow]) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: float | None, *, best: bool) -> Text:
+def _cell(value: float | None, *, best: bool) -> Line:
     if value is None:
-        return Text("x", "dim")
-    return Text(f"{value:.1f}*" if best else f"{value:.1f} ", "bold" if best else "")
+        return line("x", "dim")
+    return line(f"{value:.1f}*" if best else f"{value:.1f} ", "bold" if best else "")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench.report.layout import grid
 from lorabench.report.setting import flatten, shown
+from lorabench.report.style import grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 Facts = dict[tuple[str, str], Any]
@@ -65,7 +64,7 @@ def _facts(run: Run, mirroring: Mapping[str, Any]) -> Facts:
     return {(kind, key): value for kind, facts in kinds.items() for key, value in facts.items()}
 
 
-def differing_table(rows: Sequence[Setting], names: Sequence[str]) -> RenderableType:
+def differing_table(rows: Sequence[Setting], names: Sequence[str]) -> Block:
     """The rows under their kinds; `names` are what the table calls the runs."""
     table = grid("what differs", "", *names, align="<<" + "<" * len(names))
     last = ""

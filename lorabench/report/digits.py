@@ -1,17 +1,22 @@
-"""Digits as block characters: originals above their mirror images."""
+"""Digits as block characters: originals above their mirror images.
+
+Half blocks, which show twice as many lines; where the output takes no Unicode, characters by density.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.segment import Segment
-from rich.text import Text
+from lorabench.report.blocks import Picture
+from lorabench.report.style import line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
-    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from lorabench.report.blocks import Line
 
     Images = npt.NDArray[np.uint8]
 
@@ -25,29 +30,27 @@ _INK = 100
 """The brightness, of 255, from which half a block is filled."""
 
 
-@dataclass(frozen=True)
-class Digits:
-    """A renderable: captions, each with images (n, 28, 28) of uint8 below it, as many as fit.
-
-    Half blocks, which show twice as many lines; where the output takes no Unicode, characters by density.
-    """
-
-    rows: tuple[tuple[str, Images], ...]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the picture, line by line."""
-        fit = max(1, (options.max_width + GAP) // (SIZE + GAP))
-        for caption, images in self.rows:
-            yield Text(caption, "bold")
-            pictures = [draw(image, ascii_only=options.ascii_only) for image in images[:fit]]
-            for parts in zip(*pictures, strict=True):
-                yield Segment((" " * GAP).join(parts).rstrip())
-                yield Segment.line()
-
-
-def preview(originals: Images, changed: Images, called: str = "mirrored") -> Digits:
+def preview(originals: Images, changed: Images, called: str = "mirrored") -> Picture:
     """`originals` (n, 28, 28) above the same images as a shift has `changed` them: four of each at 80 columns."""
-    return Digits((("original", originals), (called, changed)))
+
+    def drawn(columns: int, ascii_only: bool) -> list[Line]:
+        lines: list[Line] = []
+        for caption, images in (("original", originals), (called, changed)):
+            lines += [line(caption, "bold"), *beside([draw(image, ascii_only=ascii_only) for image in images], columns)]
+        return lines
+
+    return Picture(drawn)
+
+
+def beside(tiles: Sequence[Sequence[str]], columns: int) -> list[Line]:
+    """The first of `tiles`, each some lines of `SIZE` characters at most, beside each other: as many as fit."""
+    rows = zip(*tiles[: fitting(columns)], strict=True)
+    return [line((" " * GAP).join(part.ljust(SIZE) for part in row).rstrip()) for row in rows]
+
+
+def fitting(columns: int) -> int:
+    """How many digits fit beside each other, one at least."""
+    return max(1, (columns + GAP) // (SIZE + GAP))
 
 
 def draw(image: Images, *, ascii_only: bool) -> list[str]:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
-from lorabench.report.layout import note
+from lorabench.report.style import group, line, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.report.figures import Outcome
 
 
-def drawn(outcomes: Sequence[Outcome]) -> RenderableType:
+def drawn(outcomes: Sequence[Outcome]) -> Block:
     """A line for each file, then one for each figure that there is none of."""
-    lines: list[RenderableType] = [Text("figures", "bold")]
-    lines += [Text(str(file), overflow="fold") for outcome in outcomes for file in outcome.files]
+    lines: list[Block] = [line("figures", "bold")]
+    lines += [line(str(file)) for outcome in outcomes for file in outcome.files]
     lines += [note(f"no {outcome.name}: it needs {outcome.missing}") for outcome in outcomes if outcome.missing]
-    return Group(*lines)
+    return group(*lines)
 
 
 def drawn_data(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

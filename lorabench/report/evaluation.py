@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from lorabench.report import confusion
 from lorabench.report.arm import SETS
 from lorabench.report.fairness import held_out_note
-from lorabench.report.layout import heading, stack
 from lorabench.report.mistakes import mistakes_data
 from lorabench.report.plain import plain
 from lorabench.report.single import score_table, scores
+from lorabench.report.style import heading, line, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
     from lorabench.evaluate import Mistake
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 
@@ -34,15 +31,15 @@ def evaluation_data(run: Run, wrong: Sequence[Mistake] | None = None) -> dict[st
     }
 
 
-def evaluation(runs: Sequence[Run]) -> RenderableType:
+def evaluation(runs: Sequence[Run]) -> Block:
     """Accuracies of all runs, then confusion matrices side by side.
 
     One run: MNIST beside F-MNIST. Several: F-MNIST of the first beside F-MNIST of each other one.
     """
-    blocks: list[RenderableType | None] = [held_out_note(runs)]
+    blocks: list[Block | None] = [held_out_note(runs)]
     for run in runs:
         losses = ", ".join(f"{SETS[name]} {metrics.loss:.4f}" for name, metrics in run.metrics.items())
-        blocks += [heading(run.id), score_table(scores(run)), Text(f"loss in nats: {losses}")]
+        blocks += [heading(run.id), score_table(scores(run)), line(f"loss in nats: {losses}")]
     first = runs[0]
     if len(runs) == 1:
         titles = (SETS["mnist"], SETS["fmnist"])
@@ -50,6 +47,6 @@ def evaluation(runs: Sequence[Run]) -> RenderableType:
     else:
         pairs = [(first.metrics["fmnist"], other.metrics["fmnist"], (first.id, other.id)) for other in runs[1:]]
     caption = "% of each true digit (rows) taken for each digit (columns), and at the end its recall"
-    blocks.append(Text(caption if len(runs) == 1 else f"F-MNIST: {caption}", "dim"))
+    blocks.append(line(caption if len(runs) == 1 else f"F-MNIST: {caption}", "dim"))
     blocks += [confusion.side_by_side(left.confusion, right.confusion, titles) for left, right, titles in pairs]
     return stack(blocks)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
 from lorabench.report.arm import SETS
-from lorabench.report.layout import grid, heading
 from lorabench.report.plain import plain
+from lorabench.report.style import grid, group, heading, line
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from lorabench.exchange import Export
+    from lorabench.report.blocks import Block
 
 
 def exported_data(done: Export, elsewhere: str = "") -> dict[str, Any]:
@@ -30,7 +26,7 @@ def exported_data(done: Export, elsewhere: str = "") -> dict[str, Any]:
     }
 
 
-def exported(done: Export, elsewhere: str = "") -> RenderableType:
+def exported(done: Export, elsewhere: str = "") -> Block:
     """The closing block of one export: a line for each file and each comparison.
 
     Args:
@@ -42,15 +38,15 @@ def exported(done: Export, elsewhere: str = "") -> RenderableType:
         files.add_row(file.name, f"{file.bytes:,}", file.sha256[:12])
     runs = done.runs[0] if len(done.runs) == 1 else f"{len(done.runs)} runs"
     title = heading(runs, f"to {done.to}" + (", read again and compared" if done.compared else ""))
-    parts: list[RenderableType] = [title, files]
+    parts: list[Block] = [title, files]
     for same in done.compared:
         how = (
             "every byte equal"
             if same.logit_change is None
             else f"{same.flips} labels flipped, largest logit difference {same.logit_change:.1e}"
         )
-        parts.append(Text(f"{SETS.get(same.name, same.name)}: {same.images:,} images, {how}"))
-    parts.append(Text.assemble(("loads ", "dim"), done.loads))
-    parts.append(Text(str(done.folder)))
-    parts.append(Text.assemble(("next  ", "dim"), done.following + elsewhere))
-    return Group(*parts)
+        parts.append(line(f"{SETS.get(same.name, same.name)}: {same.images:,} images, {how}"))
+    parts.append(line("loads ", "dim") + done.loads)
+    parts.append(line(str(done.folder)))
+    parts.append(line("next  ", "dim") + (done.following + elsewhere))
+    return group(*parts)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.report.layout import note
+from lorabench.report.style import note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 GROUND = ("lorabench", "torch", "device", "machine")
@@ -84,7 +83,7 @@ def grounds(runs: Iterable[Run]) -> list[Unequal]:
     return other_ground((run.id, ground(run)) for run in runs if run.metrics)
 
 
-def unequal_note(found: Sequence[Unequal]) -> RenderableType | None:
+def unequal_note(found: Sequence[Unequal]) -> Block | None:
     """A line for each; None if there are none."""
     lines = [
         f"warning: not the same {one.what}: "
@@ -94,7 +93,7 @@ def unequal_note(found: Sequence[Unequal]) -> RenderableType | None:
     return note("\n".join(lines)) if lines else None
 
 
-def held_out_note(runs: Iterable[Run]) -> RenderableType | None:
+def held_out_note(runs: Iterable[Run]) -> Block | None:
     """That `runs` were not measured on the test set; None if they were."""
     counts = sorted({run.holdout for run in runs if run.holdout})
     said = " or ".join(f"{count:,}" for count in counts)

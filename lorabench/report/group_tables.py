@@ -4,36 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Group
-from rich.text import Text
-
 from lorabench.inference import FEWEST
 from lorabench.report import number
 from lorabench.report.accuracy import told, with_n
 from lorabench.report.arm import SETS
 from lorabench.report.fairness import unequal_note
-from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.overview import unfinished_table
+from lorabench.report.style import grid, group, heading, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
     from lorabench.inference import Estimate
+    from lorabench.report.blocks import Block, Line
     from lorabench.report.groups import GroupRow, Groups
     from lorabench.runs import Broken
 
 
-def groups_report(found: Groups) -> RenderableType:
+def groups_report(found: Groups) -> Block:
     """The rows, readable at 80 columns."""
     runs = sum(len(row.runs) for row in found.rows)
     settings = f"{len(found.rows)} setting{'' if len(found.rows) == 1 else 's'}, {runs} runs"
-    blocks: list[RenderableType | None] = [heading("comparison", settings), unequal_note(found.unequal)]
+    blocks: list[Block | None] = [heading("comparison", settings), unequal_note(found.unequal)]
     if found.rows:
         for name in ("fmnist", "mnist"):
             blocks.append(_accuracy(name, found.rows))
-        blocks += [note(_how(found)), Group(_costs(found.rows), note(_COSTS))]
+        blocks += [note(_how(found)), group(_costs(found.rows), note(_COSTS))]
     else:
         blocks.append(note("no run has a result"))
     if found.without_model:
@@ -49,17 +45,17 @@ _COSTS = (
 )
 
 
-def broken_table(broken: Sequence[Broken]) -> RenderableType | None:
+def broken_table(broken: Sequence[Broken]) -> Block | None:
     """The folders that cannot be read; None if there are none."""
     if not broken:
         return None
     table = grid("cannot be read", "", align="<<")
     for folder in broken:
-        table.add_row(Text(folder.id, "red"), folder.reason)
+        table.add_row(line(folder.id, "red"), folder.reason)
     return table
 
 
-def _accuracy(name: str, rows: Sequence[GroupRow]) -> RenderableType:
+def _accuracy(name: str, rows: Sequence[GroupRow]) -> Block:
     """Mean and n; the difference from the baseline if there is anything besides it."""
     title, alone = f"{SETS[name]}, %", len(rows) == 1
     columns = _COLUMNS[:3] if alone else _COLUMNS
@@ -83,11 +79,11 @@ def _images(found: Estimate | None) -> str:
     return "" if found is None or found.images is None else f"+- {number.decimal(found.images.high - found.mean)}"
 
 
-def _difference(name: str, row: GroupRow) -> Text:
+def _difference(name: str, row: GroupRow) -> Line:
     gap, mean = row.difference.get(name), row.accuracy.get(name)
     if row.baseline or gap is None or mean is None:
-        return Text("baseline" if row.baseline else "no partner" if mean else "", "dim")
-    return Text(told(with_n(number.plus_minus(gap.estimate, sign=True), gap.estimate, mean.n), gap))
+        return line("baseline" if row.baseline else "no partner" if mean else "", "dim")
+    return line(told(with_n(number.plus_minus(gap.estimate, sign=True), gap.estimate, mean.n), gap))
 
 
 def _holm(name: str, row: GroupRow) -> str:
@@ -117,7 +113,7 @@ def _how(found: Groups) -> str:
     return "\n".join(lines)
 
 
-def _costs(rows: Sequence[GroupRow]) -> RenderableType:
+def _costs(rows: Sequence[GroupRow]) -> Block:
     table = grid("size and cost", "F-MNIST", "flipped, %", "trained", "", "stored", "lr", "s", align="<><><>>>")
     for row in rows:
         mean = row.accuracy.get("fmnist")

@@ -5,19 +5,16 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from lorabench.inference import FEWEST
 from lorabench.report.arm import arms
-from lorabench.report.layout import grid, note
 from lorabench.report.parameters import base_run
+from lorabench.report.style import grid, line, note
 from lorabench.report.talk import ROWS, TOLERANCE, K, study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.report.talk import Row
     from lorabench.runs import Run
 
@@ -48,18 +45,18 @@ def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) ->
     return [row(found) for row in ROWS]
 
 
-def ledger_table(rows: Sequence[Row]) -> RenderableType:
+def ledger_table(rows: Sequence[Row]) -> Block:
     """The ledger as a table. Beside what is no mean over seeds stands where it comes from."""
     table = grid("what the talk says", "talk", "here", "", align="<><<")
     for row in rows:
-        here = Text(row.ours_text)
+        here = line(row.ours_text)
         if row.note:
-            here.append(f"\n{row.source}: {row.note}" if row.ours_text else row.note, "dim")
-        table.add_row(row.label, row.talk, here, Text(row.verdict, _STYLES.get(row.verdict, "yellow")))
+            here += line(f"\n{row.source}: {row.note}" if row.ours_text else row.note, "dim")
+        table.add_row(row.label, row.talk, here, line(row.verdict, _STYLES.get(row.verdict, "yellow")))
     return table
 
 
-def ledger_note(rows: Sequence[Row]) -> RenderableType:
+def ledger_note(rows: Sequence[Row]) -> Block:
     """What the verdicts mean that `rows` have, and where the figures come from."""
     there = {row.verdict for row in rows}
     lines = [f"{verdict}: {meaning}" for verdict, meaning in _MEANINGS.items() if verdict in there and meaning]

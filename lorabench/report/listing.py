@@ -7,24 +7,21 @@ from fractions import Fraction
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from lorabench.report import number
 from lorabench.report.arm import accuracy
+from lorabench.report.blocks import Table
 from lorabench.report.fairness import grounds, unequal_note
 from lorabench.report.fields import fields
-from lorabench.report.layout import note, stack
 from lorabench.report.plain import plain
-from lorabench.report.rows import GAP, Rows
+from lorabench.report.style import line, note, stack
 from lorabench.report.unit import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from rich.console import RenderableType
-
     from lorabench.query import Value
+    from lorabench.report.blocks import Block
     from lorabench.report.selection import Selection
     from lorabench.runs import Broken, Run
 
@@ -93,7 +90,7 @@ def listing_data(chosen: Selection, broken: Sequence[Broken] = ()) -> dict[str, 
     }
 
 
-def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, width: int = 80) -> RenderableType:
+def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, width: int = 80) -> Block:
     """The runs, then why some have no result, then the folders that cannot be read.
 
     Args:
@@ -106,21 +103,23 @@ def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, 
     table = _asked(chosen) if chosen.columns else _usual(rows, now, width)
     failures = [f"{row.id}  {row.error}" for row in rows if row.error]
     unreadable = [f"{folder.id}  cannot be read: {folder.reason}" for folder in broken]
-    lines = Text("\n".join([*failures, *unreadable]), "red", overflow="fold")
+    reasons = "\n".join([*failures, *unreadable])
     return stack(
         [
             table if rows else note("no runs fit" if chosen.total else "no runs"),
             note(f"{len(rows):,} of {chosen.total:,} runs") if 0 < len(rows) < chosen.total else None,
             unequal_note(grounds(chosen.runs)),
-            lines if lines else None,
+            line(reasons, "red") if reasons else None,
         ]
     )
 
 
-def fields_table(runs: Sequence[Run]) -> RenderableType:
+def fields_table(runs: Sequence[Run]) -> Block:
     """The names that `--where`, `--sort` and `--cols` take: in how many of the runs each is, and its newest value."""
-    lines = [(row["name"], str(row["runs"]), shown(row["name"], row["newest"])) for row in fields_data(runs)["fields"]]
-    return Rows(("field", "runs", "newest value"), "<><", lines, [("",) * 3] * len(lines))
+    table = Table(("field", "runs", "newest value"), "<><", folds=False)
+    for row in fields_data(runs)["fields"]:
+        table.add_row(row["name"], str(row["runs"]), shown(row["name"], row["newest"]))
+    return table
 
 
 def fields_data(runs: Sequence[Run]) -> dict[str, Any]:
@@ -137,28 +136,28 @@ def fields_data(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _usual(rows: Sequence[Entry], now: datetime, width: int) -> Rows:
+def _usual(rows: Sequence[Entry], now: datetime, width: int) -> Table:
     cells = [_cells(row, now) for row in rows]
     columns = list(_COLUMNS)
     widest = {key: max(len(key), *(len(row[key]) for row in cells)) if cells else len(key) for key in columns}
     for name in _DROPPED:
-        if sum(widest[key] + GAP for key in columns) - GAP <= width:
+        if sum(widest[key] + Table.gap for key in columns) - Table.gap <= width:
             break
         columns.remove(name)
-    styles = {"status": [_STYLES.get(row.status, "red") for row in rows]}
-    return Rows(
-        columns,
-        "".join(_COLUMNS[name] for name in columns),
-        [[row[name] for name in columns] for row in cells],
-        [[styles[name][index] if name in styles else "" for name in columns] for index in range(len(rows))],
-    )
+    table = Table(tuple(columns), "".join(_COLUMNS[name] for name in columns), folds=False)
+    for row in cells:
+        styles = {"status": _STYLES.get(row["status"], "red")}
+        table.add_row(*(line(row[name], styles.get(name, "")) for name in columns))
+    return table
 
 
-def _asked(chosen: Selection) -> Rows:
+def _asked(chosen: Selection) -> Table:
     numeric = [all(isinstance(value, Real | None) for value in column) for column in zip(*chosen.rows, strict=True)]
     sides = "".join(">" if number else "<" for number in numeric or [False] * len(chosen.columns))
-    lines = [list(map(shown, chosen.columns, row)) for row in chosen.rows]
-    return Rows(chosen.columns, sides, lines, [[""] * len(chosen.columns)] * len(lines))
+    table = Table(tuple(chosen.columns), sides, folds=False)
+    for row in chosen.rows:
+        table.add_row(*map(shown, chosen.columns, row))
+    return table
 
 
 def _plain(value: Value) -> float | str | bool | None:

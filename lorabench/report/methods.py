@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rich.console import Group
-
 from lorabench import inference
 from lorabench.report import number
 from lorabench.report.accuracy import by_key, differences, means, told, with_n
 from lorabench.report.arm import base_metrics, bases, facing, main_arm, partner, records
-from lorabench.report.layout import grid, note, stack
 from lorabench.report.spectrum import merges, spectrum_rows
+from lorabench.report.style import grid, group, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
     from lorabench.inference import Difference, Estimate
     from lorabench.report.arm import Arm
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 MATCHED = 0.1
@@ -97,7 +94,7 @@ def _row(arm: Arm, reference: Arm, versus: Difference | None, lost: Difference |
     )
 
 
-def methods_tables(rows: Sequence[MethodRow], reference: str) -> RenderableType:
+def methods_tables(rows: Sequence[MethodRow], reference: str) -> Block:
     """Three tables: what all methods give, those of the reference's size among them, and what all forget and cost.
 
     `reference` is the label of the row that the others are compared with.
@@ -121,14 +118,14 @@ def methods_tables(rows: Sequence[MethodRow], reference: str) -> RenderableType:
     )
     return stack(
         [
-            Group(_results("every method", rows, reference), note(how)),
+            group(_results("every method", rows, reference), note(how)),
             _results(title, matched, reference) if 1 < len(matched) < len(rows) else None,
-            Group(_costs(rows), note(cost)),
+            group(_costs(rows), note(cost)),
         ]
     )
 
 
-def _results(title: str, rows: Sequence[MethodRow], reference: str) -> RenderableType:
+def _results(title: str, rows: Sequence[MethodRow], reference: str) -> Block:
     table = grid(title, "F-MNIST, %", "flipped, %", f"F-MNIST - {reference}", align="<<<<")
     for row in rows:
         n = row.fmnist.n if row.fmnist else 0
@@ -141,7 +138,7 @@ def _flipped(found: Estimate | None) -> str:
     return number.decimal(found.mean) if found and found.high is None else _plus_minus(found)
 
 
-def _costs(rows: Sequence[MethodRow]) -> RenderableType:
+def _costs(rows: Sequence[MethodRow]) -> Block:
     table = grid("cost", "MNIST", "forgotten", "trained", "stored", "ms", "folds", "rank", align="<><>>>>>")
     for row in rows:
         table.add_row(

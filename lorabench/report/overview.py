@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
 from lorabench.report import confusion, number
 from lorabench.report.accuracy import (
     AccuracyRow,
@@ -20,19 +17,18 @@ from lorabench.report.accuracy import (
 )
 from lorabench.report.arm import arms, base_metrics, bases, main_arm, ways
 from lorabench.report.fairness import grounds, held_out_note, unequal_note
-from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.ledger import ledger, ledger_note, ledger_table
 from lorabench.report.methods import MethodRow, method_rows, methods_tables
 from lorabench.report.parameters import SizeRow, size_rows, size_table
 from lorabench.report.plain import plain
 from lorabench.report.plot import rank_plot
+from lorabench.report.style import grid, group, heading, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
-
     from lorabench.report.arm import Arm, OnImages
+    from lorabench.report.blocks import Block
     from lorabench.report.fairness import Unequal
     from lorabench.report.talk import Row
     from lorabench.runs import Metrics, Run
@@ -124,7 +120,7 @@ def study_data(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None
     return plain(overview(study_runs, bench))
 
 
-def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> RenderableType:
+def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Block:
     """The report of a study, readable at 80 columns."""
     found = overview(study_runs, bench)
     title = heading(found.study or "study", f"{number.seeds(len(found.seeds))}: {number.ranges(found.seeds)}")
@@ -138,23 +134,23 @@ def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = No
             held_out_note(study_runs),
             unfinished_table(found.unfinished),
             unequal_note(found.unequal),
-            Group(accuracy_table(accuracies), accuracy_note(accuracies)),
+            group(accuracy_table(accuracies), accuracy_note(accuracies)),
             slice_table(found.slices, found.main or "") if found.slices else None,
             size_table([row for row in found.parameters if row.label in shown]) if found.parameters else None,
             *(_confusions(found.confusion) if found.confusion else []),
             methods_tables(found.methods, found.main or "") if found.methods else None,
             rank_plot(study_runs),
-            Group(ledger_table(found.ledger), ledger_note(found.ledger))
+            group(ledger_table(found.ledger), ledger_note(found.ledger))
             if found.ledger
             else note("the talk's figures are of the test set, so nothing here stands beside them"),
         ]
     )
 
 
-def _confusions(found: Repair) -> list[RenderableType]:
+def _confusions(found: Repair) -> list[Block]:
     over = "1 seed" if found.seeds == 1 else f"summed over {found.seeds} seeds"
     return [
-        Group(
+        group(
             heading("confusion on F-MNIST", over),
             note("rows: true digit, columns: predicted; % of the true digit, . is under 0.5"),
         ),
@@ -164,11 +160,11 @@ def _confusions(found: Repair) -> list[RenderableType]:
     ]
 
 
-def unfinished_table(rows: Sequence[Unfinished]) -> RenderableType | None:
+def unfinished_table(rows: Sequence[Unfinished]) -> Block | None:
     """The runs without a result; None if there are none."""
     if not rows:
         return None
     table = grid("not finished", "", "", align="<<<")
     for row in rows:
-        table.add_row(row.id, Text(row.status, "red"), row.error)
+        table.add_row(row.id, line(row.status, "red"), row.error)
     return table

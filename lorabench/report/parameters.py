@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.report.layout import grid
+from lorabench.report.style import grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
     from lorabench.report.arm import Arm
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 
@@ -49,7 +48,7 @@ def size_rows(runs: Sequence[Run], arms: Sequence[Arm]) -> list[SizeRow]:
     return [row for label, run in named if (row := size_row(label, run, base))]
 
 
-def size_table(rows: Sequence[SizeRow]) -> RenderableType:
+def size_table(rows: Sequence[SizeRow]) -> Block:
     """Parameters and checkpoint bytes."""
     table = grid("parameters", "total", "trained", "of the base", "checkpoint", align="<>>>>")
     for row in rows:

@@ -1,4 +1,4 @@
-"""Accuracy against k in a terminal: a line for each k, with its 95% t interval, and the base's accuracy across all.
+"""Pictures of characters: a run's training in a line for each curve, and accuracy against k.
 
 accuracy against k             92            94            96
 lora   1  96.10        ┆                                 ├─●─┤
@@ -8,28 +8,30 @@ base      92.56        ┆
 
 from __future__ import annotations
 
+import itertools
 import math
+import textwrap
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
-
-from rich.cells import cell_len
-from rich.console import Group
-from rich.text import Text
 
 from lorabench.inference import FEWEST
 from lorabench.report import number
 from lorabench.report.arm import SETS
-from lorabench.report.layout import note
+from lorabench.report.blocks import Picture
 from lorabench.report.rank import base_accuracy, rank_series
+from lorabench.report.style import grid, group, line, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-
     from lorabench.inference import Estimate
+    from lorabench.report.blocks import Block, Line
     from lorabench.report.rank import RankSeries
-    from lorabench.runs import Run
+    from lorabench.runs import Epoch, Run
+
+LONGEST = 48
+"""Characters of a sparkline at most; of a longer curve it shows every second value, or every third, ..."""
 
 TITLE = "accuracy against k"
 WIDEST = 100
@@ -38,43 +40,66 @@ WIDEST = 100
 _NAMES, _WORD = 16, 26
 """Columns of a series' name at most, and of a long word in it; the rest goes on below, beside its other ranks."""
 
-_UNICODE = {"mean": "●", "bar": "─", "low": "├", "high": "┤", "base": "┆", "beyond": "╌"}
-_ASCII = {"mean": "o", "bar": "-", "low": "|", "high": "|", "base": ":", "beyond": "~"}
+_UNICODE, _ASCII = "●─├┤┆╌", "o-||:~"
+"""A mean, its interval and the interval's ends, the base, and in place of an end one that lies beyond the plot."""
 
 
-@dataclass(frozen=True)
-class RankPlot:
-    """A renderable: `series` of accuracies in percent on one test set; `base` is drawn across all lines.
+def sparkline(values: Sequence[float]) -> str:
+    """`values` as blocks, the lowest for the least and the full one for the greatest."""
+    kept = values[:: math.ceil(len(values) / LONGEST)]
+    low, span = min(kept), max(kept) - min(kept)
+    return "".join("▁▂▃▄▅▆▇█"[round(7 * (value - low) / (span or 1.0))] for value in kept)
 
-    An interval so wide that it would flatten the plot runs off its ends.
-    """
 
-    series: tuple[RankSeries, ...]
-    base: Estimate | None
-    test_set: str = "fmnist"
+def training_table(history: Sequence[Epoch]) -> Block | None:
+    """Loss and accuracy on the training images, epoch by epoch, the first and the last written out; or None."""
+    if not history:
+        return None
+    table = grid("training", "first", "", "last", align="<><>")
+    losses, accuracies = [e.loss for e in history], [100 * e.accuracy for e in history]
+    for name, values, decimals in (("loss, nats", losses, 4), ("accuracy, %", accuracies, 2)):
+        first, last = (f"{value:.{decimals}f}" for value in (values[0], values[-1]))
+        table.add_row(name, first, sparkline(values) if len(values) > 1 else "", last)
+    if len(history) == 1:
+        return group(table, note("on the training images; 1 epoch has no curve"))
+    return group(table, note(f"on the training images, over {len(history)} epochs; each curve has a scale of its own"))
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the axis, then a line for each k, then the base's."""
-        signs = _ASCII if options.ascii_only else _UNICODE
-        folded = [_folded(series.label) for series in self.series]
-        longest = max(min(_NAMES, cell_len(series.label)) for series in self.series)
-        wide = max(len(TITLE), *(6 + max(longest, cell_len(name)) for names in folded for name in names))
-        scale = _scale(self._estimates(), min(options.max_width, WIDEST) - wide - 9)
-        yield Text.assemble((TITLE.ljust(wide), "bold"), " " * 9, (scale.axis(), "dim"))
-        base = self.base.mean if self.base else None
-        for series, names in zip(self.series, folded, strict=True):
-            lines = [(str(point.k), point.accuracy.get(self.test_set)) for point in series.points]
-            for index in range(max(len(names), len(lines))):
-                name = names[index] if index < len(names) else ""
-                k, estimate = lines[index] if index < len(lines) else ("", None)
-                head = f"{name}{k.rjust(wide - cell_len(name))}"
-                yield Text.assemble(head, _value(estimate), scale.line(estimate, base, signs))
-        if self.base:
-            yield Text.assemble("base".ljust(wide), _value(self.base), scale.line(None, base, signs))
 
-    def _estimates(self) -> list[Estimate]:
-        found = [point.accuracy[self.test_set] for series in self.series for point in series.points]
-        return [*found, *([self.base] if self.base else [])]
+def rank_plot(runs: Sequence[Run]) -> Block | None:
+    """F-MNIST's accuracy against k, for every way to fine-tune that `runs` hold at two ranks or more; or None."""
+    series = [one for one in rank_series(runs) if sum("fmnist" in point.accuracy for point in one.points) > 1]
+    if not series:
+        return None
+    counts = sorted({point.accuracy["fmnist"].n for one in series for point in one.points})
+    few = f"{number.ranges(counts)} seed{'' if counts == [1] else 's'}: no interval"
+    over = few if counts[-1] < FEWEST else f"mean and 95% t interval over {number.ranges(counts)} seeds"
+    picture = Picture(partial(_draw, series, base_accuracy(runs).get("fmnist")))
+    return group(picture, note(f"{SETS['fmnist']}, %: {over}"))
+
+
+def _draw(series: Sequence[RankSeries], base: Estimate | None, columns: int, ascii_only: bool) -> list[Line]:
+    """The axis, then a line for each k, then the base's."""
+    rows: list[tuple[str, str, Estimate | None]] = []
+    for one in series:
+        for name, point in itertools.zip_longest(_folded(one.label), one.points):
+            rows.append((name or "", str(point.k) if point else "", point.accuracy.get("fmnist") if point else None))
+    estimates = [estimate for *_, estimate in rows if estimate]
+    wide = max(len(TITLE), *(6 + len(name) for name, *_ in rows))
+    scale = _scale([*estimates, *([base] if base else [])], min(columns, WIDEST) - wide - 9)
+    signs = _ASCII if ascii_only else _UNICODE
+    rows += [("base", "", base)] if base else []
+    drawn = [line(TITLE.ljust(wide + 9), "bold") + line(scale.axis(), "dim")]
+    for name, k, estimate in rows:
+        value = f"{number.decimal(estimate.mean):>5}" if estimate else ""
+        bar = scale.bar(None if estimate is base else estimate, base, signs)
+        drawn.append(line(f"{name}{k.rjust(wide - len(name))}  {value:5}  {bar}"))
+    return drawn
+
+
+def _folded(label: str) -> list[str]:
+    """The words of `label` on lines of `_NAMES` columns, or of a longer word's."""
+    words = [part for word in label.split() for part in textwrap.wrap(word, _WORD, break_on_hyphens=False)]
+    return textwrap.wrap(" ".join(words), _NAMES, break_long_words=False, break_on_hyphens=False)
 
 
 @dataclass(frozen=True)
@@ -89,70 +114,40 @@ class _Scale:
         return round((value - self.low) / (self.high - self.low) * (self.columns - 1))
 
     def axis(self) -> str:
-        """The numbers of the axis, each centred over its column."""
-        line = [" "] * self.columns
-        step = _step((self.high - self.low) / max(1, self.columns // 9))
+        """The numbers of the axis, each centred over its column: multiples of 1, 2 or 5 times a power of ten."""
+        cells = [" "] * self.columns
+        least = (self.high - self.low) / max(1, self.columns // 9)
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
         decimals = max(0, -math.floor(math.log10(step)))
         for index in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1):
             text = f"{index * step:.{decimals}f}"
             start = min(max(0, self.column(index * step) - len(text) // 2), self.columns - len(text))
-            line[start : start + len(text)] = text
-        return "".join(line)
+            cells[start : start + len(text)] = text
+        return "".join(cells)
 
-    def line(self, estimate: Estimate | None, base: float | None, signs: dict[str, str]) -> str:
-        """The interval and its mean, over the base's mark."""
-        line = [" "] * self.columns
+    def bar(self, estimate: Estimate | None, base: Estimate | None, signs: str) -> str:
+        """The interval and its mean, over the base's mark; an interval may run off the ends."""
+        mean, dash, left, right, upright, beyond = signs
+        cells = [" "] * self.columns
         if base is not None:
-            line[self.column(base)] = signs["base"]
+            cells[self.column(base.mean)] = upright
         if estimate is not None:
             if estimate.low is not None and estimate.high is not None:
                 low, high = self.column(estimate.low), self.column(estimate.high)
-                for place in range(max(0, low), min(self.columns, high + 1)):
-                    line[place] = signs["bar"]
-                line[max(0, low)] = signs["low"] if low >= 0 else signs["beyond"]
-                line[min(self.columns - 1, high)] = signs["high"] if high < self.columns else signs["beyond"]
-            line[self.column(estimate.mean)] = signs["mean"]
-        return "".join(line).rstrip()
+                first, last = max(0, low), min(self.columns - 1, high)
+                cells[first : last + 1] = dash * (last + 1 - first)
+                cells[first] = left if first == low else beyond
+                cells[last] = right if last == high else beyond
+            cells[self.column(estimate.mean)] = mean
+        return "".join(cells).rstrip()
 
 
 def _scale(estimates: Sequence[Estimate], columns: int) -> _Scale:
     """Every mean, and every interval as far as it reaches no further out than the means lie apart."""
     means = [estimate.mean for estimate in estimates]
     room = max(max(means) - min(means), 0.5)
-    lows = [e.low for e in estimates if e.low is not None]
-    highs = [e.high for e in estimates if e.high is not None]
-    low = max(min([*means, *lows]), min(means) - room)
-    high = min(max([*means, *highs]), max(means) + room)
+    low = max(min([*means, *(e.low for e in estimates if e.low is not None)]), min(means) - room)
+    high = min(max([*means, *(e.high for e in estimates if e.high is not None)]), max(means) + room)
     slack = max(0.02 * (high - low), 0.05)
     return _Scale(max(low - slack, 0.0), min(high + slack, 100.0), max(columns, 12))
-
-
-def _step(least: float) -> float:
-    """The smallest of 1, 2 and 5, times a power of ten, that is not below `least`."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= least)
-
-
-def _folded(label: str) -> list[str]:
-    """The words of `label` on lines of `_NAMES` columns, or of a longer word's."""
-    lines = [""]
-    for word in (whole[at : at + _WORD] for whole in label.split() for at in range(0, len(whole), _WORD)):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > _NAMES:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
-
-
-def _value(estimate: Estimate | None) -> str:
-    return "         " if estimate is None else f"  {number.decimal(estimate.mean):>5}  "
-
-
-def rank_plot(runs: Sequence[Run]) -> RenderableType | None:
-    """F-MNIST's accuracy against k, for every way to fine-tune that `runs` hold at two ranks or more; or None."""
-    series = tuple(one for one in rank_series(runs) if sum("fmnist" in point.accuracy for point in one.points) > 1)
-    if not series:
-        return None
-    counts = sorted({point.accuracy["fmnist"].n for one in series for point in one.points})
-    few = f"{number.ranges(counts)} seed{'' if counts == [1] else 's'}: no interval"
-    over = few if counts[-1] < FEWEST else f"mean and 95% t interval over {number.ranges(counts)} seeds"
-    return Group(RankPlot(series, base_accuracy(runs).get("fmnist")), note(f"{SETS['fmnist']}, %: {over}"))

@@ -5,19 +5,15 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
 from lorabench import estimate
-from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.plain import plain
+from lorabench.report.style import grid, group, heading, line, note, stack
 from lorabench.scale import claims, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block, Line
     from lorabench.scale import Claim, Projection, Recount
     from lorabench.scale.memory import Memory
 
@@ -29,18 +25,18 @@ def scaling_data(found: Projection) -> dict[str, Any]:
     return {**plain(found), "claims": plain(claims(found)), "paper": plain(_recounts(found))}
 
 
-def scaling(found: Projection) -> RenderableType:
+def scaling(found: Projection) -> Block:
     """All figures, readable at 80 columns."""
     where = f"{found.method} on {', '.join(found.targets)}; {found.precision}, GPUs of {found.gpu_gb} GB"
     recounts = _recounts(found)
     return stack(
         [
-            Group(heading(found.title, where), _below(f"{found.total:,} parameters. {found.source}")),
-            Group(_sides(found), _below(_SIDES_NOTE)),
-            Group(_claims(claims(found)), _below(_CLAIMS_NOTE)),
-            Group(_memory(found.memory, found.method), _below(_MEMORY_NOTE)),
-            Group(_matrices(found), _below(_MATRICES_NOTE)),
-            Group(_paper(recounts), _below(_PAPER_NOTE)) if recounts else None,
+            group(heading(found.title, where), _below(f"{found.total:,} parameters. {found.source}")),
+            group(_sides(found), _below(_SIDES_NOTE)),
+            group(_claims(claims(found)), _below(_CLAIMS_NOTE)),
+            group(_memory(found.memory, found.method), _below(_MEMORY_NOTE)),
+            group(_matrices(found), _below(_MATRICES_NOTE)),
+            group(_paper(recounts), _below(_PAPER_NOTE)) if recounts else None,
         ]
     )
 
@@ -67,7 +63,7 @@ def _recounts(found: Projection) -> list[Recount]:
     return estimate.recounts() if found.architecture == "gpt3-175b" else []
 
 
-def _sides(found: Projection) -> RenderableType:
+def _sides(found: Projection) -> Block:
     full, tuned = found.full, found.tuned
     table = grid("training", "full", found.method, "share", "times less", align="<>>>>")
 
@@ -92,7 +88,7 @@ def _sides(found: Projection) -> RenderableType:
     return table
 
 
-def _memory(rows: Sequence[Memory], method: str) -> RenderableType:
+def _memory(rows: Sequence[Memory], method: str) -> Block:
     table = grid("state at", "B", "full", "GPUs", method, "GPUs", "times less", align="<>>>>>>")
     for row in rows:
         table.add_row(
@@ -107,7 +103,7 @@ def _memory(rows: Sequence[Memory], method: str) -> RenderableType:
     return table
 
 
-def _matrices(found: Projection) -> RenderableType:
+def _matrices(found: Projection) -> Block:
     table = grid("matrix", "inputs n", "outputs m", "layers", "adapted", "break-even k", align="<>>><>")
     for row in found.matrices:
         adapted = "yes" if row.adapted else ""
@@ -115,23 +111,23 @@ def _matrices(found: Projection) -> RenderableType:
     return table
 
 
-def _claims(rows: Sequence[Claim]) -> RenderableType:
+def _claims(rows: Sequence[Claim]) -> Block:
     table = grid("what the talk says", "", align="<<")
     for row in rows:
-        verdict = Text(row.verdict, _VERDICTS.get(row.verdict, "yellow"))
-        table.add_row(Text.assemble(row.talk, "\n", verdict), _lines("here", row.here))
+        verdict = line(row.verdict, _VERDICTS.get(row.verdict, "yellow"))
+        table.add_row(line(f"{row.talk}\n") + verdict, _lines("here", row.here))
         table.add_row("", _lines("paper", row.paper))
     return table
 
 
-def _lines(label: str, lines: Sequence[str]) -> Text:
-    return Text.assemble((f"{label:<6}", "dim"), f"\n{'':<6}".join(lines))
+def _lines(label: str, lines: Sequence[str]) -> Line:
+    return line(f"{label:<6}", "dim") + f"\n{'':<6}".join(lines)
 
 
-def _paper(rows: Sequence[Recount]) -> RenderableType:
+def _paper(rows: Sequence[Recount]) -> Block:
     table = grid("the paper's rows", "", "printed", "counted", "", "times fewer", align="<<>><>")
     for row in rows:
-        verdict = Text(row.verdict, _VERDICTS.get(row.verdict, "yellow"))
+        verdict = line(row.verdict, _VERDICTS.get(row.verdict, "yellow"))
         table.add_row(row.label, row.place, row.printed, f"{row.counted:,}", verdict, f"{row.fewer:,.0f}")
     return table
 
@@ -152,5 +148,5 @@ def _count(value: int) -> str:
     return f"{value:,}" if value < 10**9 else f"{value / 10**9:,.1f}e9"
 
 
-def _below(text: str) -> Text:
+def _below(text: str) -> Line:
     return note(textwrap.fill(text, 79))

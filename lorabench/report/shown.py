@@ -12,16 +12,15 @@ from lorabench.report.fairness import held_out_note
 from lorabench.report.gate import group_rows, run_rows
 from lorabench.report.group_tables import groups_report
 from lorabench.report.groups import groups, groups_data
-from lorabench.report.layout import stack
 from lorabench.report.overview import study_data, study_report
 from lorabench.report.plot import rank_plot
 from lorabench.report.single import run_data, run_report
+from lorabench.report.style import stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.report.gate import GateRow
     from lorabench.runs import Broken, Run, Store
 
@@ -35,7 +34,7 @@ class Shown:
 
     runs: Sequence[Run]
     data: dict[str, Any]
-    table: RenderableType
+    table: Block
     rows: Callable[[], list[GateRow]]
     lost: Sequence[str] = ()
 

@@ -5,27 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
 from lorabench import inference
 from lorabench.inference import Count
 from lorabench.report import confusion, number
 from lorabench.report.arm import SETS, SLICES
 from lorabench.report.census import census_rows, census_table
 from lorabench.report.contrast import contrast_note, contrast_table, paired
-from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.overview import unfinished, unfinished_table
 from lorabench.report.plain import plain
+from lorabench.report.plot import training_table
 from lorabench.report.setting import flatten, shown
-from lorabench.report.sparkline import training_table
 from lorabench.report.spectrum import spectrum_rows, spectrum_table
+from lorabench.report.style import grid, group, heading, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.report.contrast import Contrast
     from lorabench.report.evidence import Digits
     from lorabench.runs import Epoch, Metrics, Run, Slice
@@ -63,7 +59,7 @@ def _score(label: str, found: Metrics | Slice, before: Metrics | Slice | None) -
     return Score(label, count.n, count.correct, count.percent, *inference.one_run(count), old)
 
 
-def score_table(rows: Sequence[Score]) -> RenderableType:
+def score_table(rows: Sequence[Score]) -> Block:
     """The rows as a table; the column of the base only if there is one."""
     tuned = any(row.before is not None for row in rows)
     heads = ["accuracy, %", "[95% Wilson interval]", *(["base"] if tuned else []), "images"]
@@ -117,7 +113,7 @@ def run_report(
     predictions: Mapping[str, Digits] | None = None,
     labels: Digits | None = None,
     history: Sequence[Epoch] = (),
-) -> RenderableType:
+) -> Block:
     """One run in full, readable at 80 columns; paired with its base where `before_and_after` can."""
     title = heading(run.id, run.status)
     rows = scores(run)
@@ -126,9 +122,9 @@ def run_report(
         [
             title,
             unfinished_table(unfinished([run])),
-            Text(parameters_line(run), overflow="fold") if run.params else None,
+            line(parameters_line(run)) if run.params else None,
             score_table(rows) if rows else None,
-            Group(contrast_table("same images, %", change, ("base", "tuned")), contrast_note(change))
+            group(contrast_table("same images, %", change, ("base", "tuned")), contrast_note(change))
             if change
             else None,
             census_table(census_rows(run)) if run.stage == "fmnist" and run.checks else None,
@@ -151,13 +147,13 @@ def parameters_line(run: Run) -> str:
     return f"trains {run.params.trainable:,} of {run.params.total:,} parameters{stored}"
 
 
-def _confusion(name: str, metrics: Metrics) -> RenderableType:
+def _confusion(name: str, metrics: Metrics) -> Block:
     worst = "   ".join(f"{c.true}->{c.predicted} {c.count}" for c in confusion.worst_cells(metrics.confusion))
     matrix = confusion.confusion(metrics.confusion, f"confusion on {SETS[name]} (rows true, columns predicted)")
-    return Group(matrix, note(f"worst  {worst}")) if worst else matrix
+    return group(matrix, note(f"worst  {worst}")) if worst else matrix
 
 
-def facts(found: Mapping[str, str], title: str) -> RenderableType | None:
+def facts(found: Mapping[str, str], title: str) -> Block | None:
     """Names and values, one to a line; None if there are none."""
     if not found:
         return None

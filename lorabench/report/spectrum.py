@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Group
-
-from lorabench.report.layout import grid, note
+from lorabench.report.style import grid, group, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 
@@ -41,9 +38,9 @@ def merges(run: Run) -> bool | None:
     return True if "delta_w" in run.checks else False if "delta_w_skipped" in run.checks else None
 
 
-def spectrum_table(rows: Sequence[SpectrumRow]) -> RenderableType:
+def spectrum_table(rows: Sequence[SpectrumRow]) -> Block:
     """The rows as a table."""
     table = grid("change of the weights", "Frobenius norm", "stable rank", "rank at 90%", align="<>>>")
     for row in rows:
         table.add_row(row.layer, f"{row.frobenius:.3f}", f"{row.stable_rank:.2f}", f"{row.rank90}")
-    return Group(table, note("rank at 90%: how many singular directions hold 90% of the squared norm"))
+    return group(table, note("rank at 90%: how many singular directions hold 90% of the squared norm"))

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
 from lorabench.report import number
 from lorabench.report.census import census_rows, census_table
 from lorabench.report.fairness import held_out_note
-from lorabench.report.layout import heading
 from lorabench.report.plain import plain
 from lorabench.report.single import parameters_line, score_table, scores
+from lorabench.report.style import group, heading, line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import RenderableType
-
+    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 
@@ -37,7 +33,7 @@ def summary_data(run: Run, *, cached: bool, folder: Path, next_command: str) -> 
     }
 
 
-def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> RenderableType:
+def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> Block:
     """The closing block of one finished run.
 
     Args:
@@ -46,19 +42,19 @@ def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> Rende
         folder: where it is, as the user should read it.
         next_command: what to type next.
     """
-    parts: list[RenderableType] = [heading(run.id, _how(run, cached=cached))]
+    parts: list[Block] = [heading(run.id, _how(run, cached=cached))]
     if rows := scores(run):
         parts.append(score_table(rows))
     if held_out := held_out_note([run]):
         parts.append(held_out)
     if run.stage == "fmnist":
         parts.append(census_table(census_rows(run)))
-        parts.append(Text(_fmnist_line(run), overflow="fold"))
+        parts.append(line(_fmnist_line(run)))
     if run.params:
-        parts.append(Text(parameters_line(run), overflow="fold"))
-    parts.append(Text(str(folder), overflow="fold"))
-    parts.append(Text.assemble(("next  ", "dim"), next_command, overflow="fold"))
-    return Group(*parts)
+        parts.append(line(parameters_line(run)))
+    parts.append(line(str(folder)))
+    parts.append(line("next  ", "dim") + next_command)
+    return group(*parts)
 
 
 def _how(run: Run, *, cached: bool) -> str:

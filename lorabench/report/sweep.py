@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Group
-from rich.text import Text
 
 from lorabench import inference
 from lorabench.errors import InputError
@@ -14,16 +11,15 @@ from lorabench.report import number
 from lorabench.report.accuracy import count, verdict
 from lorabench.report.arm import SETS
 from lorabench.report.fairness import ground, other_ground, unequal_note
-from lorabench.report.layout import grid, heading, note, stack
 from lorabench.report.plain import plain
 from lorabench.report.setting import shown
+from lorabench.report.style import grid, group, heading, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.console import RenderableType
-
     from lorabench.inference import Count, Difference, Estimate
+    from lorabench.report.blocks import Block, Line
     from lorabench.report.fairness import Unequal
     from lorabench.runs import Run
 
@@ -220,7 +216,7 @@ def plan_data(found: SweepPlan) -> dict[str, Any]:
     return {**plain(found), "points": points}
 
 
-def plan_report(found: SweepPlan) -> RenderableType:
+def plan_report(found: SweepPlan) -> Block:
     """The points, how many of their runs are there, and about how long the others take."""
     table = grid(*found.keys, "fine-tunes", "cached", align="<" * len(found.keys) + ">>")
     for values, runs, cached in found.points:
@@ -231,7 +227,7 @@ def plan_report(found: SweepPlan) -> RenderableType:
         lines.append(f"no past run is like {found.unknown:,} of those, so their time is not known")
     if found.seconds:
         lines.append(f"about {number.seconds(found.seconds)} with {side}, by the median of past runs")
-    return Group(table, Text("\n".join(lines), overflow="fold"))
+    return group(table, line("\n".join(lines)))
 
 
 def sweep_data(found: SweepResult) -> dict[str, Any]:
@@ -267,7 +263,7 @@ def _percents(score: Score) -> dict[str, Any]:
     return plain(score) | {name: count.percent if count else None for name, count in counts.items()}
 
 
-def sweep_report(found: SweepResult) -> RenderableType:
+def sweep_report(found: SweepResult) -> Block:
     """The tables, what may be concluded from them, what failed, and the counts."""
     best = found.best
     tables = _one_axis(found, best) if len(found.keys) == 1 else _blocks(found, best)
@@ -278,12 +274,12 @@ def sweep_report(found: SweepResult) -> RenderableType:
             note("\n".join(_notes(found, best))),
             unequal_note(found.unequal),
             _failures(found.keys, failures) if failures else None,
-            Text(_counts(found), overflow="fold"),
+            line(_counts(found)),
         ]
     )
 
 
-def _one_axis(found: SweepResult, best: Best | None) -> list[RenderableType]:
+def _one_axis(found: SweepResult, best: Best | None) -> list[Block]:
     table = grid(found.keys[0], "F-MNIST, %", "flipped, %", "MNIST, %", "trained", align="<<<<>")
     for cell in found.cells:
         trained = {score.trained for score in cell.scores}
@@ -297,7 +293,7 @@ def _one_axis(found: SweepResult, best: Best | None) -> list[RenderableType]:
     return [table]
 
 
-def _blocks(found: SweepResult, best: Best | None) -> list[RenderableType]:
+def _blocks(found: SweepResult, best: Best | None) -> list[Block]:
     """A table for each combination of the third and further axes; its columns in parts where they do not fit."""
     blocks: dict[str, list[Cell]] = {}
     for cell in found.cells:
@@ -305,19 +301,19 @@ def _blocks(found: SweepResult, best: Best | None) -> list[RenderableType]:
     rows, columns = _values(found.cells, 0), _values(found.cells, 1)
     title = f"{found.keys[0]} \\ {found.keys[1]}"
     texts = {id(cell): _cell(cell, best, gain=found.several) for cell in found.cells}
-    widest = 2 + max(line.cell_len for text in texts.values() for line in text.split())
+    widest = 2 + max(len(part) for text in texts.values() for part in text.text.splitlines())
     fitting = max(1, (WIDTH - 2 - max(len(title), *(len(_word(row)) for row in rows))) // widest)
-    parts: list[RenderableType] = []
+    parts: list[Block] = []
     for name, block in blocks.items():
         at = {repr(cell.values[:2]): texts[id(cell)] for cell in block}
-        tables: list[RenderableType] = [heading(name)] if name else []
+        tables: list[Block] = [heading(name)] if name else []
         for start in range(0, len(columns), fitting):
             chosen = columns[start : start + fitting]
             table = grid(title, *map(_word, chosen), align="<" * (1 + len(chosen)))
             for row in rows:
                 table.add_row(_word(row), *(at[repr((row, column))] for column in chosen))
             tables.append(table)
-        parts.append(Group(*tables))
+        parts.append(group(*tables))
     return parts
 
 
@@ -326,22 +322,20 @@ def _values(cells: Sequence[Cell], axis: int) -> list[Any]:
     return list({repr(cell.values[axis]): cell.values[axis] for cell in cells}.values())
 
 
-def _cell(cell: Cell, best: Best | None, *, gain: bool) -> Text:
+def _cell(cell: Cell, best: Best | None, *, gain: bool) -> Line:
     """A point's accuracy on F-MNIST, and with `gain` below it what was gained there."""
     text = _accuracy(cell, best)
-    if gain and cell.gain:
-        text.append(f"\n{number.plus_minus(cell.gain.estimate, sign=True)}")
-    return text
+    return text + f"\n{number.plus_minus(cell.gain.estimate, sign=True)}" if gain and cell.gain else text
 
 
-def _accuracy(cell: Cell, best: Best | None) -> Text:
+def _accuracy(cell: Cell, best: Best | None) -> Line:
     if not cell.scores:
-        return Text("x", "red")
+        return line("x", "red")
     if cell.failed:
-        return Text(f"{_text(cell.fmnist)} x{len(cell.failed)}", "red")
+        return line(f"{_text(cell.fmnist)} x{len(cell.failed)}", "red")
     if best and cell is best.cell:
-        return Text(f"{_text(cell.fmnist)} *", "bold underline")
-    return Text(_text(cell.fmnist))
+        return line(f"{_text(cell.fmnist)} *", "bold underline")
+    return line(_text(cell.fmnist))
 
 
 def _text(found: Estimate | None) -> str:
@@ -384,14 +378,14 @@ def _standing(keys: Sequence[str], best: Best) -> list[str]:
     return [*lines, f"second: {_spelled(keys, best.next.values)}; {how}"]
 
 
-def _failures(keys: Sequence[str], failures: Sequence[tuple[Cell, FailedRun]]) -> RenderableType:
-    lines: list[Text] = []
+def _failures(keys: Sequence[str], failures: Sequence[tuple[Cell, FailedRun]]) -> Block:
+    lines: list[Line] = []
     for cell, run in failures[:MOST_FAILURES]:
-        lines.append(Text(f"x {_spelled(keys, cell.values)}, seed {run.seed}: {run.reason}", "red", overflow="fold"))
-        lines.append(Text(f"  {run.folder}", no_wrap=True, overflow="ignore"))
+        lines.append(line(f"x {_spelled(keys, cell.values)}, seed {run.seed}: {run.reason}", "red"))
+        lines.append(replace(line(f"  {run.folder}"), folds=False))
     if len(failures) > MOST_FAILURES:
-        lines.append(Text(f"and {len(failures) - MOST_FAILURES} more: lorabench ls"))
-    return Group(*lines)
+        lines.append(line(f"and {len(failures) - MOST_FAILURES} more: lorabench ls"))
+    return group(*lines)
 
 
 def _counts(found: SweepResult) -> str:

@@ -5,30 +5,32 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lorabench.report.document import Beside, Line, Picture
+from lorabench.report.blocks import Beside, Line, Picture, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.report.document import Block, Table
+    from lorabench.report.blocks import Table
+    from lorabench.report.writers import Report
 
 _MARKS = re.compile(r"[\\`*_<&|~$]|\](?=[(\[:])")
 _OPENERS = re.compile(r"^([#+=>-]|\d+(?=[.)](?:\s|$)))", re.MULTILINE)
 """What makes a list, a heading, a quotation or a rule of a line that begins with it."""
 
 
-def write(blocks: Sequence[Block]) -> str:
+def write(report: Report) -> str:
     """The blocks in their order; the first heading is the document's."""
     parts: list[str] = []
     level = "#"
-    for block in blocks:
+    for block in leaves(report.document):
         if isinstance(block, Line):
             parts.append(_line(block, level))
             level = "##" if block.kind == "heading" else level
         elif isinstance(block, Beside):
             parts += map(_table, block.tables)
         elif isinstance(block, Picture):
-            parts.append(f"{_fence(block.text)}\n{block.text}\n{_fence(block.text)}")
+            text = block.text
+            parts.append(f"{_fence(text)}\n{text}\n{_fence(text)}")
         else:
             parts.append(_table(block))
     return "\n\n".join(parts) + "\n"

@@ -18,15 +18,17 @@ from lorabench.report.arm import arms
 from lorabench.report.setting import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from lorabench.report.writers import Report
     from lorabench.runs import Metrics, Run
 
 _GROUPS = ("mnist", "fmnist", "before", "params", "cost", "parents", "settings", "error")
 
 
-def write(runs: Sequence[Run]) -> str:
+def write(report: Report) -> str:
     """A head and a line for each run, in their order."""
+    runs = report.runs
     labels = {run.id: arm.label for arm in arms(runs) for run in arm.runs}
     lines = [{"label": labels.get(run.id, run.label), **fields(run)} for run in runs]
     columns = sorted(dict.fromkeys(column for line in lines for column in line), key=_group)

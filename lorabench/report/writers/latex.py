@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lorabench.report.document import Beside, Line, Picture
+from lorabench.report.blocks import Beside, Line, Picture, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.report.document import Block, Table
+    from lorabench.report.blocks import Table
+    from lorabench.report.writers import Report
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -32,11 +33,11 @@ _MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
 _HEAD = r"% A lorabench report. Needs \usepackage{booktabs}, and for characters beyond ASCII XeLaTeX or LuaLaTeX."
 
 
-def write(blocks: Sequence[Block]) -> str:
+def write(report: Report) -> str:
     """The blocks in their order; the first heading is a section, the others are its parts."""
     parts: list[str] = []
     section = "section"
-    for block in blocks:
+    for block in leaves(report.document):
         if isinstance(block, Line):
             parts.append(_line(block, section))
             section = "subsection" if block.kind == "heading" else section

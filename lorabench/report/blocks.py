@@ -1,0 +1,121 @@
+"""The document that a report is: blocks of plain data, which every writer writes down in its own way.
+
+A block is a `Line`, a `Table`, tables `Beside` each other, a `Picture` or a `Document` of blocks. `style` builds them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+WIDTH = 80
+"""Columns of a page of characters: a file of text, and what every report fits."""
+
+
+class Piece(NamedTuple):
+    """Some text in one style: `bold`, `dim`, `red`, `white on #c00000`, or none."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Text in one style or several, and whether it heads what follows, explains what it follows, or neither.
+
+    The text may go over several lines, and is folded where it is too long, unless `folds` is False. The first piece of
+    a heading is its title.
+    """
+
+    pieces: tuple[Piece, ...]
+    kind: Literal["heading", "note", "text"] = "text"
+    folds: bool = True
+
+    @property
+    def text(self) -> str:
+        """Without styles."""
+        return "".join(piece.text for piece in self.pieces)
+
+    def __add__(self, other: Line | str) -> Line:
+        """This line, which goes on with `other`."""
+        pieces = (Piece(other),) if isinstance(other, str) else other.pieces
+        return Line((*self.pieces, *pieces), self.kind, self.folds)
+
+
+@dataclass
+class Table:
+    """Rows of as many cells as there are `heads`, of which the first is the table's own name.
+
+    Attributes:
+        heads: one for each column.
+        align: `<` or `>` for each column.
+        rows: their cells.
+        title: of a matrix, whose first head is empty.
+        matrix: how many columns of a terminal each cell of a matrix takes; 0: the columns are as wide as their cells.
+        gap: between two columns.
+        folds: whether cells are folded where the table is too wide; thousands of rows are written faster without.
+    """
+
+    heads: tuple[str, ...]
+    align: str
+    rows: list[tuple[Line, ...]] = field(default_factory=list[tuple[Line, ...]])
+    title: str = ""
+    matrix: int = 0
+    gap: int = 2
+    folds: bool = True
+
+    def add_row(self, *cells: Line | str) -> None:
+        """Add a row; the cells that it lacks at its end are empty.
+
+        Raises:
+            ValueError: it has more cells than the table has columns.
+        """
+        if len(cells) > len(self.heads):
+            raise ValueError(f"{len(cells)} cells for {len(self.heads)} columns")
+        filled = (*cells, *[""] * (len(self.heads) - len(cells)))
+        self.rows.append(tuple(cell if isinstance(cell, Line) else Line((Piece(cell),)) for cell in filled))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Matrices that stand beside each other where there is room; a terminal numbers the rows of the first alone."""
+
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Lines of characters that belong below each other as they are.
+
+    `draw` is given the columns that there are and whether only ASCII may be used.
+    """
+
+    draw: Callable[[int, bool], Sequence[Line]]
+
+    @property
+    def text(self) -> str:
+        """As a page of characters shows it."""
+        return "\n".join(line.text.rstrip() for line in self.draw(WIDTH, False))
+
+
+@dataclass(frozen=True)
+class Document:
+    """Blocks in reading order, an empty line between them if they stand `apart`."""
+
+    parts: tuple[Block, ...]
+    apart: bool = False
+
+
+Block = Line | Table | Beside | Picture | Document
+
+
+def leaves(block: Block) -> Iterator[Line | Table | Beside | Picture]:
+    """The blocks in reading order, without the documents that hold them."""
+    if isinstance(block, Document):
+        for part in block.parts:
+            yield from leaves(part)
+    else:
+        yield block

@@ -1,0 +1,15 @@
+"""The report as an SVG picture of a terminal in colour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorabench.report.writers import terminal
+
+if TYPE_CHECKING:
+    from lorabench.report.writers import Report
+
+
+def write(report: Report) -> str:
+    """The picture."""
+    return terminal.recorded(report.document, color=True).export_svg(title="lorabench report")

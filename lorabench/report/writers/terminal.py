@@ -1,0 +1,152 @@
+"""The report in a terminal, by Rich: `console.print(renderable(document))`; and as a file of plain text."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Literal
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.segment import Segment
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lorabench.report.blocks import WIDTH, Beside, Document, Line, Picture, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
+
+    from lorabench.report.blocks import Block
+    from lorabench.report.writers import Report
+
+_SIDES: dict[str, Literal["left", "right"]] = {"<": "left", ">": "right"}
+_MARGIN = 4
+"""Columns between two matrices."""
+
+
+def write(report: Report) -> str:
+    """Plain text."""
+    return recorded(report.document, color=False).export_text()
+
+
+def recorded(block: Block, *, color: bool) -> Console:
+    """A console that has printed `block`, and can export it."""
+    console = Console(
+        file=io.StringIO(),
+        record=True,
+        width=WIDTH,
+        force_terminal=color,
+        color_system="truecolor" if color else None,
+        highlight=False,
+    )
+    console.print(renderable(block))
+    return console
+
+
+def renderable(block: Block) -> RenderableType:
+    """`block` as something that Rich prints."""
+    if isinstance(block, Line):
+        return _text(block)
+    if isinstance(block, Table):
+        return _matrix(block) if block.matrix else _grid(block) if block.folds else _Rows(block)
+    if isinstance(block, Beside):
+        return _beside(block.tables)
+    return _Drawn(block) if isinstance(block, Picture) else _Parts(block)
+
+
+class _Parts:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for index, part in enumerate(self._document.parts):
+            if index and self._document.apart:
+                yield Segment.line()
+            yield renderable(part)
+
+
+class _Drawn:
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self._picture.draw(options.max_width, options.ascii_only):
+            yield _text(line)
+
+
+class _Rows:
+    """A table of thousands of rows, which Rich's own tables would take seconds for: nothing is folded or cut."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table
+        heads = [[(head, "dim" if index else "bold")] for index, head in enumerate(table.heads)]
+        rows = [heads, *([cell.pieces for cell in row] for row in table.rows)]
+        texts = [["".join(text for text, _ in cell) for cell in row] for row in rows]
+        widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
+        last = len(widths) - 1
+        for row, plain in zip(rows, texts, strict=True):
+            for index, (cell, text, side, width) in enumerate(zip(row, plain, table.align, widths, strict=True)):
+                blank = " " * (width - cell_len(text))
+                yield Segment(blank if side == ">" else "")
+                for piece, style in cell:
+                    yield Segment(piece, console.get_style(style) if style else None)
+                yield Segment(blank if side == "<" and index < last else "")
+                yield Segment("\n" if index == last else " " * table.gap)
+
+
+def _grid(table: Table) -> RichTable:
+    drawn = RichTable(box=None, padding=(0, table.gap, 0, 0), pad_edge=False, header_style="dim")
+    for index, (head, side) in enumerate(zip(table.heads, table.align, strict=True)):
+        drawn.add_column(Text(head, "" if index else "not dim bold"), justify=_SIDES[side], overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(_text, row))
+    return drawn
+
+
+def _beside(tables: Iterable[Table]) -> Text:
+    """Line by line, as many matrices as there are; a title is cut where it would not fit."""
+    sides: list[Text] = []
+    for table in tables:
+        labels = not sides
+        lines = [Text(f"{'   ' if labels else ' '}{_short(table.title)}", "bold"), *_lines(table, labels=labels)]
+        if not sides:
+            sides = lines
+            continue
+        wide = max(line.cell_len for line in sides) + _MARGIN
+        for line, other in zip(sides, lines, strict=True):
+            line.pad_right(wide - line.cell_len)
+            line.append_text(other)
+    return Text("\n").join(sides)
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= WIDTH // 2 - 6 else title[: WIDTH // 2 - 9] + "..."
+
+
+def _matrix(table: Table) -> Text:
+    return Text("\n").join([Text(table.title, "bold"), *_lines(table)])
+
+
+def _lines(table: Table, *, labels: bool = True) -> Iterator[Text]:
+    """The heads and the rows of a matrix; its last column is as wide as the head's word and a blank."""
+    ending = 1 + max(len(table.heads[-1]), *(len(row[-1].text) for row in table.rows))
+    heads = "".join(head.rjust(table.matrix) for head in table.heads[1:-1])
+    yield Text(f"{'  ' if labels else ''}{heads}{table.heads[-1].rjust(ending)}", "dim")
+    for row in table.rows:
+        line = Text.assemble(_text(row[0]), " ") if labels else Text()
+        for cell in row[1:-1]:
+            line.append(" " * (table.matrix - len(cell.text))).append_text(_text(cell))
+        yield line.append(row[-1].text.rjust(ending))
+
+
+def _text(line: Line) -> Text:
+    pieces = line.pieces
+    fold, cut = ("fold", None) if line.folds else ("ignore", True)
+    if len(pieces) == 1:
+        return Text(*pieces[0], overflow=fold, no_wrap=cut)
+    return Text.assemble(*pieces, overflow=fold, no_wrap=cut)
