@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from lorabench import inference, methods
+from lorabench.classifier import CLASSIFIER
 from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded
-from lorabench.scale import CLASSIFIER
 from lorabench.train import Trainer
 
 if TYPE_CHECKING:
