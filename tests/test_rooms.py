@@ -21,12 +21,12 @@ LADDER: dict[str, set[str]] = {
     "events": set(),
     "config": {"errors"},
     "stats": {"errors"},
-    "inference": {"errors", "stats"},
+    "analysis": {"errors", "config", "estimate", "npz", "query", "scale", "stats", "runs"},
     "query": {"errors"},
     "npz": {"errors"},
     "runs": {"errors", "npz"},
-    "report": {"errors", "config", "estimate", "inference", "npz", "query", "scale", "stats", "runs"},
-    "gallery": {"errors", "config", "data", "methods", "report", "runs"},
+    "report": {"errors", "analysis", "config", "estimate", "npz", "query", "scale", "stats", "runs"},
+    "gallery": {"errors", "analysis", "config", "data", "methods", "report", "runs"},
     "data": {"errors"},
     "scale": {"errors"},
     "model": {"errors", "scale"},
@@ -74,7 +74,7 @@ TORCH_FREE = {
     "config",
     "query",
     "stats",
-    "inference",
+    "analysis",
     "runs",
     "report",
     "scale",
@@ -190,3 +190,8 @@ def test_quick_commands_import_no_torch(command: list[str], tmp_path: Path) -> N
         [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "analysis").glob("*.py")), ids=lambda path: path.name)
+def test_what_computes_draws_nothing(path: Path) -> None:
+    assert "rich" not in {name.split(".")[0] for name in imports(path)}

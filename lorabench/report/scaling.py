@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from lorabench import estimate
-from lorabench.report.plain import plain
+from lorabench.analysis.plain import plain
 from lorabench.report.style import grid, group, heading, line, note, stack
 from lorabench.scale import claims, size
 
