@@ -3,10 +3,10 @@
 errors       what can go wrong on purpose, and the exit code of each
 config/      YAML and flags -> one frozen Config
 data/        MNIST fetched and verified; F-MNIST, in which some images are mirrored
-scale/       the arithmetic of parameters, bytes and multiply-adds, up to GPT-3 175B
+classifier   the sizes of the talk's classifier
 model        SimpleMnistClassifier
 methods/     one file per way to fine-tune, and their registry
-estimate     a registered method on a model that is not here
+scale/       what a method would take on larger models: parameters, bytes, multiply-adds, up to GPT-3 175B
 frozen       what need be computed only once
 threads      the same bits at any number of threads
 train        fit(): the one training loop
@@ -24,7 +24,6 @@ stats        intervals and paired tests
 query        conditions on what runs hold
 analysis/    run records -> numbers: accuracies over seeds, differences, what the talk claims, gates
 report/      numbers -> tables, and figures
-gallery      what the figures are drawn from
 events       what a running stage tells
 cli/         the command line: options, progress, commands
 """

@@ -20,9 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lorabench import methods
 from lorabench.analysis import inference
+from lorabench.classifier import CLASSIFIER
 from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded
-from lorabench.scale import CLASSIFIER
 from lorabench.train import Trainer
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lorabench.scale import CLASSIFIER
+from lorabench.classifier import CLASSIFIER
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -14,7 +14,8 @@ from report_factory import render, squeezed, widest
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorabench import estimate, methods, scale
+from lorabench import methods, scale
+from lorabench.classifier import CLASSIFIER
 from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.report import scaling
@@ -29,11 +30,11 @@ NAMED = sorted(scale.ARCHITECTURES)
 
 
 def mlp(**given: Any) -> Projection:
-    return estimate.project("mlp", "lora", {"k": 4}, precision="fp32", **given)
+    return scale.project("mlp", "lora", {"k": 4}, precision="fp32", **given)
 
 
 def gpt3(k: int = 4, **given: Any) -> Projection:
-    return estimate.project("gpt3-175b", "lora", {"k": k}, **given)
+    return scale.project("gpt3-175b", "lora", {"k": k}, **given)
 
 
 def claims(found: Projection) -> dict[str, Claim]:
@@ -62,7 +63,7 @@ def test_gpt3s_matrices_give_the_published_total_within_half_a_percent() -> None
 
 def test_given_sizes_are_layers_with_biases() -> None:
     model = scale.given("784x256, 256x128,128x10")
-    assert [(x.name, x.n, x.m) for x in model.matrices] == [(name, *shape) for name, shape in scale.CLASSIFIER.items()]
+    assert [(x.name, x.n, x.m) for x in model.matrices] == [(name, *shape) for name, shape in CLASSIFIER.items()]
     assert model.total == 235_146
 
 
@@ -73,7 +74,7 @@ def test_sizes_that_are_none_are_refused(text: str) -> None:
 
 
 def test_the_break_even_rank_makes_a_lora_as_large_as_the_matrix() -> None:
-    assert [round(row.break_even, 2) for row in mlp().matrices] == [192.98, 85.33, 9.28]
+    assert [round(row.break_even, 2) for row in mlp().architecture.matrices] == [192.98, 85.33, 9.28]
     for matrix in GPT3.matrices:
         assert matrix.break_even * (matrix.n + matrix.m) == pytest.approx(matrix.n * matrix.m)  # pyright: ignore[reportUnknownMemberType]
 
@@ -82,7 +83,7 @@ def test_the_break_even_rank_makes_a_lora_as_large_as_the_matrix() -> None:
 
 
 def test_the_papers_rows_are_counted() -> None:
-    found = {row.label: (row.counted, row.verdict) for row in estimate.recounts()}
+    found = {row.label: (counted, row.verdict(counted)) for row, counted in scale.recounts()}
     assert found == {
         "LoRA, k = 1, q and v": (4_718_592, "rounded"),
         "LoRA, k = 4, q and v": (18_874_368, "cut"),
@@ -92,7 +93,7 @@ def test_the_papers_rows_are_counted() -> None:
         "PreEmbed, 264 tokens": (3_244_032, "rounded"),
         "PreLayer, 16 tokens a layer": (18_874_368, "differs"),
     }
-    fewer = {row.label: round(row.fewer) for row in estimate.recounts()}
+    fewer = {row["label"]: round(row["fewer"]) for row in scaling.scaling_data(gpt3())["paper"]}
     assert [fewer[f"LoRA, k = {k}, q and v"] for k in (1, 4, 8)] == [37_142, 9_285, 4_643]
 
 
@@ -106,16 +107,16 @@ def test_gpt3s_checkpoint() -> None:
 
 
 def test_gpt3s_memory_by_precision() -> None:
-    found = {row.precision: row for row in gpt3().memory}
-    assert {name: row.full_bytes for name, row in found.items()} == {
+    found = {whole.precision.name: (whole, part) for whole, part in gpt3().memory}
+    assert {name: whole.training_bytes for name, (whole, _) in found.items()} == {
         "fp16": 1_402_046_400_000,
         "fp16, no gradients": 1_051_534_800_000,
         "fp32": 2_804_092_800_000,
         "mixed": 2_804_092_800_000,
     }
-    bare = found["fp16, no gradients"]
-    assert 2.99 < bare.full_bytes / bare.tuned_bytes < 3  # the limit that the paper's "3 times" comes from
-    assert (found["fp16"].full_gpus, found["fp16"].tuned_gpus) == (44, 11)
+    whole, part = found["fp16, no gradients"]
+    assert 2.99 < whole.training_bytes / part.training_bytes < 3  # the limit that the paper's "3 times" comes from
+    assert [side.gpus for side in found["fp16"]] == [44, 11]
 
 
 def test_gpus_are_whole_and_just_enough() -> None:
@@ -150,10 +151,9 @@ def test_the_claims_are_judged_for_what_was_asked() -> None:
     wide = claims(gpt3(k=4096))
     assert {key: claim.verdict for key, claim in wide.items()} == {"checkpoint": "no", "speed": "no", "gpus": "no"}
     assert (
-        claims(estimate.project("gpt3-175b", "full", targets=["q", "k", "v", "o", "up", "down"]))["speed"].verdict
-        == "no"
+        claims(scale.project("gpt3-175b", "full", targets=["q", "k", "v", "o", "up", "down"]))["speed"].verdict == "no"
     )
-    assert claims(estimate.project("gpt3-175b", "dora"))["speed"].verdict == "unknown"
+    assert claims(scale.project("gpt3-175b", "dora"))["speed"].verdict == "unknown"
 
 
 # This classifier
@@ -165,8 +165,7 @@ def test_the_classifiers_bytes() -> None:
     assert round(found.full.checkpoint_bytes / found.tuned.checkpoint_bytes, 1) == 37.6
     assert round(100 * found.share, 3) == 2.657
     assert (found.full.training_bytes, found.tuned.training_bytes) == (3_762_336, 1_040_552)
-    bare = found.memory[1]
-    assert (bare.full_bytes, bare.tuned_bytes) == (2_821_752, 1_015_560)
+    assert [side.training_bytes for side in found.memory[1]] == [2_821_752, 1_015_560]
 
 
 def test_the_classifiers_multiply_adds() -> None:
@@ -184,7 +183,7 @@ def test_a_method_on_the_classifier_holds_what_torch_counts(name: str) -> None:
     model = SimpleMnistClassifier()
     with seeded(0):
         methods.apply(model, name)
-    found = estimate.tuning(scale.ARCHITECTURES["mlp"], name, {})
+    found = scale.train(scale.ARCHITECTURES["mlp"], name, {})
     counted = methods.count(model)
     assert (found.held, found.trainable) == (counted.total, counted.trainable)
 
@@ -204,7 +203,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("prompt", {"variant": "reprogram"}),
     ("prompt", {"variant": "deep"}),
 ]
-SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(scale.CLASSIFIER, size)]
+SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(CLASSIFIER, size)]
 
 
 @pytest.mark.parametrize("targets", SUBSETS, ids="+".join)
@@ -216,7 +215,7 @@ def test_a_methods_multiply_adds_are_what_torch_counts(
     model = SimpleMnistClassifier()
     with seeded(0):
         methods.apply(model, name, targets=targets, **options)
-    found = estimate.tuning(scale.ARCHITECTURES["mlp"], name, options, targets)
+    found = scale.train(scale.ARCHITECTURES["mlp"], name, options, targets)
     assert (found.forward, found.backward) == multiply_adds(model, torch.rand(8, 784))
 
 
@@ -253,7 +252,7 @@ def test_in_a_transformer_the_first_layer_alone_can_do_without_a_gradient(name: 
     assert (scale.full(toy).forward, scale.full(toy).backward) == everything
     places = [f"{i}.{target}" for target in targets if target != "head" for i in range(layers)]
     methods.apply(model, name, targets=[*places, *([str(layers)] if "head" in targets else [])])
-    found = estimate.tuning(toy, name, {}, targets)
+    found = scale.train(toy, name, {}, targets)
     assert (found.forward, found.backward) == multiply_adds(model, torch.rand(5, d))
 
 
@@ -268,14 +267,14 @@ def test_any_method_can_be_asked_of_a_transformer() -> None:
     layers, d = 32, 4096
     shapes = [(d, d)] * layers + [(d, 1024)] * layers
     for name in ("lora", "dora", "vera", "loha", "lokr", "oft", "miss", "ia3", "adalora"):
-        assert estimate.tuning(llama, name, {}).trainable == methods.formula(
+        assert scale.train(llama, name, {}).trainable == methods.formula(
             name, shapes, methods.options_model(name)().model_dump()
         )
-    assert estimate.tuning(llama, "full", {}, ["q"]).trainable == layers * d * d
-    assert estimate.tuning(llama, "full", {}, ["q"]).held == llama.total
-    assert estimate.tuning(GPT3, "bitfit", {}).trainable == 96 * 2 * 12_288
+    assert scale.train(llama, "full", {}, ["q"]).trainable == layers * d * d
+    assert scale.train(llama, "full", {}, ["q"]).held == llama.total
+    assert scale.train(GPT3, "bitfit", {}).trainable == 96 * 2 * 12_288
     with pytest.raises(UsageError, match="no biases there"):
-        estimate.tuning(llama, "bitfit", {})
+        scale.train(llama, "bitfit", {})
 
 
 # What is wrong
@@ -296,7 +295,7 @@ def test_any_method_can_be_asked_of_a_transformer() -> None:
 )
 def test_what_is_unknown_is_refused_with_the_nearest_names(given: Any, message: str) -> None:
     with pytest.raises(UsageError) as error:
-        estimate.project(given.pop("model", "gpt3-175b"), **given)
+        scale.project(given.pop("model", "gpt3-175b"), **given)
     assert message in str(error.value)
 
 
@@ -306,7 +305,7 @@ def test_what_is_unknown_is_refused_with_the_nearest_names(given: Any, message: 
 @pytest.mark.parametrize("name", NAMED)
 def test_the_tables_fit_80_columns(name: str) -> None:
     for method in ("lora", "dora", "full"):
-        text = render(scaling.scaling(estimate.project(name, method)))
+        text = render(scaling.scaling(scale.project(name, method)))
         assert widest(text) <= 80
         assert "\n\n\n" not in text
     assert ("the paper's rows" in text) == (name == "gpt3-175b")
@@ -318,7 +317,7 @@ def test_tables_and_data_agree() -> None:
     assert "trained parameters 175,255,800,000 18,874,368 0.0108% 9,285" in text
     assert "checkpoint 350.5 GB 37.75 MB 0.0108% 9,285" in text
     assert "multiply-adds of a token 523.7e9 348.7e9 66.59% 1.50" in text
-    assert [row["counted"] for row in data["paper"]] == [row.counted for row in estimate.recounts()]
+    assert [row["counted"] for row in data["paper"]] == [counted for _, counted in scale.recounts()]
     assert json.loads(json.dumps(data))["claims"][0]["verdict"] == "holds"
 
 

@@ -13,10 +13,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from lorabench import checkpoint, evaluate, frozen, methods, train
+from lorabench.classifier import CLASSIFIER, parameter_count
 from lorabench.errors import InputError, RunFailedError
 from lorabench.methods.lora import LoRALayer
 from lorabench.model import SimpleMnistClassifier, seeded
-from lorabench.scale import CLASSIFIER, parameter_count
 
 if TYPE_CHECKING:
     from pathlib import Path

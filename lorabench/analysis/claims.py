@@ -21,13 +21,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorabench import estimate, scale
+from lorabench import scale
 from lorabench.analysis import inference, number
 from lorabench.analysis.aggregate import count
 from lorabench.analysis.parameters import base_run
 from lorabench.analysis.settings import arms, main_arm, ways
+from lorabench.classifier import CLASSIFIER
 from lorabench.errors import ConfigError
-from lorabench.scale import CLASSIFIER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -249,7 +249,7 @@ def _birth(study: Study) -> Row:
 @functools.cache
 def _gpt3() -> Projection:
     """The paper's case: LoRA with k = 4 on the query and value matrices, in 2 bytes."""
-    return estimate.project("gpt3-175b", "lora", {"k": K})
+    return scale.project("gpt3-175b", "lora", {"k": K})
 
 
 def _gpt3_checkpoint(_: Study) -> Row:
@@ -268,7 +268,7 @@ def _gpt3_speed(_: Study) -> Row:
 
 def _gpt3_gpus(_: Study) -> Row:
     found, claim = _gpt3(), _claim("gpus")
-    note = f"{found.tuned.gpus} of {found.full.gpus} of {found.gpu_gb} GB, at {found.precision}"
+    note = f"{found.tuned.gpus} of {found.full.gpus} of {found.tuned.gpu_gb} GB, at {found.tuned.precision.name}"
     return _imagined("GPT-3: GPUs to train on", "a third", claim, 100 * (claim.value or 0), "{:.2f}%", note)
 
 

@@ -147,17 +147,17 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) ->
 
 
 def _write_figures(found: Sequence[Run], shared: Images, folder: Path) -> list[Outcome]:
-    from lorabench import gallery
     from lorabench.report import figures
+    from lorabench.report.figures.gather import gather
 
-    return figures.write(gallery.gather(found, shared.store, shared.data_dir), folder)
+    return figures.write(gather(found, shared.store, shared.data_dir), folder)
 
 
 def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
-    from lorabench import gallery
     from lorabench.report import figures
+    from lorabench.report.figures.gather import gather
 
-    return figures.svgs(gallery.gather(found, shared.store, shared.data_dir))
+    return figures.svgs(gather(found, shared.store, shared.data_dir))
 
 
 @command(app, epilog=unit.HELP)
@@ -219,19 +219,19 @@ def scale(
     sizes: Annotated[str | None, typer.Option(metavar="NxM,...", help="Linear layers of these sizes.")] = None,
 ) -> None:
     """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
-    from lorabench import estimate
+    from lorabench import scale as room
     from lorabench.report import scaling
     from lorabench.report.writers.terminal import renderable
 
     if arch and sizes:
         raise UsageError("give an architecture or --sizes, not both")
     if method:
-        estimate.check_method(method)
+        room.check_method(method)
     chosen = load(shared, {"finetune.method": method, "finetune.k": k}).config.finetune
-    model = estimate.given(sizes) if sizes else estimate.architecture(arch or "gpt3-175b")
+    model = room.given(sizes) if sizes else room.architecture(arch or "gpt3-175b")
     named = [name.strip() for name in targets.split(",")] if targets else None
-    found = estimate.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
-    for warning in estimate.warnings(model, chosen.method, chosen.options, found.targets):
+    found = room.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
+    for warning in room.warnings(model, chosen.method, chosen.options, found.tuned.targets):
         say(shared, warning)
     if shared.json:
         emit({"command": "scale", **scaling.scaling_data(found)})

@@ -72,7 +72,7 @@ def _method_list() -> str:
     if "finetune" not in sys.argv:
         return ""
     from lorabench import methods
-    from lorabench.scale import CLASSIFIER
+    from lorabench.classifier import CLASSIFIER
 
     def line(name: str, method: methods.Method) -> str:
         options = methods.options_model(name)().model_dump()

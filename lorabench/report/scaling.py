@@ -5,38 +5,82 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from lorabench import estimate
 from lorabench.analysis.plain import plain
 from lorabench.report.style import grid, group, heading, line, note, stack
-from lorabench.scale import claims, size
+from lorabench.scale import claims, recounts, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lorabench.report.blocks import Block, Line
-    from lorabench.scale import Claim, Projection, Recount
-    from lorabench.scale.memory import Memory
-
-_VERDICTS = {"holds": "green", "possible": "green", "rounded": "green", "cut": "green"}
+    from lorabench.scale import Projection, Training
 
 
 def scaling_data(found: Projection) -> dict[str, Any]:
-    """All figures as plain data; the paper's rows only for the model that they are about."""
-    return {**plain(found), "claims": plain(claims(found)), "paper": plain(_recounts(found))}
+    """All figures as plain data, which the tables show too; the paper's rows only for the model that they are about."""
+    model, tuned = found.architecture, found.tuned
+    return {
+        "architecture": model.name,
+        "title": model.title,
+        "source": model.source,
+        "total": model.total,
+        "method": tuned.label,
+        "targets": list(tuned.targets),
+        "precision": tuned.precision.name,
+        "gpu_gb": tuned.gpu_gb,
+        "share": found.share,
+        "full": _side(found.full),
+        "tuned": _side(tuned),
+        "many": list(found.many),
+        "matrices": [
+            {
+                **{key: getattr(matrix, key) for key in ("name", "n", "m", "layers")},
+                "adapted": matrix.name in tuned.targets,
+                "break_even": matrix.break_even,
+            }
+            for matrix in model.matrices
+        ],
+        "memory": [
+            {
+                "precision": whole.precision.name,
+                "bytes_per_trained": whole.precision.trained,
+                "full_bytes": whole.training_bytes,
+                "tuned_bytes": part.training_bytes,
+                "full_gpus": whole.gpus,
+                "tuned_gpus": part.gpus,
+            }
+            for whole, part in found.memory
+        ],
+        "claims": plain(claims(found)),
+        "paper": [
+            {
+                "label": row.label,
+                "place": row.place,
+                "printed": f"{row.printed}M",
+                "counted": counted,
+                "verdict": row.verdict(counted),
+                "fewer": model.total / counted,
+            }
+            for row, counted in (recounts() if model.name == "gpt3-175b" else [])
+        ],
+    }
+
+
+def _side(training: Training) -> dict[str, Any]:
+    keys = ("label", "trainable", "checkpoint_bytes", "training_bytes", "gpus", "forward", "backward", "work")
+    return {key: getattr(training, key) for key in keys}
 
 
 def scaling(found: Projection) -> Block:
     """All figures, readable at 80 columns."""
-    where = f"{found.method} on {', '.join(found.targets)}; {found.precision}, GPUs of {found.gpu_gb} GB"
-    recounts = _recounts(found)
+    data = scaling_data(found)
+    where = f"{data['method']} on {', '.join(data['targets'])}; {data['precision']}, GPUs of {data['gpu_gb']} GB"
     return stack(
         [
-            group(heading(found.title, where), _below(f"{found.total:,} parameters. {found.source}")),
-            group(_sides(found), _below(_SIDES_NOTE)),
-            group(_claims(claims(found)), _below(_CLAIMS_NOTE)),
-            group(_memory(found.memory, found.method), _below(_MEMORY_NOTE)),
-            group(_matrices(found), _below(_MATRICES_NOTE)),
-            group(_paper(recounts), _below(_PAPER_NOTE)) if recounts else None,
+            group(heading(data["title"], where), _below(f"{data['total']:,} parameters. {data['source']}")),
+            group(_sides(data), _below(_SIDES_NOTE)),
+            group(_claims(data), _below(_CLAIMS_NOTE)),
+            group(_memory(data), _below(_MEMORY_NOTE)),
+            group(_matrices(data), _below(_MATRICES_NOTE)),
+            group(_paper(data), _below(_PAPER_NOTE)) if data["paper"] else None,
         ]
     )
 
@@ -59,77 +103,66 @@ _CLAIMS_NOTE = (
 _PAPER_NOTE = "cut: the printed digits are not rounded; fewer: than the model's own parameters"
 
 
-def _recounts(found: Projection) -> list[Recount]:
-    return estimate.recounts() if found.architecture == "gpt3-175b" else []
-
-
-def _sides(found: Projection) -> Block:
-    full, tuned = found.full, found.tuned
-    table = grid("training", "full", found.method, "share", "times less", align="<>>>>")
-
-    def add(label: str, whole: float, part: float, *, as_size: bool = False) -> None:
-        text = size if as_size else "{:,}".format
-        table.add_row(label, text(whole), text(part), _share(part / whole), _times(whole / part))
-
-    add("trained parameters", full.trainable, tuned.trainable)
-    add("checkpoint", full.checkpoint_bytes, tuned.checkpoint_bytes, as_size=True)
-    add("100 checkpoints and the base", *found.many, as_size=True)
-    add("state", full.training_bytes, tuned.training_bytes, as_size=True)
-    add("GPUs for it", full.gpus, tuned.gpus)
-    for label, whole, part in (
-        ("multiply-adds, forward", full.forward, tuned.forward),
-        ("multiply-adds, backward", full.backward, tuned.backward),
-        ("multiply-adds of a token", full.work, tuned.work),
+def _sides(data: dict[str, Any]) -> Block:
+    full, tuned = data["full"], data["tuned"]
+    table = grid("training", "full", data["method"], "share", "times less", align="<>>>>")
+    for label, whole, part, text in (
+        ("trained parameters", full["trainable"], tuned["trainable"], "{:,}".format),
+        ("checkpoint", full["checkpoint_bytes"], tuned["checkpoint_bytes"], size),
+        ("100 checkpoints and the base", *data["many"], size),
+        ("state", full["training_bytes"], tuned["training_bytes"], size),
+        ("GPUs for it", full["gpus"], tuned["gpus"], "{:,}".format),
+        ("multiply-adds, forward", full["forward"], tuned["forward"], _count),
+        ("multiply-adds, backward", full["backward"], tuned["backward"], _count),
+        ("multiply-adds of a token", full["work"], tuned["work"], _count),
     ):
-        if whole is not None and part is not None:
-            table.add_row(label, _count(whole), _count(part), _share(part / whole), _times(whole / part))
-        elif whole is not None:
-            table.add_row(label, _count(whole), "by the batch", "", "")
+        if part is None:
+            table.add_row(label, text(whole), "by the batch", "", "")
+        else:
+            table.add_row(label, text(whole), text(part), _share(part / whole), _times(whole / part))
     return table
 
 
-def _memory(rows: Sequence[Memory], method: str) -> Block:
-    table = grid("state at", "B", "full", "GPUs", method, "GPUs", "times less", align="<>>>>>>")
-    for row in rows:
-        table.add_row(
-            row.precision,
-            str(row.bytes_per_trained),
-            size(row.full_bytes),
-            f"{row.full_gpus:,}",
-            size(row.tuned_bytes),
-            f"{row.tuned_gpus:,}",
-            _times(row.full_bytes / row.tuned_bytes),
-        )
+def _memory(data: dict[str, Any]) -> Block:
+    table = grid("state at", "B", "full", "GPUs", data["method"], "GPUs", "times less", align="<>>>>>>")
+    for row in data["memory"]:
+        whole, part = row["full_bytes"], row["tuned_bytes"]
+        gpus = [f"{row[key]:,}" for key in ("full_gpus", "tuned_gpus")]
+        per_parameter = str(row["bytes_per_trained"])
+        table.add_row(row["precision"], per_parameter, size(whole), gpus[0], size(part), gpus[1], _times(whole / part))
     return table
 
 
-def _matrices(found: Projection) -> Block:
+def _matrices(data: dict[str, Any]) -> Block:
     table = grid("matrix", "inputs n", "outputs m", "layers", "adapted", "break-even k", align="<>>><>")
-    for row in found.matrices:
-        adapted = "yes" if row.adapted else ""
-        table.add_row(row.name, f"{row.n:,}", f"{row.m:,}", str(row.layers), adapted, f"{row.break_even:,.2f}")
+    for row in data["matrices"]:
+        adapted, sizes = "yes" if row["adapted"] else "", [f"{row[key]:,}" for key in ("n", "m")]
+        table.add_row(row["name"], *sizes, str(row["layers"]), adapted, f"{row['break_even']:,.2f}")
     return table
 
 
-def _claims(rows: Sequence[Claim]) -> Block:
+def _claims(data: dict[str, Any]) -> Block:
     table = grid("what the talk says", "", align="<<")
-    for row in rows:
-        verdict = line(row.verdict, _VERDICTS.get(row.verdict, "yellow"))
-        table.add_row(line(f"{row.talk}\n") + verdict, _lines("here", row.here))
-        table.add_row("", _lines("paper", row.paper))
+    for row in data["claims"]:
+        table.add_row(line(f"{row['talk']}\n") + _verdict(row), _lines("here", row["here"]))
+        table.add_row("", _lines("paper", row["paper"]))
     return table
 
 
-def _lines(label: str, lines: Sequence[str]) -> Line:
-    return line(f"{label:<6}", "dim") + f"\n{'':<6}".join(lines)
-
-
-def _paper(rows: Sequence[Recount]) -> Block:
+def _paper(data: dict[str, Any]) -> Block:
     table = grid("the paper's rows", "", "printed", "counted", "", "times fewer", align="<<>><>")
-    for row in rows:
-        verdict = line(row.verdict, _VERDICTS.get(row.verdict, "yellow"))
-        table.add_row(row.label, row.place, row.printed, f"{row.counted:,}", verdict, f"{row.fewer:,.0f}")
+    for row in data["paper"]:
+        counted, fewer = f"{row['counted']:,}", f"{row['fewer']:,.0f}"
+        table.add_row(row["label"], row["place"], row["printed"], counted, _verdict(row), fewer)
     return table
+
+
+def _verdict(row: dict[str, Any]) -> Line:
+    return line(row["verdict"], "yellow" if row["verdict"] in ("no", "unknown", "differs") else "green")
+
+
+def _lines(label: str, lines: list[str]) -> Line:
+    return line(f"{label:<6}", "dim") + f"\n{'':<6}".join(lines)
 
 
 def _share(value: float) -> str:

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from lorabench import checkpoint, config, data, evaluate, events, methods, spectrum, train
+from lorabench.classifier import parameter_count
 from lorabench.errors import RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runner import environment, stages
 from lorabench.runner.load import adapter_origin, apply_settings, layer_shapes, load_model, method_options, own_config
 from lorabench.runner.session import Session, unit
 from lorabench.runs import Cost, Metrics, Params, Run
-from lorabench.scale import parameter_count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

@@ -1,21 +1,19 @@
 """The arithmetic of parameters, bytes and multiply-adds, from this classifier to GPT-3 175B: no tensor in sight.
 
-    architectures  models as lists of weight matrices
-    memory         what training them takes, in full and by a method
-    claims         the talk's claims about GPT-3, and the LoRA paper's figures, counted again
-
-It knows no method: `lorabench.estimate` asks the registry for a method's numbers and puts them in.
+architectures  models as lists of weight matrices
+training       what a way to train takes: bytes, GPUs, multiply-adds
+projection     a registered method on one of these models, beside training all of it
+claims         the talk's claims about GPT-3, and the LoRA paper's figures, counted again
 """
 
-from lorabench.scale.architectures import ARCHITECTURES, CLASSIFIER, Architecture, Matrix, given, parameter_count
-from lorabench.scale.claims import GPU_SHARE, PAPER_ROWS, PAPER_SPEED, Claim, PaperRow, Recount, claims, recount, size
-from lorabench.scale.memory import PRECISIONS, Projection, Tuning, full, gpus, project, training_bytes
+from lorabench.scale.architectures import ARCHITECTURES, Architecture, Matrix, given
+from lorabench.scale.claims import GPU_SHARE, PAPER_SPEED, Claim, PaperRow, claims, recounts, size
+from lorabench.scale.projection import Projection, architecture, check_method, project, train, warnings
+from lorabench.scale.training import PRECISIONS, Training, full, gpus, training_bytes
 
 __all__ = [
     "ARCHITECTURES",
-    "CLASSIFIER",
     "GPU_SHARE",
-    "PAPER_ROWS",
     "PAPER_SPEED",
     "PRECISIONS",
     "Architecture",
@@ -23,15 +21,17 @@ __all__ = [
     "Matrix",
     "PaperRow",
     "Projection",
-    "Recount",
-    "Tuning",
+    "Training",
+    "architecture",
+    "check_method",
     "claims",
     "full",
     "given",
     "gpus",
-    "parameter_count",
     "project",
-    "recount",
+    "recounts",
     "size",
+    "train",
     "training_bytes",
+    "warnings",
 ]

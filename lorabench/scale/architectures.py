@@ -1,4 +1,4 @@
-"""Models as lists of weight matrices: this classifier, and those of which one imagines the same.
+"""Models as lists of weight matrices: this classifier, and larger ones.
 
 ARCHITECTURES["gpt3-175b"].matrix("q")     # Matrix("q", 12288, 12288, layers=96, bias=True)
 given("784x256,256x10")                    # linear layers of these sizes, with biases: fc1, fc2
@@ -10,18 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lorabench.classifier import CLASSIFIER, parameter_count
 from lorabench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-CLASSIFIER = {"fc1": (784, 256), "fc2": (256, 128), "fc3": (128, 10)}
-"""The talk's classifier: names of its linear layers, with their numbers of inputs and outputs."""
-
-
-def parameter_count(shapes: Iterable[tuple[int, int]] = CLASSIFIER.values()) -> int:
-    """Σ (n·m + m) over linear layers of n inputs and m outputs with biases."""
-    return sum(n * m + m for n, m in shapes)
 
 
 @dataclass(frozen=True)
@@ -83,12 +76,12 @@ class Architecture:
             heights.append(heights[-1] + (not matrix.beside) if heights else 0)
         trained = set(names)
         first = next(i for i, matrix in enumerate(self.matrices) if matrix.name in trained)
-        found: dict[str, int] = {}
+        lowest: dict[str, int] = {}
         for matrix, height in zip(self.matrices, heights, strict=True):
             # What is trained in a block's first layer stands below all that comes from its second layer on.
             within = 1 if matrix.layers == self.matrices[first].layers else matrix.layers
-            found[matrix.name] = within if height <= heights[first] else 0
-        return found
+            lowest[matrix.name] = within if height <= heights[first] else 0
+        return lowest
 
 
 def stack(name: str, title: str, shapes: dict[str, tuple[int, int]], source: str) -> Architecture:
@@ -105,11 +98,11 @@ def given(sizes: str) -> Architecture:
     """
     shapes: dict[str, tuple[int, int]] = {}
     for number, part in enumerate(sizes.split(","), start=1):
-        if not (found := re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", part.strip())):
+        if not (size := re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", part.strip())):
             raise UsageError(
                 f"--sizes {sizes}: {part.strip()!r} is no size; write inputs x outputs, e.g. 784x256,256x10"
             )
-        shapes[f"fc{number}"] = int(found[1]), int(found[2])
+        shapes[f"fc{number}"] = int(size[1]), int(size[2])
     return stack("sizes", "the given layers", shapes, "--sizes")
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorabench.scale.memory import gpus
+from lorabench.scale.projection import architecture, train
+from lorabench.scale.training import gpus
 
 if TYPE_CHECKING:
-    from lorabench.scale.architectures import Architecture
-    from lorabench.scale.memory import Projection
+    from lorabench.scale.projection import Projection
 
 CHECKPOINT_SAVED, TIME_SAVED, GPU_SHARE = 0.9999, 0.25, 1 / 3
 """What the talk says of GPT-3 175B: checkpoints 99.99% smaller, training 25% faster, on a third of the GPUs."""
@@ -88,9 +88,10 @@ def _gpus(found: Projection) -> Claim:
     whole, part = found.full, found.tuned
     paper_whole, paper_part = PAPER_MEMORY
     paper_gpus = [gpus(memory, PAPER_GPU_GB) for memory in PAPER_MEMORY]
-    bare = found.memory[1]
+    bare_whole, bare_part = found.memory[1]
+    less = bare_whole.training_bytes / bare_part.training_bytes
     share = part.gpus / whole.gpus
-    counted = f"{part.gpus:,} of {whole.gpus:,} GPUs of {found.gpu_gb} GB, {share:.2f}"
+    counted = f"{part.gpus:,} of {whole.gpus:,} GPUs of {part.gpu_gb} GB, {share:.2f}"
     derived = f"{paper_gpus[1]} of {paper_gpus[0]} GPUs of {PAPER_GPU_GB} GB, {paper_gpus[1] / paper_gpus[0]:.2f}"
     return Claim(
         "gpus",
@@ -99,7 +100,7 @@ def _gpus(found: Projection) -> Claim:
         "holds" if share <= GPU_SHARE else "no",
         [
             f"{size(part.training_bytes)} of {size(whole.training_bytes)}: {counted}",
-            f"{bare.precision}: {bare.full_bytes / bare.tuned_bytes:.2f} times less memory",
+            f"{bare_part.precision.name}: {less:.2f} times less memory",
         ],
         [
             f"{size(paper_whole)} to {size(paper_part)}: {paper_whole / paper_part:.2f} times less memory,",
@@ -132,6 +133,14 @@ class PaperRow:
     targets: tuple[str, ...] = ()
     vectors: int = 0
 
+    def verdict(self, counted: int) -> Literal["rounded", "cut", "differs"]:
+        """Whether the printed digits are those of `counted` rounded, or cut off, or others."""
+        unit = 10 ** (6 - len(self.printed.partition(".")[2]))
+        figure = int(self.printed.replace(".", ""))
+        if (counted + unit // 2) // unit == figure:
+            return "rounded"
+        return "cut" if counted // unit == figure else "differs"
+
 
 PAPER_ROWS = (
     PaperRow("LoRA, k = 1, q and v", "4.7", "table 4", "lora", {"k": 1}, ("q", "v")),
@@ -146,26 +155,11 @@ PAPER_ROWS = (
 """Rows of the paper on GPT-3 175B."""
 
 
-@dataclass(frozen=True)
-class Recount:
-    """A row of the paper counted again. `verdict`: the printed digits are `rounded`, or `cut` off, or `differ`."""
-
-    label: str
-    place: str
-    printed: str
-    counted: int
-    verdict: Literal["rounded", "cut", "differs"]
-    fewer: float
-
-
-def recount(row: PaperRow, counted: int, architecture: Architecture) -> Recount:
-    """`row` beside what was `counted` for it; `fewer`: how many times the architecture's total it is."""
-    digits = len(row.printed.partition(".")[2])
-    unit = 10 ** (6 - digits)
-    figure = int(row.printed.replace(".", ""))
-    verdict: Literal["rounded", "cut", "differs"] = "differs"
-    if (counted + unit // 2) // unit == figure:
-        verdict = "rounded"
-    elif counted // unit == figure:
-        verdict = "cut"
-    return Recount(row.label, row.place, f"{row.printed}M", counted, verdict, architecture.total / counted)
+def recounts() -> list[tuple[PaperRow, int]]:
+    """The paper's rows, each with its number of trained parameters counted again."""
+    model = architecture("gpt3-175b")
+    width = model.matrix("q").n
+    return [
+        (row, train(model, row.method, row.options, row.targets).trainable if row.method else row.vectors * width)
+        for row in PAPER_ROWS
+    ]
