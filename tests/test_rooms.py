@@ -19,7 +19,7 @@ ROOT = Path(lorabench.__file__).parent
 LADDER: dict[str, set[str]] = {
     "errors": set(),
     "events": set(),
-    "config": {"errors"},
+    "config": {"errors", "data"},
     "stats": {"errors"},
     "inference": {"errors", "stats"},
     "query": {"errors"},
