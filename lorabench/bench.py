@@ -18,7 +18,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorabench import inference, methods
+from lorabench import methods
+from lorabench.analysis import inference
 from lorabench.classifier import CLASSIFIER
 from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded

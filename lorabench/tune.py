@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench import methods
-from lorabench.report.curves import CurveRow
 from lorabench.runner import stages
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from lorabench.config import Config
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run
+
 
 HALF_DECADES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
 """As far as a grid can be widened."""
@@ -80,6 +80,25 @@ class Curve:
         low -= best == self.lrs[0] and low > 0
         high += best == self.lrs[-1] and high + 1 < len(HALF_DECADES)
         return replace(self, lrs=HALF_DECADES[low : high + 1])
+
+
+@dataclass(frozen=True)
+class CurveRow:
+    """One method: accuracy in percent on held-out F-MNIST at each of `lrs`, None where training failed.
+
+    `entry` is the method as an entry of `study.methods`, without its learning rate.
+    """
+
+    label: str
+    entry: dict[str, object]
+    lrs: list[float]
+    accuracy: list[float | None]
+    best: float | None
+
+    @property
+    def edge(self) -> bool:
+        """Whether the best is the first or the last that was tried, so that a better one may lie beyond."""
+        return self.best in (self.lrs[0], self.lrs[-1])
 
 
 def curves(config: Config) -> list[Curve]:

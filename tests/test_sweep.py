@@ -20,12 +20,12 @@ from test_cli import Lab
 from test_config import CONFIGS, load
 
 from lorabench import config, events, sweep
+from lorabench.analysis.inference import Count
 from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError, WorkerDiedError
-from lorabench.inference import Count
 from lorabench.report import sweep as tables
-from lorabench.report.sweep import Cell, Counts, FailedRun, Score, SweepResult
 from lorabench.runner import engines, queue, stages
 from lorabench.runs import Store
+from lorabench.sweep import Cell, Counts, FailedRun, Score, SweepResult, score
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -475,7 +475,7 @@ def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
 
 def test_a_record_that_is_done_and_measured_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="says no accuracy; run it again with --force"):
-        tables.score(report_factory.finetune(metrics={}), 0)
+        score(report_factory.finetune(metrics={}), 0)
 
 
 def test_a_wrong_grid_is_one_clear_line(tmp_path: Path, data_dir: Path) -> None:

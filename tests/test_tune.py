@@ -82,9 +82,9 @@ def test_a_best_at_the_edge_widens_the_grid_until_it_is_not() -> None:
 def test_the_curves_print_and_can_be_pasted(tmp_path: Path) -> None:
     values: list[float | None] = [90.0, 91.0, 92.0, 97.44, 96.0, None, 10.0]
     found = [
-        curves.CurveRow("lora kaiming", {"method": "lora", "init": "kaiming"}, list(tune.GRID), values, 3e-3),
-        curves.CurveRow("full", {"method": "full"}, [3e-5, *tune.GRID], [98.0, *values], 3e-5),
-        curves.CurveRow("prompt reprogram", {"method": "prompt"}, list(tune.GRID), [None] * 7, None),
+        tune.CurveRow("lora kaiming", {"method": "lora", "init": "kaiming"}, list(tune.GRID), values, 3e-3),
+        tune.CurveRow("full", {"method": "full"}, [3e-5, *tune.GRID], [98.0, *values], 3e-5),
+        tune.CurveRow("prompt reprogram", {"method": "prompt"}, list(tune.GRID), [None] * 7, None),
     ]
     text = render(curves.curves_table(found, images=5000, seeds=[0]))
     assert widest(text) <= 80

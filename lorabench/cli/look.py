@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorabench.analysis import unit
 from lorabench.cli.app import app
 from lorabench.cli.options import SCHEMA, Folder, Images, Models, Settings, command, emit
 from lorabench.cli.stages import (
@@ -23,7 +24,7 @@ from lorabench.cli.stages import (
 )
 from lorabench.cli.streams import stderr, stdout, write_document
 from lorabench.errors import GateError, UsageError
-from lorabench.report import unit, writers
+from lorabench.report import writers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,14 +95,15 @@ def show(
 ) -> None:
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
     from lorabench import query
-    from lorabench.report import drawn, gate
+    from lorabench.analysis import gates
+    from lorabench.report import drawn
     from lorabench.report.style import stack
     from lorabench.report.writers.terminal import renderable
 
     chosen = writers.chosen(form, out, json=shared.json)
     condition = query.parse(fail_on, unit.suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline)
-    unmet = gate.failing(condition, shown.rows(), shown.lost) if condition else []
+    unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
     outcomes = _write_figures(shown.runs, shared, figures) if figures else []
     envelope = {"command": "report", **shown.data, "unmet": unmet}
     envelope |= {"figures": drawn.drawn_data(outcomes)} if figures else {}
@@ -183,7 +185,9 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     """What `ls` does, with the records gone at its end: the collector never sees thousands of them."""
     from datetime import UTC, datetime
 
-    from lorabench.report import listing, selection
+    from lorabench.analysis import selection
+    from lorabench.analysis.listing import fields_data, listing_data
+    from lorabench.report import listing
     from lorabench.report.writers.terminal import renderable
 
     if cols == "help" and (where or sort or limit):
@@ -191,7 +195,7 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     runs, broken = shared.store.scan()
     listed = selection.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
     if shared.json:
-        emit({"command": "ls", **(listing.listing_data(listed, broken) if listed else listing.fields_data(runs))})
+        emit({"command": "ls", **(listing_data(listed, broken) if listed else fields_data(runs))})
         return
     console = stdout()
     when = datetime.now(UTC)

@@ -66,9 +66,9 @@ def load(shared: Settings, flags: dict[str, Any]) -> Loaded:
 
     loaded = config.check(gather(shared, flags), methods=methods.schemas())
     if loaded.config.expect:
-        from lorabench.report import expect
+        from lorabench.analysis import claims
 
-        expect.check_keys(loaded.config.expect, loaded.origins)
+        claims.check_keys(loaded.config.expect, loaded.origins)
     return loaded
 
 

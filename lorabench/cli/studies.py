@@ -45,7 +45,9 @@ def whole_study(
     engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
-    from lorabench.report import expect, ledger, overview
+    from lorabench.analysis import claims
+    from lorabench.analysis.study import study_data
+    from lorabench.report import overview
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
@@ -60,10 +62,10 @@ def whole_study(
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
     done = list(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
     costs = newest_bench(shared)
-    rows = ledger.ledger(done, costs)
-    unmet = expect.check(settings.expect, rows)
+    rows = claims.ledger(done, costs)
+    unmet = claims.check(settings.expect, rows)
     if shared.json:
-        emit({"command": "study", **overview.study_data(done, costs), "unmet": unmet})
+        emit({"command": "study", **study_data(done, costs), "unmet": unmet})
     else:
         console = stdout()
         console.print(renderable(overview.study_report(done, costs)))
@@ -86,9 +88,10 @@ def tune(
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
     from lorabench import tune as room
+    from lorabench.analysis.fairness import grounds
+    from lorabench.analysis.plain import plain
     from lorabench.report.curves import curves_data, curves_table
-    from lorabench.report.fairness import grounds, unequal_note
-    from lorabench.report.plain import plain
+    from lorabench.report.fairness import unequal_note
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines
 
@@ -134,7 +137,7 @@ def sweep(
 ) -> None:
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
     from lorabench import sweep as room
-    from lorabench.report import expect
+    from lorabench.analysis import claims
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
     from lorabench.report.writers.terminal import renderable
@@ -144,7 +147,7 @@ def sweep(
         raise UsageError("--workers: with --engine the cluster has its own")
     planned = room.plan(gather(shared, {"study.seeds": seeds_of(shared, seeds), "study.workers": workers}), grid or [])
     settings, todo = planned.config, planned.todo
-    expect.check_keys(settings.expect, planned.loaded.origins)
+    claims.check_keys(settings.expect, planned.loaded.origins)
     workers = settings.study.workers or engines.cores()
     if shared.dry_run:
         expected = room.preview(planned, shared.store, workers, shared.force)

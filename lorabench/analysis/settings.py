@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 SETS = {"mnist": "MNIST", "fmnist": "F-MNIST"}
 """The test sets in their order, and what a reader calls them."""
 
-SLICES = {"flipped": "flipped", "upright": "same digits, upright", "rest": "other digits"}
+SLICES = {"flipped": "mirrored", "upright": "not mirrored", "rest": "other digits"}
 """The parts of F-MNIST's test set in their order, and what a reader calls them."""
-
-
 OnImages = tuple[str, str | None]
 """Ids of a base and of an F-MNIST that it was measured on."""
 
