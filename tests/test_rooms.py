@@ -7,12 +7,18 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import lorabench
+from lorabench.cli import app
+from lorabench.errors import InputError
 from lorabench.methods import METHODS
+from lorabench.methods.lora import LoRALayer
 
 ROOT = Path(lorabench.__file__).parent
 
@@ -205,3 +211,22 @@ def test_quick_commands_import_no_torch(command: list[str], tmp_path: Path) -> N
 @pytest.mark.parametrize("path", sorted((ROOT / "analysis").glob("*.py")), ids=lambda path: path.name)
 def test_what_computes_draws_nothing(path: Path) -> None:
     assert "rich" not in {name.split(".")[0] for name in imports(path)}
+
+
+def test_a_reader_goes_from_the_command_to_lora_through_eight_files(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    birth, paths = LoRALayer.__init__, list[str]()
+
+    def seen(self: LoRALayer, *args: Any, **kwargs: Any) -> None:
+        files = dict.fromkeys(frame.filename for frame in traceback.extract_stack())
+        own = [str(Path(name).relative_to(ROOT)) for name in files if Path(name).is_relative_to(ROOT)]
+        paths.extend(own[own.index("cli/make.py") :])
+        birth(self, *args, **kwargs)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(LoRALayer, "__init__", seen)
+    options = ["--runs-dir", str(tmp_path), "--data-dir", str(data_dir), "-s", "pretrain.epochs=1"]
+    CliRunner().invoke(app, ["finetune-lora", *options, "-s", "pretrain.batch_size=4096"])
+    assert paths[0] == "cli/make.py"
+    assert paths.index("methods/lora.py") < 8, paths  # which then has `wrap` call LoRALayer

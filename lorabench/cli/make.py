@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -23,6 +23,7 @@ from lorabench.cli.streams import stderr, stdout
 
 if TYPE_CHECKING:
     from lorabench.config import Config
+    from lorabench.report.blocks import Picture
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run
 
@@ -119,6 +120,18 @@ def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Ru
         return make.measure_again(run, session, on=images)
 
 
+def _preview(settings: Config, shared: Choosing, write_idx: Path | None) -> tuple[Picture, list[Path]]:
+    """Some of the changed images of F-MNIST, and its files, written below `write_idx`."""
+    from lorabench import data
+    from lorabench.report import digits
+
+    mnist = data.load(shared.data_dir)
+    mnist = data.hold_out(mnist, settings.holdout) if settings.holdout else mnist
+    shifted = data.choose(mnist, settings.fmnist)
+    pictures = digits.preview(*data.examples(mnist, shifted), called=data.shifts.of(shifted.options).word)
+    return pictures, data.write_fmnist(write_idx, mnist, shifted) if write_idx else []
+
+
 def _make(
     kind: Literal["pretrain", "fmnist", "finetune"],
     shared: Choosing,
@@ -129,7 +142,7 @@ def _make(
 ) -> None:
     """Run one stage after those that it needs, and show it."""
     from lorabench import config, methods
-    from lorabench.report import digits, summary
+    from lorabench.report import summary
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import stages
 
@@ -149,16 +162,9 @@ def _make(
     images = stages.placed(todo[0], shared.store)
     if kind == "pretrain" and run.parents.data != images.id:
         run = _measured(run, images, loaded.config, shared)
-    pictures = None
-    written: list[Path] = []
+    pictures, written = None, list[Path]()
     if kind == "fmnist" and (write_idx or not shared.json):
-        from lorabench import data
-
-        mnist = data.load(shared.data_dir)
-        mnist = data.hold_out(mnist, loaded.config.holdout) if loaded.config.holdout else mnist
-        shifted = data.choose(mnist, loaded.config.fmnist)
-        pictures = digits.preview(*data.examples(mnist, shifted), called=data.shifts.of(shifted.options).word)
-        written = data.write_fmnist(write_idx, mnist, shifted) if write_idx else []
+        pictures, written = _preview(loaded.config, shared, write_idx)
     folder = shared.store.path(run.id)
     defaults = config.check(config.Source(), methods=methods.schemas()).config
     usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id

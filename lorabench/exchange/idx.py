@@ -9,7 +9,6 @@ import numpy as np
 from lorabench import data
 from lorabench.errors import RunFailedError
 from lorabench.exchange import Same
-from lorabench.runner import make
 from lorabench.runner.load import own_config
 
 if TYPE_CHECKING:
@@ -28,9 +27,7 @@ def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:
         RunFailedError: what was read is not what was written.
     """
     (run,) = runs
-    settings = own_config(run, session.store)
-    mnist = session.mnist(settings)
-    flips = make.choose_flips(settings, mnist)
+    mnist, flips = session.fmnist_of(own_config(run, session.store))
     data.write_fmnist(folder, mnist, flips)
     compared: list[Same] = []
     for split, images, labels, mask in (

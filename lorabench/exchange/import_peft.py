@@ -46,8 +46,7 @@ def import_adapter(
     stage, tensors = plan(folder, base, session.store)
     tuned = apply_settings(load_model(base, session.store), stage.settings)
     checkpoint.restore(tuned, tensors)
-    mnist = session.mnist(stage.config)
-    for images in make.test_sets(mnist, make.choose_flips(stage.config, mnist), session).values():
+    for images in make.test_sets(*session.fmnist_of(stage.config), session).values():
         if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
             raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
     command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"

@@ -28,10 +28,10 @@ def compare(run: Run, model: nn.Module, session: Session) -> list[Same]:
     """
     # A run that was measured on held-out images is compared on the test images all the same; no label is looked at.
     settings = own_config(run, session.store).model_copy(update={"holdout": 0})
-    mnist = session.mnist(settings)
+    mnist, flips = session.fmnist_of(settings)
     original, model = load_model(run, session.store).to(session.device), model.to(session.device)
     compared: list[Same] = []
-    for name, images in make.test_sets(mnist, make.choose_flips(settings, mnist), session).items():
+    for name, images in make.test_sets(mnist, flips, session).items():
         old, new = evaluate.predict(original, images), evaluate.predict(model, images)
         flips = int((old.argmax(1) != new.argmax(1)).sum())
         change = (old - new).abs().max().item()

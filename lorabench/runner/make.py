@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorabench import checkpoint, config, data, evaluate, events, methods, spectrum, train
+from lorabench import checkpoint, data, evaluate, events, methods, spectrum, train
 from lorabench.classifier import parameter_count
 from lorabench.errors import RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
@@ -102,14 +102,13 @@ def _memory() -> Generator[None]:
 
 
 def _make_fmnist(stage: Stage, session: Session, folder: Folder) -> dict[str, Any]:
-    mnist = session.mnist(stage.config)
-    flips = choose_flips(stage.config, mnist)
+    mnist, flips = session.fmnist_of(stage.config)
     folder.write("flips.npz", _npz(train=flips.train, test=flips.test))
     return {"checks": data.class_counts(mnist, flips)}
 
 
 def _make_pretrain(stage: Stage, session: Session, folder: Folder) -> dict[str, Any]:
-    mnist = session.mnist(stage.config)
+    mnist, flips = session.fmnist_of(stage.config)
     with seeded(stage.seed):
         model = SimpleMnistClassifier().to(session.device)
     counted = methods.count(model)
@@ -119,7 +118,7 @@ def _make_pretrain(stage: Stage, session: Session, folder: Folder) -> dict[str, 
     tensors = checkpoint.trained(model)
     written = checkpoint.encode(tensors, {"run": stage.id})
     folder.write("model.safetensors", written)
-    metrics, predicted = _measure(model, mnist, choose_flips(stage.config, mnist), session)
+    metrics, predicted = _measure(model, mnist, flips, session)
     folder.write("predictions.npz", _npz(labels=mnist.test_labels, **predicted))
     return {
         "params": Params(**counted._asdict()),
@@ -133,8 +132,7 @@ def _make_pretrain(stage: Stage, session: Session, folder: Folder) -> dict[str, 
 def _make_finetune(
     stage: Stage, session: Session, folder: Folder, tensors: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
-    mnist = session.mnist(stage.config)
-    flips = choose_flips(stage.config, mnist)
+    mnist, flips = session.fmnist_of(stage.config)
     base = load_model(session.store.load(str(stage.parents.base)), session.store).to(session.device)
     before, predicted_before = _measure(base, mnist, flips, session)
     probe = test_sets(mnist, flips, session)["fmnist"][:PROBE]
@@ -231,11 +229,6 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, sessio
     )
 
 
-def choose_flips(settings: config.Config, mnist: Mnist) -> Shifted:
-    """The images that the F-MNIST of `settings` mirrors."""
-    return data.choose(mnist, settings.fmnist)
-
-
 def test_sets(mnist: Mnist, flips: Shifted, session: Session) -> dict[str, Tensor]:
     """The two test sets (n, 28, 28) on the device: `mnist`, and `fmnist` with its mirrored images."""
     images = mnist.test_images
@@ -273,7 +266,7 @@ def measure_again(run: Run, session: Session, on: Stage | None = None) -> Run:
     """
     model, mnist, flips = _opened(run, session)
     if on:
-        flips = choose_flips(on.config, mnist)
+        mnist, flips = session.fmnist_of(on.config)
         run = run.model_copy(update={"parents": run.parents.model_copy(update={"data": on.id})})
     metrics, _ = _measure(model, mnist, flips, session)
     return run.model_copy(update={"metrics": metrics})
@@ -294,9 +287,7 @@ def mistakes(run: Run, session: Session) -> list[evaluate.Mistake]:
 def _opened(run: Run, session: Session) -> tuple[nn.Module, Mnist, Shifted]:
     """A run's model on the device, and the data that the run was made with."""
     model = load_model(run, session.store).to(session.device)
-    own = own_config(run, session.store)
-    mnist = session.mnist(own)
-    return model, mnist, choose_flips(own, mnist)
+    return model, *session.fmnist_of(own_config(run, session.store))
 
 
 def _npz(**arrays: npt.NDArray[Any]) -> bytes:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lorabench.config import Config
-    from lorabench.data import Mnist
+    from lorabench.data import Mnist, Shifted
     from lorabench.events import Emit
     from lorabench.runs import Store
 
@@ -43,6 +43,11 @@ class Session:
     def mnist(self, settings: Config) -> Mnist:
         """MNIST, fetched if need be; with `settings.holdout` images of its training set as its test set."""
         return _mnist(self.data_dir, settings.holdout, self.emit)
+
+    def fmnist_of(self, settings: Config) -> tuple[Mnist, Shifted]:
+        """MNIST, and which of its images the F-MNIST of `settings` changes."""
+        mnist = self.mnist(settings)
+        return mnist, data.choose(mnist, settings.fmnist)
 
     def tensor(self, array: npt.NDArray[np.uint8]) -> Tensor:
         """Images or labels on the device."""

@@ -121,7 +121,7 @@ def make_payload(stage: Stage, settings: Config, base: Payload | None, driver: d
         try:
             with open_session(store, None, settings, EventSender(topic)) as session:
                 run, _ = make.perform(stage, session=session)
-                flips = make.choose_flips(stage.config, session.mnist(stage.config))
+                _, flips = session.fmnist_of(stage.config)
         except RunFailedError as failed:
             # The trace stays behind when an error travels; a note goes along.
             failed.add_note(f"on the worker {worker.address}:\n{traceback.format_exc()}")
