@@ -24,7 +24,6 @@ stats        intervals and paired tests
 inference    what follows from the values of a setting's seeds: a mean, a difference, a decision
 query        conditions on what runs hold
 report/      run records -> tables, and figures
-gallery      what the figures are drawn from
 events       what a running stage tells
 cli/         the command line: options, progress, commands
 """

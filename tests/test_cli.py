@@ -24,7 +24,7 @@ from safetensors.numpy import load
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SHORT = ["-s", "pretrain.epochs=1", "-s", "pretrain.lr=5e-3", "-s", "finetune.epochs=1", "--threads", "1"]
 
@@ -583,18 +583,11 @@ def test_held_out_images_take_the_test_sets_place(lab: Lab) -> None:
     assert {run["id"] for run in lab.json("ls", "--where", "holdout == 5000")["runs"]} >= {base, run_id}
 
 
-def test_a_method_that_somebody_adds_is_in_every_command(small_study: Lab, lab: Lab) -> None:
-    shutil.copytree(small_study.runs, lab.runs)
+def with_toy(lab: Lab, *lines: str) -> Callable[..., str]:
+    """Run lorabench after some lines of Python that register something from the folder of these tests."""
     script = lab.runs.parent / "with_toy.py"
-    script.write_text(f"""
-import sys
-from lorabench import methods
-methods.__path__.append({str(Path(__file__).parent)!r})
-from lorabench.methods import toy
-methods.METHODS["toy"] = toy.ENTRY
-from lorabench.cli import main
-main()
-""")
+    path = f"import sys\nsys.path.append({str(Path(__file__).parent)!r})"
+    script.write_text("\n".join([path, *lines, "from lorabench.cli import main", "main()"]))
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
@@ -603,8 +596,43 @@ main()
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    return run
+
+
+def test_a_method_that_somebody_adds_is_in_every_command(small_study: Lab, lab: Lab) -> None:
+    shutil.copytree(small_study.runs, lab.runs)
+    run = with_toy(
+        lab,
+        "from lorabench import methods",
+        "methods.__path__.append(sys.path[-1])",
+        "from lorabench.methods import toy",
+        'methods.METHODS["toy"] = toy.ENTRY',
+    )
     assert "toy  3 parameters" in run("finetune", "--help")
     made = json.loads(run("finetune", "toy", *SHORT, "--json"))
     assert made["params"]["trainable"] == 3
     assert json.loads(run("report", made["id"], "--json"))["run"]["method"] == "toy"
     assert "toy" in run("report", "lora-k4-s0", made["id"])
+
+
+def test_a_shift_that_somebody_adds_runs_from_end_to_end(small_study: Lab, lab: Lab) -> None:
+    shutil.copytree(small_study.runs, lab.runs)
+    run = with_toy(
+        lab,
+        "import toy_shift",
+        "from lorabench.data import shifts",
+        'shifts.SHIFTS["dim"] = toy_shift.SHIFT',
+    )
+    dim = ("-s", "fmnist.shift=dim", "-s", "fmnist.factor=0.5")
+    made = run("make-fmnist", *dim)
+    assert "original" in made
+    assert "dimmed" in made
+    made_id = json.loads(run("finetune-lora", *SHORT, *dim, "--json"))["id"]
+    tuned = json.loads((lab.runs / made_id / "run.json").read_text())
+    record = json.loads((lab.runs / tuned["parents"]["data"] / "run.json").read_text())
+    assert record["settings"] == {"shift": "dim", "fraction": 0.3, "classes": [2, 3], "seed": 0, "factor": 0.5}
+    assert [record["checks"]["test"]["flipped"][digit] for digit in (2, 3)] == [310, 303]
+    assert tuned["metrics"]["fmnist"]["slices"]["flipped"]["n"] == 613
+    run("evaluate", tuned["id"])
+    assert json.loads(run("report", tuned["id"], "--json"))["run"]["parents"]["data"] == record["id"]
+    run("report", tuned["id"], only(small_study, "lora-k4-s0"))

@@ -145,17 +145,17 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) ->
 
 
 def _write_figures(found: Sequence[Run], shared: Images, folder: Path) -> list[Outcome]:
-    from lorabench import gallery
     from lorabench.report import figures
+    from lorabench.report.figures.gather import gather
 
-    return figures.write(gallery.gather(found, shared.store, shared.data_dir), folder)
+    return figures.write(gather(found, shared.store, shared.data_dir), folder)
 
 
 def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
-    from lorabench import gallery
     from lorabench.report import figures
+    from lorabench.report.figures.gather import gather
 
-    return figures.svgs(gallery.gather(found, shared.store, shared.data_dir))
+    return figures.svgs(gather(found, shared.store, shared.data_dir))
 
 
 @command(app, epilog=unit.HELP)

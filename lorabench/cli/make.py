@@ -156,10 +156,9 @@ def _make(
 
         mnist = data.load(shared.data_dir)
         mnist = data.hold_out(mnist, loaded.config.holdout) if loaded.config.holdout else mnist
-        chosen = loaded.config.fmnist
-        flips = data.choose(mnist, fraction=chosen.fraction, classes=chosen.classes, axis=chosen.axis, seed=chosen.seed)
-        pictures = digits.preview(*data.examples(mnist, flips))
-        written = data.write_fmnist(write_idx, mnist, flips) if write_idx else []
+        shifted = data.choose(mnist, loaded.config.fmnist)
+        pictures = digits.preview(*data.examples(mnist, shifted), called=data.shifts.of(shifted.options).word)
+        written = data.write_fmnist(write_idx, mnist, shifted) if write_idx else []
     folder = shared.store.path(run.id)
     defaults = config.check(config.Source(), methods=methods.schemas()).config
     usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id

@@ -22,7 +22,6 @@ from lorabench.config.schema import (
     Entry,
     Expectation,
     Finetune,
-    Fmnist,
     Pretrain,
     Section,
     Study,
@@ -30,6 +29,7 @@ from lorabench.config.schema import (
     parse_seeds,
 )
 from lorabench.config.source import KeyPath, Source, dotted, parse_yaml, read_yaml
+from lorabench.data import shifts
 from lorabench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ __all__ = [
     "Entry",
     "Expectation",
     "Finetune",
-    "Fmnist",
     "Loaded",
     "Pretrain",
     "Section",
@@ -111,6 +110,7 @@ def check(merged: Source, *, methods: Mapping[str, type[BaseModel]]) -> Loaded:
     known: dict[KeyPath, tuple[str, Sequence[str]]] = {}
     for path, section, model in _method_sections(merged.values):
         known[path] = _hoist_options(section, path, model, merged, methods, problems)
+    known["fmnist",] = "", shifts.keys(merged.values.get("fmnist"))
     try:
         config = Config.model_validate(merged.values)
     except ValidationError as error:

@@ -10,7 +10,9 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
+
+from lorabench.data import shifts
 
 MAX_SEED = 2**32 - 1
 
@@ -66,6 +68,10 @@ def _words(value: Any) -> Any:
 Targets = Annotated[tuple[Layer, ...], BeforeValidator(_words), AfterValidator(_unique), Field(min_length=1)] | None
 
 
+Fmnist = Annotated[SerializeAsAny[shifts.ShiftOptions], BeforeValidator(shifts.parse)]
+"""Which images F-MNIST changes, and how: the options of the shift that `shift` names, by default `mirror`."""
+
+
 class Section(BaseModel):
     """A frozen group of settings; unknown keys are errors, and a value of the wrong type is never converted."""
 
@@ -80,20 +86,6 @@ class Pretrain(Section):
     lr: Positive = 0.015
     warmup: Fraction = 0.2
     seed: Seed | None = None
-
-
-class Fmnist(Section):
-    """Which images F-MNIST mirrors. `horizontal` mirrors left to right."""
-
-    fraction: Fraction = 0.3
-    classes: Annotated[
-        tuple[Annotated[int, Field(ge=0, le=9)], ...],
-        BeforeValidator(_as_tuple),
-        AfterValidator(_unique),
-        Field(min_length=1),
-    ] = (2, 3)
-    axis: Literal["horizontal", "vertical", "both"] = "horizontal"
-    seed: Seed = 0
 
 
 class Finetune(Section):
@@ -201,7 +193,7 @@ class Config(Section):
     reuse: bool = True
     holdout: Annotated[int, Field(ge=0, le=50_000)] = 0
     pretrain: Pretrain = Pretrain()
-    fmnist: Fmnist = Fmnist()
+    fmnist: Fmnist = Field(default_factory=lambda: shifts.parse({}))
     finetune: Finetune = Finetune()
     study: Study = Study()
     sweep: Sweep = Sweep()

@@ -1,7 +1,8 @@
 """MNIST, and F-MNIST, which is made from it.
 
     mnist.py     load(): the verified arrays
-    flip.py      F-MNIST: which images are mirrored
+    fmnist.py    F-MNIST: which images a shift changes
+    shifts/      what a shift does to an image: mirror
     layout.py    the four files of MNIST: names, checksums, places
     idx.py       the format of these files
     fetch.py     brings them into the data folder, by one of two ways:
@@ -13,24 +14,24 @@
 Nothing here imports torch before it is needed.
 """
 
-from lorabench.data.flip import Axis, Flips, census, choose, examples, mirror, slices, write_fmnist
+from lorabench.data import shifts
+from lorabench.data.fmnist import Shifted, choose, class_counts, examples, slices, write_fmnist
 from lorabench.data.idx import read_idx, write_idx
 from lorabench.data.layout import CHECKSUM
 from lorabench.data.mnist import Mnist, default_dir, hold_out, load
 
 __all__ = [
     "CHECKSUM",
-    "Axis",
-    "Flips",
     "Mnist",
-    "census",
+    "Shifted",
     "choose",
+    "class_counts",
     "default_dir",
     "examples",
     "hold_out",
     "load",
-    "mirror",
     "read_idx",
+    "shifts",
     "slices",
     "write_fmnist",
     "write_idx",

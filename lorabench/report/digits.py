@@ -30,12 +30,12 @@ _INK = 100
 """The brightness, of 255, from which half a block is filled."""
 
 
-def preview(originals: Images, mirrored: Images) -> Picture:
-    """`originals` (n, 28, 28) above the same images `mirrored`: four of each at 80 columns."""
+def preview(originals: Images, changed: Images, called: str = "mirrored") -> Picture:
+    """`originals` (n, 28, 28) above the same images as a shift has `changed` them: four of each at 80 columns."""
 
     def drawn(columns: int, ascii_only: bool) -> list[Line]:
         lines: list[Line] = []
-        for caption, images in (("original", originals), ("mirrored", mirrored)):
+        for caption, images in (("original", originals), (called, changed)):
             lines += [line(caption, "bold"), *beside([draw(image, ascii_only=ascii_only) for image in images], columns)]
         return lines
 

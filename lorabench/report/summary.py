@@ -66,6 +66,7 @@ def _how(run: Run, *, cached: bool) -> str:
 
 
 def _fmnist_line(run: Run) -> str:
-    settings = run.settings
+    # How many images of which digits stands in the table above.
+    asked = [f"{key} {value}" for key, value in run.settings.items() if key not in {"fraction", "classes"}]
     hashes = ", ".join(f"{split} {counts['sha256'][:12]}" for split, counts in run.checks.items())
-    return f"axis {settings['axis']}, seed {settings['seed']}, sha256 {hashes}"
+    return ", ".join([*asked, f"sha256 {hashes}"])

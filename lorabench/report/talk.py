@@ -140,9 +140,9 @@ def _data(run: Run | None) -> list[str]:
     found = {**run.settings, "classes": sorted(run.settings["classes"])}
     held_out = [f"holdout={run.holdout}"] if run.holdout else []
     return held_out + [
-        f"{key}={','.join(map(str, found[key])) if key == 'classes' else found[key]}"
+        f"{key}={','.join(map(str, found[key])) if key == 'classes' else found.get(key)}"
         for key, talk in MIRRORED.items()
-        if found[key] != talk
+        if found.get(key) != talk
     ]
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-    from lorabench.data import Flips, Mnist
+    from lorabench.data import Mnist, Shifted
     from lorabench.runner.stages import Stage
     from lorabench.runs import Folder
 
@@ -105,7 +105,7 @@ def _make_fmnist(stage: Stage, lab: Session, folder: Folder) -> dict[str, Any]:
     mnist = lab.mnist(stage.config)
     flips = choose_flips(stage.config, mnist)
     folder.write("flips.npz", _npz(train=flips.train, test=flips.test))
-    return {"checks": data.census(mnist, flips)}
+    return {"checks": data.class_counts(mnist, flips)}
 
 
 def _make_pretrain(stage: Stage, lab: Session, folder: Folder) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _make_finetune(
     if tensors is None:
         birth = (evaluate.predict(model, probe) - logits).abs().max().item()
         frozen = checkpoint.frozen_hash(model)
-        cost = _train(model, data.mirror(mnist.train_images, flips.train, flips.axis), stage, lab, folder)
+        cost = _train(model, flips.apply(mnist.train_images, flips.train), stage, lab, folder)
         if checkpoint.frozen_hash(model) != frozen:
             raise AssertionError(f"{stage.method} changed weights that it calls frozen")
         checks = {"max_logit_change_at_birth": birth, "frozen_unchanged": True}
@@ -231,20 +231,19 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: S
     )
 
 
-def choose_flips(settings: config.Config, mnist: Mnist) -> Flips:
+def choose_flips(settings: config.Config, mnist: Mnist) -> Shifted:
     """The images that the F-MNIST of `settings` mirrors."""
-    chosen = settings.fmnist
-    return data.choose(mnist, fraction=chosen.fraction, classes=chosen.classes, axis=chosen.axis, seed=chosen.seed)
+    return data.choose(mnist, settings.fmnist)
 
 
-def test_sets(mnist: Mnist, flips: Flips, lab: Session) -> dict[str, Tensor]:
+def test_sets(mnist: Mnist, flips: Shifted, lab: Session) -> dict[str, Tensor]:
     """The two test sets (n, 28, 28) on the device: `mnist`, and `fmnist` with its mirrored images."""
     images = mnist.test_images
-    return {"mnist": lab.tensor(images), "fmnist": lab.tensor(data.mirror(images, flips.test, flips.axis))}
+    return {"mnist": lab.tensor(images), "fmnist": lab.tensor(flips.apply(images, flips.test))}
 
 
 def _measure(
-    model: nn.Module, mnist: Mnist, flips: Flips, lab: Session
+    model: nn.Module, mnist: Mnist, flips: Shifted, lab: Session
 ) -> tuple[dict[str, Metrics], dict[str, npt.NDArray[np.uint8]]]:
     """Metrics and predicted digits of `model` on both test sets."""
     labels = lab.tensor(mnist.test_labels).long()
@@ -287,12 +286,12 @@ def mistakes(run: Run, lab: Session) -> list[evaluate.Mistake]:
         InputError: as `measure_again`.
     """
     model, mnist, flips = _opened(run, lab)
-    images = data.mirror(mnist.test_images, flips.test, flips.axis)
+    images = flips.apply(mnist.test_images, flips.test)
     logits = evaluate.predict(model, lab.tensor(images))
     return evaluate.mistakes(logits, mnist.test_labels, images, flips.test)
 
 
-def _opened(run: Run, lab: Session) -> tuple[nn.Module, Mnist, Flips]:
+def _opened(run: Run, lab: Session) -> tuple[nn.Module, Mnist, Shifted]:
     """A run's model on the device, and the data that the run was made with."""
     model = load_model(run, lab.store).to(lab.device)
     own = own_config(run, lab.store)

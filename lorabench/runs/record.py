@@ -162,7 +162,7 @@ class Failure(Record):
 
 
 class Census(Record):
-    """What F-MNIST's run says of a split: images and mirrored images of each digit, and a hash of the images."""
+    """What F-MNIST's run says of a split: images and changed images of each digit, and a hash of the images."""
 
     images: Ten
     flipped: Ten
@@ -193,12 +193,12 @@ class Recipe(Record):
     batch_size: Whole | None = None
 
 
-class Mirroring(Record):
-    """The settings of F-MNIST's run."""
+class Shift(Record):
+    """The settings of F-MNIST's run that are read again; `axis` is of the shift that mirrors."""
 
     fraction: Share
     classes: Annotated[list[Annotated[int, Field(ge=0, le=9)]], Field(min_length=1)]
-    axis: str
+    axis: str | None = None
     seed: Whole
 
 
@@ -249,7 +249,7 @@ class Run(Record):
             Recipe.model_validate(self.settings, strict=True)
         elif self.checks or self.status == "done":
             TypeAdapter(dict[Literal["train", "test"], Census]).validate_python(self.checks, strict=True)
-            Mirroring.model_validate(self.settings, strict=True)
+            Shift.model_validate(self.settings, strict=True)
         return self
 
     @property

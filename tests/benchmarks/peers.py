@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorabench import data, evaluate, methods, train
+from lorabench import config, data, evaluate, methods, train
 from lorabench.data.vision import import_datasets
 from lorabench.model import SimpleMnistClassifier, pixels, seeded
 
@@ -41,17 +41,17 @@ class Task:
 
     def __init__(self, scratch: Path) -> None:
         mnist = data.load()
-        flips = data.choose(mnist, fraction=0.3, classes=(2, 3), axis="horizontal", seed=0)
+        flips = data.choose(mnist, config.Config().fmnist)
         data.write_fmnist(scratch, mnist, flips)
 
         self.folders = {"mnist": data.default_dir(), "fmnist": scratch}
         self.train = {
             "mnist": torch.from_numpy(mnist.train_images),
-            "fmnist": torch.from_numpy(data.mirror(mnist.train_images, flips.train, flips.axis)),
+            "fmnist": torch.from_numpy(flips.apply(mnist.train_images, flips.train)),
         }
         self.test = {
             "mnist": torch.from_numpy(mnist.test_images),
-            "fmnist": torch.from_numpy(data.mirror(mnist.test_images, flips.test, flips.axis)),
+            "fmnist": torch.from_numpy(flips.apply(mnist.test_images, flips.test)),
         }
         self.labels = torch.from_numpy(mnist.train_labels).long()
         self.test_labels = torch.from_numpy(mnist.test_labels).long()

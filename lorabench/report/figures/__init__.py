@@ -3,7 +3,8 @@
     figures.write(material, Path("out"))        # PNG and SVG of all that can be drawn
     figures.svgs(material)                      # [("Test accuracy against the rank k", "<svg ...>"), ...]
 
-    material    what they are drawn from            style    their look; labels    names that do not overlap
+    material    what they are drawn from            gather   it, from the runs folder and MNIST
+    style       their look                          labels   names that do not overlap
     confusions, samples, rank, parameters, forgetting, spectra, curves: one figure each, `draw(material)`
     svg         a figure as text
 

@@ -54,13 +54,12 @@ def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictu
     mnist = data.hold_out(mnist, own.holdout) if own.holdout else mnist
     if not np.array_equal(mnist.test_labels, predicted["labels"]):
         return f"the test images of {run.id}, which were others than MNIST's"
-    chosen = own.fmnist
-    flips = data.choose(mnist, fraction=chosen.fraction, classes=chosen.classes, axis=chosen.axis, seed=chosen.seed)
+    shifted = data.choose(mnist, own.fmnist)
     return Pictures(
         label=f"{arm.label}, seed {run.seed},",
         mnist=mnist.test_images,
-        fmnist=data.mirror(mnist.test_images, flips.test, flips.axis),
-        flipped=flips.test,
+        fmnist=shifted.apply(mnist.test_images, shifted.test),
+        flipped=shifted.test,
         labels=mnist.test_labels,
         before=predicted["before_fmnist"],
         after=predicted["fmnist"],
