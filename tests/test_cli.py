@@ -293,7 +293,7 @@ def test_evaluate_measures_what_the_run_recorded(small_study: Lab) -> None:
         for name in ("mnist", "fmnist"):
             assert found["metrics"][name]["confusion"] == records[found["id"]]["metrics"][name]["confusion"]
     text = small_study.run("evaluate", tuned).stdout
-    for needed in ("MNIST", "F-MNIST", "flipped", "other digits", "recall", "loss in nats"):
+    for needed in ("MNIST", "F-MNIST", "not mirrored", "other digits", "recall", "loss in nats"):
         assert needed in text
     assert all(len(line) <= 80 for line in text.splitlines())
 

@@ -30,7 +30,7 @@ def test_one_run_in_full() -> None:
     flat = squeezed(text)
     low, high = stats.wilson(9_774, 10_000)
     assert f"F-MNIST 97.74 [{100 * low:.2f}, {100 * high:.2f}] 93.26 10,000" in flat
-    assert "flipped 94.62" in flat
+    assert "mirrored 94.62" in flat
     assert "trains 6,248 of 241,394 parameters; checkpoint 25,616 B" in flat
     assert "training 4.10 s, 940 steps of 4.36 ms" in flat
     assert "max logit change at birth 0.0" in flat

@@ -12,6 +12,7 @@ from test_config import load
 from lorabench import config, data
 from lorabench.data import shifts
 from lorabench.errors import ConfigError
+from lorabench.report.arm import SLICES
 from lorabench.runner import stages
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ def test_another_shift_is_another_data_set_and_its_config_reads_back(tmp_path: P
     assert stages.finetune(loaded).id != stages.finetune(load().config).id
     (tmp_path / "config.yaml").write_text(config.dump(loaded))
     assert load(tmp_path / "config.yaml").config == loaded
+
+
+def test_the_report_says_what_the_first_shift_says() -> None:
+    assert shifts.SHIFTS[shifts.FIRST].parts == SLICES
+    assert toy_shift.SHIFT.parts == {"flipped": "dimmed", "upright": "not dimmed", "rest": "other digits"}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SETS = {"mnist": "MNIST", "fmnist": "F-MNIST"}
 """The test sets in their order, and what a reader calls them."""
 
-SLICES = {"flipped": "flipped", "upright": "same digits, upright", "rest": "other digits"}
+SLICES = {"flipped": "mirrored", "upright": "not mirrored", "rest": "other digits"}
 """The parts of F-MNIST's test set in their order, and what a reader calls them."""
 
 

@@ -16,7 +16,7 @@ from lorabench.data.shifts.contract import Shift, ShiftOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SHIFTS", "Shift", "ShiftOptions", "keys", "named", "of", "parse"]
+__all__ = ["FIRST", "SHIFTS", "Shift", "ShiftOptions", "keys", "named", "of", "parse"]
 
 FIRST = "mirror"
 """The shift of settings that name none: records and ids are older than the name."""

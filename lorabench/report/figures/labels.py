@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.path import Path
@@ -53,82 +53,49 @@ def place(
     """Write `texts[i]` beside `points[i]`, in the axes' units; the figure's layout is final afterwards.
 
     Labels hide neither each other nor a point, and cross the lines `avoid` only where all other places are far. Those
-    in the densest company choose first.
+    in the densest company choose first. A place is the cheaper the nearer it is, the more it leads out of the crowd,
+    and the less it and its tie cross.
     """
     renderer = settle(axes.get_figure(root=True))
     pixel = axes.figure.dpi / 72
     spots = _pixels(axes, points)
-    scene = _Scene(
-        inside=axes.get_window_extent().padded(-2 * pixel),
-        spots=spots,
-        points=[_around(spot, _POINT * pixel) for spot in spots],
-        lines=[Path(_pixels(axes, line)) for line in avoid],
-        labels=[],
-        ties=[],
-    )
+    lines = [Path(_pixels(axes, line)) for line in avoid]
+    squares = [Bbox.from_extents(x, y, x, y).padded(_POINT * pixel) for x, y in spots]
+    company = [sum(math.dist(spot, other) < 60 * pixel for other in spots) for spot in spots]
+    frame = axes.get_window_extent().padded(-2 * pixel)
+    taken, ties = list[Bbox](), list[Path]()
     made: dict[int, Annotation] = {}
-    for index in sorted(range(len(spots)), key=lambda i: (-_company(spots, i, 60 * pixel), i)):
-        spot = spots[index]
+    for index in sorted(range(len(spots)), key=lambda i: (-company[i], i)):
+        (x, y), others = spots[index], [*taken, *squares[:index], *squares[index + 1 :]]
         label = axes.annotate(texts[index], points[index], (0, 0), textcoords="offset points", fontsize=SIZE)
         label.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
         label.set_in_layout(False)
         size = label.get_window_extent(renderer)
-        box, away = _best(scene, index, (size.width, size.height), pixel)
-        label.set_position(((box.x0 - spot[0]) / pixel, (box.y0 - spot[1]) / pixel))
+        outward = _outward(spots, index, 60 * pixel)
+        best, least, tie = Bbox.from_bounds(x, y, size.width, size.height), math.inf, None
+        for box, away, (dx, dy) in _candidates((x, y), size, pixel):
+            if away >= least:
+                break
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            cost = away * (1.25 - 0.25 * (dx * outward[0] + dy * outward[1]))
+            if cost >= least or not inside or box.count_overlaps(others):
+                continue
+            near = (min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1))
+            thread = Path([(x, y), near]) if away >= _TIED else None
+            crossed = sum(line.intersects_bbox(box, filled=False) for line in [*lines, *ties, *ties])
+            if thread:
+                crossed += 2 * sum(map(thread.intersects_bbox, others)) + sum(map(thread.intersects_path, ties))
+            if (cost := cost + _CROSSING * crossed) < least:
+                best, least, tie = box, cost, thread
+        label.set_position(((best.x0 - x) / pixel, (best.y0 - y) / pixel))
         label.set_verticalalignment("bottom")
-        scene.labels.append(box.padded(pixel))
-        if away >= _TIED:
-            tie = _tie(spot, box)
-            scene.ties.append(tie)
+        taken.append(best.padded(pixel))
+        if tie:
+            ties.append(tie)
             ends = axes.transData.inverted().transform(tie.vertices)
             axes.plot(ends[:, 0], ends[:, 1], color="#9a9a9a", linewidth=0.5, zorder=1)
         made[index] = label
     return [made[index] for index in range(len(spots))]
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """What is on the axes, in pixels."""
-
-    inside: Bbox
-    spots: list[Point]
-    points: list[Bbox]
-    lines: list[Path]
-    labels: list[Bbox]
-    ties: list[Path]
-
-    def free(self, box: Bbox) -> bool:
-        """Whether `box` lies inside and on no label."""
-        frame = self.inside
-        within = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-        return within and not box.count_overlaps(self.labels)
-
-
-def _best(scene: _Scene, index: int, size: Point, pixel: float) -> tuple[Bbox, float]:
-    """The cheapest free box for the label of point `index`, and its distance; beside the point if none is free.
-
-    A place is the cheaper the nearer it is, the more it leads out of the crowd, and the less it crosses.
-    """
-    spot = scene.spots[index]
-    others = [box for i, box in enumerate(scene.points) if i != index]
-    outward = _outward(scene.spots, index, 60 * pixel)
-    best, least = (Bbox.from_bounds(*spot, *size), 0.0), math.inf
-    for box, away, (dx, dy) in _candidates(spot, size, pixel):
-        if away >= least:
-            break
-        cost = away * (1.25 - 0.25 * (dx * outward[0] + dy * outward[1]))
-        if cost >= least or not scene.free(box) or box.count_overlaps(others):
-            continue
-        cost += _CROSSING * sum(line.intersects_bbox(box, filled=False) for line in scene.lines)
-        cost += 2 * _CROSSING * sum(tie.intersects_bbox(box) for tie in scene.ties)
-        if away >= _TIED:
-            tie = _tie(spot, box)
-            cost += 3 * _CROSSING * sum(tie.intersects_bbox(other) for other in scene.labels)
-            cost += _CROSSING * sum(tie.intersects_bbox(other) for other in others)
-            cost += _CROSSING * sum(tie.intersects_path(other) for other in scene.ties)
-        if cost < least:
-            best, least = (box, away), cost
-    return best
 
 
 def settle(figure: Figure | SubFigure | None) -> RendererBase:
@@ -172,32 +139,21 @@ def beside(axes: Axes, ends: Sequence[Point], texts: Sequence[str], colours: Seq
 def spread(wanted: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf) -> list[float]:
     """Places at least `gap` apart, in the order of `wanted`, as near to it as that and `low` to `high` allow.
 
-    Neighbours that would be too close are moved together, around the mean of what they want.
+    Less its steps of `gap` it is the least-squares fit of numbers that do not fall, which is cut to its room.
     """
-    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], i))
-    groups: list[tuple[float, int]] = []  # the sum of what its members want, and how many they are
-    for index in order:
-        total, count = wanted[index], 1
-        while groups and _start(groups[-1], gap) + groups[-1][1] * gap > _start((total, count), gap):
-            before, members = groups.pop()
-            total, count = before + total, members + count
-        groups.append((total, count))
-    places = [_start(group, gap) + step * gap for group in groups for step in range(group[1])]
-    for step in range(len(places)):
-        places[step] = max(places[step], low if step == 0 else places[step - 1] + gap)
-    for step in reversed(range(len(places))):
-        places[step] = min(places[step], high if step == len(places) - 1 else places[step + 1] - gap)
-    return [place for _, place in sorted(zip(order, places, strict=True))]
+    from scipy.optimize import isotonic_regression  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    fitted: Any = isotonic_regression(np.asarray(wanted, float)[order] - steps)
+    places = np.empty(len(wanted))
+    places[order] = np.minimum(np.maximum(fitted.x, low), high - steps[-1]) + steps
+    return [float(place) for place in places]
 
 
-def _start(group: tuple[float, int], gap: float) -> float:
-    total, count = group
-    return total / count - gap * (count - 1) / 2
-
-
-def _candidates(spot: Point, size: Point, pixel: float) -> Iterator[tuple[Bbox, float, Point]]:
-    """Boxes around `spot`, the nearest first: right, left, above, below, then between; how far; whither."""
-    (x, y), (wide, high) = spot, size
+def _candidates(spot: Point, size: Bbox, pixel: float) -> Iterator[tuple[Bbox, float, Point]]:
+    """Boxes as large as `size` around `spot`, the nearest first, each with its distance and direction."""
+    (x, y), wide, high = spot, size.width, size.height
     away = _NEAR
     while away < _FAR:
         for turn in _TURNS:
@@ -210,26 +166,13 @@ def _candidates(spot: Point, size: Point, pixel: float) -> Iterator[tuple[Bbox, 
 
 def _outward(spots: Sequence[Point], index: int, reach: float) -> Point:
     """The direction, of length 1, from the middle of the points within `reach` to point `index`; 0 if there is none."""
-    x, y = spots[index]
-    near = [other for other in spots if math.dist(other, (x, y)) < reach]
-    dx, dy = x - sum(a for a, _ in near) / len(near), y - sum(b for _, b in near) / len(near)
+    near = [other for other in spots if math.dist(other, spots[index]) < reach]
+    dx, dy = (
+        value - sum(values) / len(near) for value, values in zip(spots[index], zip(*near, strict=True), strict=True)
+    )
     length = math.hypot(dx, dy)
     return (dx / length, dy / length) if length > 1 else (0.0, 0.0)
 
 
-def _tie(spot: Point, box: Bbox) -> Path:
-    """From the point to the nearest place on the label's edge."""
-    near = (min(max(spot[0], box.x0), box.x1), min(max(spot[1], box.y0), box.y1))
-    return Path([spot, near])
-
-
-def _around(spot: Point, half: float) -> Bbox:
-    return Bbox.from_extents(spot[0] - half, spot[1] - half, spot[0] + half, spot[1] + half)
-
-
 def _pixels(axes: Axes, points: Sequence[Point]) -> list[Point]:
     return [(float(x), float(y)) for x, y in axes.transData.transform(list(points))]
-
-
-def _company(spots: Sequence[Point], index: int, reach: float) -> int:
-    return sum(math.dist(spots[index], other) < reach for other in spots)
