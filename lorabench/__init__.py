@@ -21,9 +21,9 @@ sweep        a grid of settings over seeds
 exchange/    a run taken elsewhere, as plain weights, a PEFT folder, IDX or event files; a PEFT folder brought back
 bench        what each method costs on this machine
 stats        intervals and paired tests
-inference    what follows from the values of a setting's seeds: a mean, a difference, a decision
 query        conditions on what runs hold
-report/      run records -> tables, and figures
+analysis/    run records -> numbers: accuracies over seeds, differences, what the talk claims, gates
+report/      numbers -> tables, and figures
 events       what a running stage tells
 cli/         the command line: options, progress, commands
 """

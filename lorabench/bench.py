@@ -19,7 +19,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorabench import inference, methods, scale
+from lorabench import methods, scale
+from lorabench.analysis import inference
 from lorabench.classifier import CLASSIFIER
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.train import Trainer

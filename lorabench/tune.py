@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench import methods
-from lorabench.report.curves import CurveRow
 from lorabench.runner import stages
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from lorabench.config import Config
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run
+
 
 HALF_DECADES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
 """As far as a grid can be widened."""
@@ -82,6 +82,25 @@ class Curve:
         return replace(self, lrs=HALF_DECADES[low : high + 1])
 
 
+@dataclass(frozen=True)
+class CurveRow:
+    """One method: accuracy in percent on held-out F-MNIST at each of `lrs`, None where training failed.
+
+    `entry` is the method as an entry of `study.methods`, without its learning rate.
+    """
+
+    label: str
+    entry: dict[str, object]
+    lrs: list[float]
+    accuracy: list[float | None]
+    best: float | None
+
+    @property
+    def edge(self) -> bool:
+        """Whether the best is the first or the last that was tried, so that a better one may lie beyond."""
+        return self.best in (self.lrs[0], self.lrs[-1])
+
+
 def curves(config: Config) -> list[Curve]:
     """A curve over `GRID` for each entry of `study.methods`, or for the finetune section alone.
 
@@ -92,14 +111,14 @@ def curves(config: Config) -> list[Curve]:
 
 
 def tune(
-    found: list[Curve], perform: Callable[[list[Stage]], Mapping[str, Run]], say: Callable[[str], None]
+    found: list[Curve], perform: Callable[[list[Stage]], Mapping[str, Run]], log: Callable[[str], None]
 ) -> tuple[list[Curve], dict[str, Run]]:
     """Fine-tune at every point of the curves, and beyond the edge of those whose best is there.
 
     Args:
         found: the curves.
         perform: makes the runs of stages and returns those that did not fail, by id.
-        say: hears which curves are widened.
+        log: hears which curves are widened.
 
     Returns:
         The curves, some of them wider, and all runs that did not fail by id.
@@ -112,7 +131,7 @@ def tune(
             break
         for old, curve in zip(found, wider, strict=True):
             if curve != old:
-                say(f"{curve.label}: the best is {curve.best(done):g}, at the edge of the grid; one point more")
+                log(f"{curve.label}: the best is {curve.best(done):g}, at the edge of the grid; one point more")
         tried = {stage.id for stage in todo(found)}
         found = wider
         done |= perform([stage for stage in todo(found) if stage.id not in tried])

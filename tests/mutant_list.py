@@ -398,7 +398,7 @@ STATISTICS = [
         ("math.hypot(half, _normal_quantile(level) * error)", "half + _normal_quantile(level) * error"),
     ),
     *of(
-        "inference.py",
+        "analysis/inference.py",
         INFERRED,
         ("FEWEST = 3", "FEWEST = 2"),
         ("found.sd < image * (1 - 1e-9)", "found.sd == 0"),
@@ -416,7 +416,7 @@ STATISTICS = [
 
 PAIRING = [
     *of(
-        "report/arm.py",
+        "analysis/settings.py",
         PAIRED,
         ("[*kin, *siblings, *cousins,", "[*siblings, *cousins,"),
         ("[*kin, *siblings, *cousins,", "[*kin, *cousins, *siblings,"),
@@ -438,7 +438,7 @@ PAIRING = [
         ("arm.k != 4", "arm.k == 4"),
     ),
     *of(
-        "report/groups.py",
+        "analysis/groups.py",
         PAIRED,
         ("any(run.id in baseline for run in arm.runs)", "all(run.id in baseline for run in arm.runs)"),
         ('run.status == "done" and run.stage != "fmnist"]', 'run.stage != "fmnist"]'),
@@ -446,7 +446,7 @@ PAIRING = [
         ("means([run.metrics for run in arm.runs], KEYS)", "means([run.before for run in arm.runs], KEYS)"),
     ),
     *of(
-        "report/accuracy.py",
+        "analysis/aggregate.py",
         PAIRED,
         ("column = [row for row in found if key in row]", "column = [row for row in found if key in row][:1]"),
         (
@@ -455,14 +455,14 @@ PAIRING = [
         ),
     ),
     *of(
-        "report/pareto.py",
+        "analysis/pareto.py",
         "tests/test_report_groups.py -k pareto",
         ("c <= point[0] and g >= point[1]", "c < point[0] and g >= point[1]"),
         ("c <= point[0] and g >= point[1]", "c <= point[0] and g > point[1]"),
         (" and (c, g) != point", ""),
     ),
     *of(
-        "report/fairness.py",
+        "analysis/fairness.py",
         "tests/test_report_groups.py",
         ("if len(values) > 1]", "if len(values) > 2]"),
         ('f" of seed {run.seed}"', '""'),
@@ -470,7 +470,7 @@ PAIRING = [
         ('for key in (*GROUND, "threads"):', "for key in GROUND:"),
     ),
     *of(
-        "report/cells.py",
+        "analysis/paired.py",
         "tests/test_report_compare.py",
         ("len(first.labels) != len(second.labels) or ", ""),
         ("(first.labels != second.labels).any()", "False"),
@@ -478,7 +478,7 @@ PAIRING = [
         ("first.mirrored == second.mirrored)", "first.mirrored | ~second.mirrored)"),
     ),
     *of(
-        "report/contrast.py",
+        "analysis/paired.py",
         "tests/test_report_compare.py",
         (
             "int((first & ~second).sum()), int((~first & second).sum())",
@@ -489,7 +489,7 @@ PAIRING = [
 
 GATING = [
     *of(
-        "report/gate.py",
+        "analysis/gates.py",
         GATE,
         ("return rows + _unfinished(runs)\n\n\ndef group_rows", "return rows\n\n\ndef group_rows"),
         ("return rows + _unfinished(runs)\n\n\ndef failing", "return rows\n\n\ndef failing"),
@@ -510,7 +510,7 @@ GATING = [
         ("zip(asked, decided, strict=True) if met]", "zip(asked, decided, strict=True) if not met]"),
     ),
     *of(
-        "report/unit.py",
+        "analysis/unit.py",
         f"{GATE} tests/test_ls.py",
         ("1 <= value <= 100", "1 < value <= 100"),
         ("0 < abs(value) <= 100", "1 < abs(value) <= 100"),
@@ -535,7 +535,7 @@ GATING = [
         ("if problem := self.rule(left, right):", "if False:"),
     ),
     *of(
-        "report/expect.py",
+        "analysis/claims.py",
         "tests/test_report.py -k 'expect or tolerance'",
         ("0 < abs(value) <= 1:", "False:"),
         ("- value) <= tolerance", "- value) < tolerance"),

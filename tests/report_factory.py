@@ -14,7 +14,7 @@ from lorabench.runs import Cost, Failure, Metrics, Params, Parents, Run, Slice
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lorabench.inference import Estimate
+    from lorabench.analysis.inference import Estimate
     from lorabench.report.blocks import Block
 
 IMAGES = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -12,9 +12,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from lorabench import bench, inference
+from lorabench import bench
+from lorabench.analysis import claims, inference
 from lorabench.errors import InputError, UsageError
-from lorabench.report import ledger
 from lorabench.report.costs import costs_table
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Store
@@ -70,11 +70,11 @@ def test_the_table_fits_80_columns(record: dict[str, Any]) -> None:
 
 
 def test_the_ledger_answers_the_talks_speed(record: dict[str, Any]) -> None:
-    row, found = {row.key: row for row in ledger.ledger([], record)}["cost.speed"], costs(record)["lora k=4"]
+    row, found = {row.key: row for row in claims.ledger([], record)}["cost.speed"], costs(record)["lora k=4"]
     assert row.value == pytest.approx(100 * (found["speedup"] - 1))
     assert row.low == pytest.approx(100 * (found["speedup_low"] - 1))
     assert row.high == pytest.approx(100 * (found["speedup_high"] - 1))
-    assert {row.key: row for row in ledger.ledger([])}["cost.speed"].verdict == "not run here"
+    assert {row.key: row for row in claims.ledger([])}["cost.speed"].verdict == "not run here"
 
 
 def test_the_speed_up_is_the_mean_of_the_rounds_ratios_with_its_interval(record: dict[str, Any]) -> None:

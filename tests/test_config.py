@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lorabench import config, data, methods
+from lorabench.analysis import claims
 from lorabench.config.source import MAX_DEPTH, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
-from lorabench.report import expect
 from lorabench.runner import stages
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
@@ -36,7 +36,7 @@ def test_all_shipped_configs_were_found() -> None:
 def test_a_shipped_config_loads_and_begins_with_its_command(path: Path) -> None:
     loaded = load(path)
     assert stages.study(loaded.config)
-    expect.check_keys(loaded.config.expect)
+    claims.check_keys(loaded.config.expect)
     command = path.read_text().splitlines()[0]
     assert re.fullmatch(rf"# lorabench [a-z-]+( [a-z-]+)? -c configs/{path.name}", command)
 

@@ -13,14 +13,18 @@ import toy
 from report_factory import finetune, fmnist, pretrain, render, squeezed
 
 from lorabench import config, data, methods
+from lorabench.analysis import selection
+from lorabench.analysis.listing import listing_data
+from lorabench.analysis.study import study_data
 from lorabench.errors import InputError
 from lorabench.methods import registry
-from lorabench.report import listing, overview, selection, sweep
+from lorabench.report import listing, overview, sweep
 from lorabench.report.shown import runs_shown
 from lorabench.runner import environment, make, stages
 from lorabench.runner.load import load_model
 from lorabench.runner.session import open_session
 from lorabench.runs import Parents, Run, Store, earlier
+from lorabench.sweep import Counts, score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +45,7 @@ def settings(*sets: str) -> config.Config:
 
 def made(stage: Stage, store: Store, **changes: Any) -> Run:
     """A finished run of `stage`, without the work; `changes` are what its record says else."""
-    record = stages.placed(stage, store).draft.model_copy(update=changes)
+    record = stages.placed(stage, store).new_record.model_copy(update=changes)
     with store.locked(record.id), store.start(record, "") as folder:
         folder.finish(folder.run)
     return folder.run
@@ -214,7 +218,7 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     before = stages.chain(chosen, "finetune")
     with open_session(store, data_dir, chosen, lambda event: None) as lab:
         for stage in before:
-            make.perform(stage, lab=lab)
+            make.perform(stage, session=lab)
 
     entry = replace(toy.ENTRY, options={"dropout": registry.since("0.2", float, 0.0)})
     monkeypatch.setitem(methods.METHODS, "toy", entry)
@@ -253,7 +257,7 @@ def test_an_option_cannot_have_the_name_of_a_setting_of_every_run(name: str) -> 
 
 
 def test_a_record_says_which_mnist() -> None:
-    assert stages.finetune(settings()).draft.mnist == data.CHECKSUM
+    assert stages.finetune(settings()).new_record.mnist == data.CHECKSUM
 
 
 MADE_WITH = {"lorabench": "1", "torch": "2.13.0", "device": "cpu", "machine": "x86_64 AVX2", "threads": 1}
@@ -264,9 +268,9 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
     one, *others = (finetune(seed, env=MADE_WITH) for seed in range(3))
     odd = one.model_copy(update={"env": {**MADE_WITH, key: "other"}})
     runs = [fmnist(), *(pretrain(seed, env=MADE_WITH) for seed in range(3)), odd, *others]
-    scores = tuple(sweep.score(run, run.seed) for run in runs if run.stage == "finetune")
+    scores = tuple(score(run, run.seed) for run in runs if run.stage == "finetune")
     cells = (sweep.Cell((1,), scores[:1], ()), sweep.Cell((2,), scores[1:], ()))
-    swept = sweep.SweepResult("sweep", ("k",), cells, (0,), 0, *[sweep.Counts(0, 0, 0)] * 2)
+    swept = sweep.SweepResult("sweep", ("k",), cells, (0,), 0, *[Counts(0, 0, 0)] * 2)
     shown = [
         render(overview.study_report(runs)),
         render(listing.listing(selection.select(runs), now=datetime.now(UTC))),
@@ -276,14 +280,14 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
     assert all(f"not the same {key}: " in squeezed(text) for text in shown)
     assert all(f"other ({odd.id})" in squeezed(text) for text in shown[:3])
     documents = [
-        overview.study_data(runs),
-        listing.listing_data(selection.select(runs)),
+        study_data(runs),
+        listing_data(selection.select(runs)),
         sweep.sweep_data(swept),
         runs_shown(Store(tmp_path), runs).data,
     ]
     assert [[found["what"] for found in document["unequal"]] for document in documents] == [[key]] * 4
     same = [run.model_copy(update={"env": {**MADE_WITH, "platform": "other", "threads": 2}}) for run in runs]
-    assert overview.study_data(same)["unequal"] == []
+    assert study_data(same)["unequal"] == []
 
 
 def test_a_run_says_what_computed_it() -> None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lorabench import inference, stats
-from lorabench.inference import Count, Difference, Estimate
+from lorabench import stats
+from lorabench.analysis import inference
+from lorabench.analysis.inference import Count, Difference, Estimate
 
 STUDIES = 2_000
 IMAGES = 10_000
@@ -237,7 +238,7 @@ def test_what_an_interval_covers(errors: float, alike: float, spread: float, n: 
 
 def test_importing_it_loads_neither_numpy_nor_scipy_nor_rich() -> None:
     modules = ("numpy", "scipy", "torch", "rich")
-    code = f"import lorabench.inference, sys; sys.exit(any(m in sys.modules for m in {modules}))"
+    code = f"import lorabench.analysis.inference, sys; sys.exit(any(m in sys.modules for m in {modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,8 +14,10 @@ import pytest
 from report_factory import FMNIST, failed, finetune, fmnist, metrics, pretrain, render, study
 
 from lorabench import query
+from lorabench.analysis import fields, selection
+from lorabench.analysis.listing import listing_data
 from lorabench.errors import UsageError
-from lorabench.report import fields, listing, selection
+from lorabench.report import listing
 from lorabench.runs import Broken, Run
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ def test_columns_are_shown_in_full_and_in_percent_where_ls_is() -> None:
     ]
     assert "3 of 7 runs" in lines
     assert f"lora-k4-s9-aaaaaaaa  cannot be read: {long}" in lines
-    document = listing.listing_data(chosen)
+    document = listing_data(chosen)
     assert document["runs"][2] == {
         "id": "lora-k8-s0-00000008",
         "k": 8,

@@ -7,9 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from lorabench import inference
-from lorabench.inference import Count, Estimate
-from lorabench.report import number
+from lorabench.analysis import inference, number
+from lorabench.analysis.inference import Count, Estimate
 
 
 def estimate(mean: float, half: float | None, *values: float) -> Estimate:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from report_factory import FMNIST, finetune, pretrain
 
-from lorabench.report.arm import fold, main_arm, partner
+from lorabench.analysis.settings import fold, main_arm, partner
 from lorabench.runs import Parents, Run
 
 BASES = {run.id: run for run in (pretrain(0), pretrain(1), pretrain(2))}

@@ -25,21 +25,23 @@ from report_factory import (
 )
 
 from lorabench import stats
+from lorabench.analysis import claims
+from lorabench.analysis.aggregate import AFTER_HOLM, NO_DIFFERENCE, verdict
+from lorabench.analysis.inference import Count, Difference, corrected, difference
+from lorabench.analysis.number import age, ranges, signed
+from lorabench.analysis.settings import arms, main_arm
+from lorabench.analysis.study import study_data
 from lorabench.config import Expectation
 from lorabench.errors import ConfigError
-from lorabench.inference import Count, Difference, corrected, difference
-from lorabench.report import expect, ledger, overview, talk
-from lorabench.report.accuracy import AFTER_HOLM, NO_DIFFERENCE, verdict
-from lorabench.report.arm import arms, main_arm
-from lorabench.report.number import age, ranges, signed
+from lorabench.report import ledger, overview
 from lorabench.runs import Params, Parents, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def rows(runs: list[Run]) -> dict[str, talk.Row]:
-    return {row.key: row for row in ledger.ledger(runs)}
+def rows(runs: list[Run]) -> dict[str, claims.Row]:
+    return {row.key: row for row in claims.ledger(runs)}
 
 
 def other(method: str, seed: int = 0, errors: int = 230) -> Run:
@@ -77,7 +79,7 @@ def test_the_2x2_holds_the_mean_interval_and_paired_difference() -> None:
 
 
 def test_a_difference_whose_interval_holds_0_is_said_aloud() -> None:
-    found = overview.study_data(study())["accuracy"][1]["difference"]
+    found = study_data(study())["accuracy"][1]["difference"]
     assert found["mnist"]["detectable"] is False
     assert found["fmnist"]["detectable"] is True
     gain = stats.paired_t([(448 - 5 * seed) / 100 for seed in range(5)]).p
@@ -107,7 +109,7 @@ def test_the_parts_are_corrected_for_their_number() -> None:
     for run in (run for run in runs if run.stage == "finetune"):
         slices, right = run.metrics["fmnist"].slices, 7_780 + 9 * run.seed
         slices["rest"] = slices["rest"].model_copy(update={"correct": right, "accuracy": right / 7_958})
-    tested = [row["difference"] for row in overview.study_data(runs)["slices"] if row["difference"]["p"] is not None]
+    tested = [row["difference"] for row in study_data(runs)["slices"] if row["difference"]["p"] is not None]
     assert [one["holm"] for one in tested] == stats.holm([one["p"] for one in tested])
     assert [one["of"] for one in tested] == [2, 2]
 
@@ -129,7 +131,7 @@ def test_what_is_said_of_a_difference() -> None:
 
 
 def test_an_accuracy_stands_with_what_other_images_would_give() -> None:
-    found = overview.study_data(study())["accuracy"][1]["accuracy"]["fmnist"]
+    found = study_data(study())["accuracy"][1]["accuracy"]["fmnist"]
     assert found["images"]["low"] < found["low"] < found["high"] < found["images"]["high"]
     text = squeezed(render(overview.study_report(study())))
     assert f"images too [{found['images']['low']:.2f}, {found['images']['high']:.2f}]" in text
@@ -146,7 +148,7 @@ def test_a_difference_has_the_number_of_its_pairs() -> None:
     lost = finetune(4, fmnist_errors=246).model_copy(
         update={"before": {}, "parents": Parents(base="gone", data=FMNIST)}
     )
-    found = overview.study_data([*study(range(4)), lost])["accuracy"][1]
+    found = study_data([*study(range(4)), lost])["accuracy"][1]
     assert (found["accuracy"]["fmnist"]["n"], found["difference"]["fmnist"]["estimate"]["n"]) == (5, 4)
     shown = next(
         line for line in render(overview.study_report([*study(range(4)), lost])).splitlines() if "- base" in line
@@ -163,7 +165,7 @@ def test_one_seed_has_no_interval_and_no_spread() -> None:
     assert "[" not in above.replace("[95%", "")
     assert "±" not in text
     assert NO_DIFFERENCE not in text
-    assert overview.study_data(study([3]))["accuracy"][1]["difference"]["mnist"]["detectable"] is None
+    assert study_data(study([3]))["accuracy"][1]["difference"]["mnist"]["detectable"] is None
 
 
 def test_more_seeds_than_the_sign_flip_test_takes() -> None:
@@ -171,7 +173,7 @@ def test_more_seeds_than_the_sign_flip_test_takes() -> None:
     many = [
         run.model_copy(update={"seed": run.seed + 10 * i}) for i in range(3) for run in runs if run.stage == "finetune"
     ]
-    found = overview.study_data(many)["accuracy"][1]["difference"]["fmnist"]
+    found = study_data(many)["accuracy"][1]["difference"]["fmnist"]
     assert found["estimate"]["n"] == 30
     assert (found["sign_flip"], found["least_sign_flip"], found["detectable"]) == (None, None, True)
     assert "sign-flip" not in render(overview.study_report(many))
@@ -179,7 +181,7 @@ def test_more_seeds_than_the_sign_flip_test_takes() -> None:
 
 def test_a_seed_whose_fine_tune_failed_counts_for_the_base_alone() -> None:
     runs = [*study(range(4)), pretrain(4), failed(4)]
-    found = overview.study_data(runs)
+    found = study_data(runs)
     assert found["accuracy"][0]["accuracy"]["mnist"]["n"] == 5
     assert found["accuracy"][1]["accuracy"]["mnist"]["n"] == 4
     assert found["unfinished"] == [
@@ -197,9 +199,9 @@ def test_a_seed_whose_fine_tune_failed_counts_for_the_base_alone() -> None:
 def test_the_base_is_what_its_fine_tunes_measured() -> None:
     measured = finetune(0).before
     lied = pretrain(0, mnist_errors=900)
-    found = overview.study_data([fmnist(), lied, finetune(0)])["accuracy"][0]
+    found = study_data([fmnist(), lied, finetune(0)])["accuracy"][0]
     assert found["accuracy"]["mnist"]["mean"] == 100 * measured["mnist"].accuracy
-    alone = overview.study_data([fmnist(), lied, finetune(0, before={})])["accuracy"]
+    alone = study_data([fmnist(), lied, finetune(0, before={})])["accuracy"]
     assert alone[0]["accuracy"]["mnist"]["mean"] == 100 * lied.metrics["mnist"].accuracy
     assert alone[1]["difference"]["mnist"]["estimate"]["mean"] == pytest.approx(6.78)  # pyright: ignore[reportUnknownMemberType]
 
@@ -214,11 +216,11 @@ def test_missing_metrics_leave_gaps_and_not_errors() -> None:
 def test_nothing_finished() -> None:
     assert "no run of this study is finished" in render(overview.study_report([failed()]))
     assert failed().id in render(overview.study_report([failed()]))
-    assert all(row.verdict == "not run here" for row in ledger.ledger([]) if not row.key.startswith("gpt3."))
+    assert all(row.verdict == "not run here" for row in claims.ledger([]) if not row.key.startswith("gpt3."))
 
 
 def test_tables_and_data_agree() -> None:
-    found = overview.study_data(study())
+    found = study_data(study())
     text = squeezed(render(overview.study_report(study())))
     for row in found["accuracy"]:
         for cell in row["accuracy"].values():
@@ -235,7 +237,7 @@ def test_tables_and_data_agree() -> None:
 
 
 def test_the_data_are_plain_json() -> None:
-    found = overview.study_data(study())
+    found = study_data(study())
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["study"] == "demo"
     assert found["seeds"] == [0, 1, 2, 3, 4]
@@ -274,7 +276,7 @@ def test_fine_tunes_of_one_seed_on_several_bases_all_count() -> None:
     runs = study()
     fixed = [run.model_copy(update={"seed": 0}) if run.stage == "finetune" else run for run in runs]
     assert [len(arm.runs) for arm in arms(fixed)] == [5]
-    assert overview.study_data(fixed)["accuracy"] == overview.study_data(runs)["accuracy"]
+    assert study_data(fixed)["accuracy"] == study_data(runs)["accuracy"]
 
 
 def test_fine_tunes_of_bases_trained_in_other_ways_are_other_arms() -> None:
@@ -288,7 +290,7 @@ def test_fine_tunes_of_bases_trained_in_other_ways_are_other_arms() -> None:
 
 
 def test_every_arm_is_compared_with_its_own_bases() -> None:
-    found = overview.study_data(two_ways())["accuracy"]
+    found = study_data(two_ways())["accuracy"]
     assert [(row["label"], row["accuracy"]["mnist"]["mean"]) for row in found] == [
         ("base epochs=4", pytest.approx(97.78)),
         ("base epochs=2", pytest.approx(96.78)),
@@ -334,7 +336,7 @@ SPREAD = trained([212, 217, 222, 227, 232], [216, 221, 226, 231, 236])
 
 
 def test_every_figure_of_the_talk_has_a_row() -> None:
-    found = ledger.ledger(SPREAD)
+    found = claims.ledger(SPREAD)
     assert [(row.key, row.talk, row.source, row.verdict) for row in found] == [
         ("params.total", "235,146", "counted", "exact"),
         ("mnist.base", "97.78", "measured", "reproduced"),
@@ -385,7 +387,7 @@ def test_gpt3s_figures_are_computed_and_the_papers_quoted() -> None:
         "up to +50%",
         "25.00%",
     ]
-    text = squeezed(render(ledger.ledger_table(ledger.ledger(study()))))
+    text = squeezed(render(ledger.ledger_table(claims.ledger(study()))))
     assert "computed: 37.75 MB of 350.5 GB" in text
     assert "quoted from the paper: +33%" in text
     assert "computed: 11 of 44 of 32 GB, at fp16" in text
@@ -465,7 +467,7 @@ def test_another_lora_than_the_talks_answers_nothing_of_it(settings: dict[str, A
     assert [row.label for row in found.values()] == [row.label for row in asked.values()]
     assert ("here with" in found["fmnist.tuned"].note) == bool(open_rows)
     wanted = {key: Expectation(value=0, tolerance=1e9) for key in open_rows}
-    assert len(expect.check(wanted, list(found.values()))) == len(open_rows)
+    assert len(claims.check(wanted, list(found.values()))) == len(open_rows)
 
 
 @pytest.mark.parametrize(
@@ -523,7 +525,7 @@ def test_the_measured_peak_stands_beside_the_computed_state() -> None:
     assert (found.verdict, found.n) == ("above", 5)
     assert found.value == pytest.approx(100 * 152 / 30, rel=1e-3)  # pyright: ignore[reportUnknownMemberType]
     assert found.note == "152 MB; 30 MB to train the base"
-    assert "peak: " in render(ledger.ledger_note(ledger.ledger(runs)))
+    assert "peak: " in render(ledger.ledger_note(claims.ledger(runs)))
     old = [using(run, 700 * mb, None) if run.cost else run for run in SPREAD]  # the peak of a worker's whole life
     assert (rows(old)["cost.peak"].verdict, rows(old)["cost.peak"].value) == ("not run here", None)
 
@@ -542,7 +544,7 @@ def test_the_measured_peak_stands_beside_the_computed_state() -> None:
 def test_the_speed_is_judged_by_its_range(ratios: list[float], verdict: str) -> None:
     cost = {"label": "lora k=4", "speedup": 2.8, "ratios": ratios, "state_bytes": 1, "noisy": True}
     record = {"batch_size": 256, "threads": 1, "rounds": len(ratios), "costs": [cost]}
-    found = {row.key: row for row in ledger.ledger([], record)}["cost.speed"]
+    found = {row.key: row for row in claims.ledger([], record)}["cost.speed"]
     assert found.verdict == verdict
     assert (found.low is None) == (verdict == "no verdict") == ("[" not in found.ours_text)
     assert "noisy" in found.note
@@ -558,7 +560,7 @@ def test_a_measured_row_shows_its_one_seed_or_its_interval() -> None:
 
 def test_the_legend_explains_the_verdicts_that_are_there() -> None:
     for runs in (study([0, 1]), study(), SPREAD, [*SPREAD, other("full")], []):
-        found = ledger.ledger(runs)
+        found = claims.ledger(runs)
         text = render(ledger.ledger_note(found))
         there = {row.verdict for row in found}
         for word in ("exact", "differs", "reproduced", "no verdict", "not run here", "runs", "undecided", "holds"):
@@ -603,8 +605,8 @@ def test_expectations_that_hold_are_silent() -> None:
         "flipped.train": Expectation(value=3_626),
         "lora.birth": Expectation(value=0),
     }
-    assert expect.check(wanted, ledger.ledger(study())) == []
-    assert expect.check({}, []) == []
+    assert claims.check(wanted, claims.ledger(study())) == []
+    assert claims.check({}, []) == []
 
 
 def test_expectations_that_do_not_hold_say_by_how_much() -> None:
@@ -613,7 +615,7 @@ def test_expectations_that_do_not_hold_say_by_how_much() -> None:
         "params.trainable": Expectation(value=6_249),
         "fmnist.full": Expectation(value=97.8, tolerance=0.3),
     }
-    assert expect.check(wanted, ledger.ledger(study())) == [
+    assert claims.check(wanted, claims.ledger(study())) == [
         "fmnist.tuned  expected 97.74% within 0.05 points, got 97.64%",
         "params.trainable  expected 6,249, got 6,248",
         "fmnist.full  expected 97.8% within 0.3 points, and nothing measured it",
@@ -621,11 +623,11 @@ def test_expectations_that_do_not_hold_say_by_how_much() -> None:
 
 
 def test_a_tolerance_includes_its_end() -> None:
-    row = replace(ledger.ledger([])[1], value=97.74)
-    assert expect.check({row.key: Expectation(value=97.64, tolerance=0.1)}, [row]) == []
-    assert expect.check({row.key: Expectation(value="97.64%", tolerance="0.1%")}, [row]) == []
-    assert expect.check({row.key: Expectation(value=97.63, tolerance=0.1)}, [row]) != []
-    assert expect.check({row.key: Expectation(value=97.64, tolerance=0.09999999)}, [row]) != []
+    row = replace(claims.ledger([])[1], value=97.74)
+    assert claims.check({row.key: Expectation(value=97.64, tolerance=0.1)}, [row]) == []
+    assert claims.check({row.key: Expectation(value="97.64%", tolerance="0.1%")}, [row]) == []
+    assert claims.check({row.key: Expectation(value=97.63, tolerance=0.1)}, [row]) != []
+    assert claims.check({row.key: Expectation(value=97.64, tolerance=0.09999999)}, [row]) != []
 
 
 @pytest.mark.parametrize(
@@ -640,16 +642,16 @@ def test_a_tolerance_includes_its_end() -> None:
 )
 def test_an_expectation_in_another_unit_than_its_rows_is_refused(key: str, wanted: Expectation, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):
-        expect.check_keys({key: wanted})
+        claims.check_keys({key: wanted})
 
 
 def test_an_unknown_expectation_is_a_config_error_with_the_nearest_first() -> None:
     with pytest.raises(ConfigError) as caught:
-        expect.check({"fmnist.tund": Expectation(value=1), "params.totl": Expectation(value=1)}, ledger.ledger([]))
+        claims.check({"fmnist.tund": Expectation(value=1), "params.totl": Expectation(value=1)}, claims.ledger([]))
     first, second = caught.value.problems
     assert first.startswith("expect.fmnist.tund  unknown key; known keys: fmnist.tuned, ")
     assert second.startswith("expect.params.totl  unknown key; known keys: params.total, ")
-    assert all(row.key in first for row in ledger.ledger([]))
+    assert all(row.key in first for row in claims.ledger([]))
 
 
 # Numbers

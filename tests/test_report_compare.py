@@ -12,11 +12,13 @@ import pytest
 from report_factory import FMNIST, IMAGES, failed, finetune, fmnist, pretrain, render, squeezed, widest
 
 from lorabench import stats
+from lorabench.analysis.aggregate import NO_DIFFERENCE
+from lorabench.analysis.comparison import compare, compare_data
+from lorabench.analysis.format_setting import flatten, shown
+from lorabench.analysis.predictions import Evidence, evidence
+from lorabench.analysis.single import run_data
 from lorabench.report import single
-from lorabench.report.accuracy import NO_DIFFERENCE
-from lorabench.report.compare import compare, compare_data, compare_report
-from lorabench.report.evidence import Evidence, evidence
-from lorabench.report.setting import flatten, shown
+from lorabench.report.compare import compare_report
 from lorabench.runs import Metrics, Parents, Store
 
 if TYPE_CHECKING:
@@ -281,12 +283,12 @@ def test_unfair_comparisons_are_warned_of() -> None:
 
 def test_a_fine_tuned_run_is_paired_with_its_own_base() -> None:
     own = {"mnist": LABELS, "fmnist": digits(range(20)), "before_mnist": LABELS, "before_fmnist": digits(range(10, 80))}
-    found = single.run_data(finetune(0), own, LABELS)["paired"]
+    found = run_data(finetune(0), own, LABELS)["paired"]
     assert [(row["name"], row["lost"], row["gained"]) for row in found] == [("mnist", 0, 0), ("fmnist", 10, 60)]
     text = render(single.run_report(finetune(0), own, LABELS))
     assert "tuned - base" in text
     assert widest(text) <= 80
-    assert single.run_data(finetune(0))["paired"] == []
+    assert run_data(finetune(0))["paired"] == []
 
 
 def test_the_data_are_plain_json() -> None:

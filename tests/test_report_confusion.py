@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from report_factory import HURT, IMAGES, matrix, render, widest, without_escapes
 
+from lorabench.analysis.confusion import largest_changes, summed, worst_cells
 from lorabench.report import confusion
 
 BEFORE = matrix({(4, 9): 30, **HURT})
@@ -25,7 +26,7 @@ def test_one_matrix_prints_every_count_and_recall() -> None:
 
 @pytest.mark.parametrize("runs", [1, 5, 20, 100, 400])
 def test_every_view_fits_80_columns_however_many_runs_are_added(runs: int) -> None:
-    before, after = confusion.add([BEFORE] * runs), confusion.add([AFTER] * runs)
+    before, after = summed([BEFORE] * runs), summed([AFTER] * runs)
     for view in (
         confusion.confusion(before, "base"),
         confusion.side_by_side(before, after, ("a name of a run " * 5, "lora-k4")),
@@ -87,13 +88,13 @@ def test_shades_follow_the_share_of_the_true_digit() -> None:
 
 
 def test_worst_cells_and_largest_changes_come_in_order() -> None:
-    assert [(c.true, c.predicted, c.count) for c in confusion.worst_cells(BEFORE, 3)] == [
+    assert [(c.true, c.predicted, c.count) for c in worst_cells(BEFORE, 3)] == [
         (3, 8, 173),
         (2, 5, 133),
         (3, 5, 75),
     ]
-    assert confusion.worst_cells(matrix({})) == []
-    changes = confusion.largest_changes(BEFORE, AFTER)
+    assert worst_cells(matrix({})) == []
+    changes = largest_changes(BEFORE, AFTER)
     assert [(c.true, c.predicted, c.before, c.after) for c in changes] == [
         (3, 8, 173, 9),
         (2, 5, 133, 0),
@@ -102,7 +103,7 @@ def test_worst_cells_and_largest_changes_come_in_order() -> None:
         (4, 9, 30, 35),
         (7, 1, 0, 3),
     ]
-    assert len(confusion.largest_changes(BEFORE, AFTER, 2)) == 2
+    assert len(largest_changes(BEFORE, AFTER, 2)) == 2
 
 
 def test_a_digit_without_images_has_no_recall() -> None:

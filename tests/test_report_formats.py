@@ -14,13 +14,15 @@ from markdown_it import MarkdownIt
 from report_factory import failed, finetune, render, squeezed, study, without_escapes
 from rich.console import Console
 
+from lorabench.analysis.comparison import compare
+from lorabench.analysis.groups import groups
+from lorabench.analysis.study import study_data
 from lorabench.cli import main
 from lorabench.errors import InputError, UsageError
 from lorabench.report import confusion, evaluation, overview, single, writers
 from lorabench.report.blocks import Beside, Line, Picture, Table, leaves
-from lorabench.report.compare import compare, compare_report
+from lorabench.report.compare import compare_report
 from lorabench.report.group_tables import groups_report
-from lorabench.report.groups import groups
 from lorabench.report.style import grid, heading, line, note, stack
 from lorabench.report.writers import Report, latex, markdown, page
 from lorabench.report.writers.terminal import renderable
@@ -298,7 +300,7 @@ def test_csv_has_a_line_for_each_run_with_its_exact_numbers() -> None:
 def test_csv_and_the_data_agree() -> None:
     runs = many()
     lines_ = list(csv.DictReader(io.StringIO(write(stack([]), runs, "csv"))))
-    for row in overview.study_data(runs)["accuracy"][1:]:
+    for row in study_data(runs)["accuracy"][1:]:
         mine = [line for line in lines_ if line["label"] == row["label"] and line["status"] == "done"]
         for name, estimate in row["accuracy"].items():
             values = [100 * float(line[f"{name}.accuracy"]) for line in mine]

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from report_factory import failed, finetune, fmnist, pretrain, squeezed, study
 
 from lorabench import query
+from lorabench.analysis import unit
+from lorabench.analysis.comparison import compare
+from lorabench.analysis.gates import GateRow, failing, group_rows, run_rows
+from lorabench.analysis.groups import groups
+from lorabench.analysis.settings import records
 from lorabench.cli import main
 from lorabench.errors import UsageError
-from lorabench.report import unit
-from lorabench.report.arm import records
-from lorabench.report.compare import compare
-from lorabench.report.gate import GateRow, failing, group_rows, run_rows
-from lorabench.report.groups import groups
 from lorabench.runs import Store
 
 if TYPE_CHECKING:

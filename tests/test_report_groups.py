@@ -9,12 +9,12 @@ import pytest
 from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, student, study, two_ways, widest
 
 from lorabench import stats
+from lorabench.analysis.aggregate import NO_DIFFERENCE
+from lorabench.analysis.groups import KEYS, GroupRow, Groups, groups, groups_data
+from lorabench.analysis.pareto import front
+from lorabench.analysis.settings import records
 from lorabench.errors import UsageError
-from lorabench.report.accuracy import NO_DIFFERENCE
-from lorabench.report.arm import records
 from lorabench.report.group_tables import groups_report
-from lorabench.report.groups import KEYS, GroupRow, Groups, groups, groups_data
-from lorabench.report.pareto import front
 from lorabench.report.shown import study_shown
 from lorabench.runs import Broken, Params, Parents, Run
 

@@ -21,14 +21,16 @@ from report_factory import (
 )
 
 from lorabench import stats
+from lorabench.analysis.aggregate import NO_DIFFERENCE
+from lorabench.analysis.methods import method_rows
+from lorabench.analysis.settings import arms, main_arm
+from lorabench.analysis.single import run_data
+from lorabench.analysis.study import study_data
 from lorabench.report import overview, single
-from lorabench.report.accuracy import NO_DIFFERENCE
-from lorabench.report.arm import arms, main_arm
-from lorabench.report.methods import method_rows
 from lorabench.runs import Params
 
 if TYPE_CHECKING:
-    from lorabench.report.methods import MethodRow
+    from lorabench.analysis.methods import MethodRow
     from lorabench.runs import Run
 
 SPECTRUM = {"fc1": {"frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}}
@@ -133,7 +135,7 @@ def test_one_seed_shows_no_spread() -> None:
 
 
 def test_one_arm_has_no_comparison() -> None:
-    assert overview.study_data(study())["methods"] == []
+    assert study_data(study())["methods"] == []
     assert "every method" not in render(overview.study_report(study()))
 
 
@@ -147,7 +149,7 @@ def test_records_without_measurements_leave_gaps() -> None:
 
 
 def test_the_data_are_the_tables_rows() -> None:
-    found = json.loads(json.dumps(overview.study_data(comparison())["methods"]))
+    found = json.loads(json.dumps(study_data(comparison())["methods"]))
     assert [row["trained"] for row in found] == [6_248, 6_248, 6_544, 384, 784]
     assert found[1]["versus"]["detectable"] is True
 
@@ -165,5 +167,5 @@ def test_a_single_run_shows_its_spectrum() -> None:
     text = render(single.run_report(run))
     assert "fc1 2.500 1.75 3" in squeezed(text)
     assert "delta" not in text
-    assert single.run_data(run)["delta_w"] == [{"layer": "fc1", "frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}]
+    assert run_data(run)["delta_w"] == [{"layer": "fc1", "frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}]
     assert "delta w skipped a ReLU" in squeezed(render(single.run_report(tuned(0, "adapter", 200))))

@@ -9,11 +9,12 @@ import pytest
 from report_factory import finetune, fmnist, pretrain, render, squeezed, two_ways, widest
 from rich.console import Console
 
+from lorabench.analysis.rank import rank_series
+from lorabench.analysis.single import run_data
 from lorabench.report import overview, single
 from lorabench.report.figures.curves import curves
 from lorabench.report.figures.material import Material
 from lorabench.report.plot import LONGEST, rank_plot, sparkline, training_table
-from lorabench.report.rank import rank_series
 from lorabench.report.shown import runs_shown
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Epoch, Run, Store
@@ -64,7 +65,7 @@ def test_training_prints_the_first_and_the_last_value() -> None:
 
 def test_a_run_in_full_shows_its_training() -> None:
     assert "█▃▂▁" in render(single.run_report(finetune(), history=epochs(4)))
-    assert len(single.run_data(finetune(), history=epochs(4))["history"]) == 4
+    assert len(run_data(finetune(), history=epochs(4))["history"]) == 4
 
 
 def test_a_plot_has_a_line_for_each_k_with_its_interval() -> None:

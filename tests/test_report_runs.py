@@ -13,8 +13,10 @@ from report_factory import failed, finetune, fmnist, pretrain, render, squeezed,
 from rich.console import Console
 
 from lorabench import stats
-from lorabench.report import digits, listing, overview, selection, single, summary
-from lorabench.report.single import scores
+from lorabench.analysis import selection
+from lorabench.analysis.listing import listing_data
+from lorabench.analysis.single import run_data, scores
+from lorabench.report import digits, listing, overview, single, summary
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Broken, Run
 
@@ -65,7 +67,7 @@ def test_a_run_that_failed_shows_why() -> None:
 
 
 def test_run_data_are_the_record_and_what_follows_from_it() -> None:
-    found = single.run_data(finetune(0))
+    found = run_data(finetune(0))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["run"]["schema"] == 1
     assert found["run"]["metrics"]["fmnist"]["correct"] == 9_774
@@ -109,7 +111,7 @@ def test_ids_are_never_cut_and_what_they_say_is_dropped_first() -> None:
 def test_broken_folders_are_named() -> None:
     text = listed([finetune()], (Broken("lora-k4-s9-aaaaaaaa", "run.json: no valid run record"),))
     assert "lora-k4-s9-aaaaaaaa  cannot be read: run.json: no valid run record" in text
-    found = listing.listing_data(selection.select([finetune()]), [Broken("lora-k4-s9-aaaaaaaa", "why")])
+    found = listing_data(selection.select([finetune()]), [Broken("lora-k4-s9-aaaaaaaa", "why")])
     assert found["broken"] == [{"id": "lora-k4-s9-aaaaaaaa", "reason": "why"}]
     assert (found["runs"][0]["id"], found["runs"][0]["fmnist"]) == (finetune().id, 97.74)
     assert json.loads(json.dumps(found, allow_nan=False)) == found

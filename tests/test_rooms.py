@@ -21,16 +21,16 @@ LADDER: dict[str, set[str]] = {
     "events": set(),
     "config": {"errors", "data"},
     "stats": {"errors"},
-    "inference": {"errors", "stats"},
+    "analysis": {"errors", "classifier", "config", "npz", "query", "scale", "stats", "runs"},
     "query": {"errors"},
     "npz": {"errors"},
     "runs": {"errors", "npz"},
     "report": {
         "errors",
+        "analysis",
         "classifier",
         "config",
         "data",
-        "inference",
         "methods",
         "npz",
         "query",
@@ -85,7 +85,7 @@ TORCH_FREE = {
     "config",
     "query",
     "stats",
-    "inference",
+    "analysis",
     "runs",
     "report",
     "classifier",
@@ -200,3 +200,8 @@ def test_quick_commands_import_no_torch(command: list[str], tmp_path: Path) -> N
         [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "analysis").glob("*.py")), ids=lambda path: path.name)
+def test_what_computes_draws_nothing(path: Path) -> None:
+    assert "rich" not in {name.split(".")[0] for name in imports(path)}

@@ -10,9 +10,9 @@ import toy_shift
 from test_config import load
 
 from lorabench import config, data
+from lorabench.analysis.settings import SLICES
 from lorabench.data import shifts
 from lorabench.errors import ConfigError
-from lorabench.report.arm import SLICES
 from lorabench.runner import stages
 
 if TYPE_CHECKING:

@@ -82,9 +82,9 @@ def test_a_best_at_the_edge_widens_the_grid_until_it_is_not() -> None:
 def test_the_curves_print_and_can_be_pasted(tmp_path: Path) -> None:
     values: list[float | None] = [90.0, 91.0, 92.0, 97.44, 96.0, None, 10.0]
     found = [
-        curves.CurveRow("lora kaiming", {"method": "lora", "init": "kaiming"}, list(tune.GRID), values, 3e-3),
-        curves.CurveRow("full", {"method": "full"}, [3e-5, *tune.GRID], [98.0, *values], 3e-5),
-        curves.CurveRow("prompt reprogram", {"method": "prompt"}, list(tune.GRID), [None] * 7, None),
+        tune.CurveRow("lora kaiming", {"method": "lora", "init": "kaiming"}, list(tune.GRID), values, 3e-3),
+        tune.CurveRow("full", {"method": "full"}, [3e-5, *tune.GRID], [98.0, *values], 3e-5),
+        tune.CurveRow("prompt reprogram", {"method": "prompt"}, list(tune.GRID), [None] * 7, None),
     ]
     text = render(curves.curves_table(found, images=5000, seeds=[0]))
     assert widest(text) <= 80
@@ -102,12 +102,12 @@ def test_keep_going_leaves_out_what_failed_and_its_children(tmp_path: Path, data
     bad = good.model_copy(update={"pretrain": good.pretrain.model_copy(update={"lr": 1e6})})
     todo = list({s.id: s for c in (bad, good) for s in stages.chain(c, "finetune")}.values())
     told: list[Event] = []
-    done = queue.run(todo, good, Store(tmp_path), data_dir=data_dir, keep_going=True, tell=told.append)
+    done = queue.run(todo, good, Store(tmp_path), data_dir=data_dir, keep_going=True, emit=told.append)
     assert set(done) == {stage.id for stage in stages.chain(good, "finetune")}
     assert any(isinstance(e, events.Message) and "the loss became" in e.text for e in told)
     assert not (tmp_path / stages.finetune(bad).id).exists()
     with pytest.raises(RunFailedError):
-        queue.run(todo, good, Store(tmp_path), data_dir=data_dir, tell=told.append)
+        queue.run(todo, good, Store(tmp_path), data_dir=data_dir, emit=told.append)
 
 
 def test_tune_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:

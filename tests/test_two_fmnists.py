@@ -10,20 +10,23 @@ from report_factory import FMNIST, HURT, finetune, fmnist, metrics, pretrain, re
 from typer.testing import CliRunner
 
 from lorabench import config, methods
+from lorabench.analysis import claims
+from lorabench.analysis.gates import group_rows
+from lorabench.analysis.groups import GroupRow, groups
+from lorabench.analysis.inference import Count
+from lorabench.analysis.methods import method_rows
+from lorabench.analysis.settings import arms, base_metrics, bases, beside, facing, records, ways
+from lorabench.analysis.study import study_data
 from lorabench.cli.app import app
-from lorabench.inference import Count
-from lorabench.report import ledger, overview
-from lorabench.report.arm import arms, base_metrics, bases, beside, facing, records, ways
+from lorabench.report import overview
 from lorabench.report.figures import Material
 from lorabench.report.figures.curves import curves
-from lorabench.report.gate import group_rows
-from lorabench.report.groups import GroupRow, groups
-from lorabench.report.methods import method_rows
 from lorabench.report.shown import runs_shown, study_shown
-from lorabench.report.sweep import Cell, Counts, Score, SweepResult, sweep_data, sweep_report
+from lorabench.report.sweep import sweep_data, sweep_report
 from lorabench.runner import make, stages
 from lorabench.runner.session import open_session
 from lorabench.runs import Epoch, Metrics, Parents, Run, Store
+from lorabench.sweep import Cell, Counts, Score, SweepResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,10 +83,10 @@ def test_a_base_has_metrics_for_each_fmnist_and_each_fine_tune_its_own() -> None
 
 
 def test_what_a_base_measured_elsewhere_is_not_shown_as_the_studys() -> None:
-    row = overview.study_data([fmnist(), made_beside(), finetune()])["accuracy"][0]
+    row = study_data([fmnist(), made_beside(), finetune()])["accuracy"][0]
     assert (row["label"], row["accuracy"]["fmnist"]["mean"]) == ("base", EASY_BASE)
     # Its fine-tune failed: what is known of the base is its accuracy on MNIST.
-    alone = overview.study_data([fmnist(), made_beside()])["accuracy"][0]["accuracy"]
+    alone = study_data([fmnist(), made_beside()])["accuracy"][0]["accuracy"]
     assert alone.keys() == {"mnist"}
 
 
@@ -107,7 +110,7 @@ def test_methods_on_two_fmnists_have_no_difference_and_the_ledger_one_fmnist() -
     rows = method_rows(both(), arms(both()))
     assert [row.versus for row in rows] == [None, None]
     full = finetune(method="full", id="full-s0-8f3c2a90", parents=tuned_on_hard().parents, before=on_hard())
-    found = {row.key: row for row in ledger.ledger([*both(1), full])}
+    found = {row.key: row for row in claims.ledger([*both(1), full])}
     assert found["fmnist.base"].value == pytest.approx(EASY_BASE)
     assert found["fmnist.full"].value is None, "measured on another F-MNIST than the LoRA"
 

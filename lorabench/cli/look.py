@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorabench.analysis import unit
 from lorabench.cli.app import app
 from lorabench.cli.options import SCHEMA, Folder, Images, Models, Settings, command, emit
 from lorabench.cli.stages import (
@@ -16,14 +17,14 @@ from lorabench.cli.stages import (
     device_settings,
     find,
     load,
+    log,
     newest_bench,
     newest_study,
-    say,
     without_folder,
 )
 from lorabench.cli.streams import stderr, stdout, write_document
 from lorabench.errors import GateError, UsageError
-from lorabench.report import unit, writers
+from lorabench.report import writers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,11 +52,11 @@ def evaluate(
 
     settings, found = device_settings(shared), find(shared, runs)
     with (
-        progress.show(stderr(), quiet=shared.quiet) as tell,
-        open_session(shared.store, shared.data_dir, settings, tell) as lab,
+        progress.show(stderr(), quiet=shared.quiet) as on_event,
+        open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        measured = [make.measure_again(run, lab) for run in found]
-        wrong = {run.id: make.mistakes(run, lab) for run in found} if show_errors else {}
+        measured = [make.measure_again(run, session) for run in found]
+        wrong = {run.id: make.mistakes(run, session) for run in found} if show_errors else {}
     if shared.json:
         emit({"command": "evaluate", "runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]})
         return
@@ -94,14 +95,15 @@ def show(
 ) -> None:
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
     from lorabench import query
-    from lorabench.report import drawn, gate
+    from lorabench.analysis import gates
+    from lorabench.report import drawn
     from lorabench.report.style import stack
     from lorabench.report.writers.terminal import renderable
 
     chosen = writers.chosen(form, out, json=shared.json)
     condition = query.parse(fail_on, unit.suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline)
-    unmet = gate.failing(condition, shown.rows(), shown.lost) if condition else []
+    unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
     outcomes = _write_figures(shown.runs, shared, figures) if figures else []
     envelope = {"command": "report", **shown.data, "unmet": unmet}
     envelope |= {"figures": drawn.drawn_data(outcomes)} if figures else {}
@@ -114,7 +116,7 @@ def show(
         text = writers.write(told, chosen)
         if out:
             writers.save(text.rstrip("\n") + "\n", out)
-            say(shared, f"wrote {out}")
+            log(shared, f"wrote {out}")
         if out and shared.json:
             emit(envelope)
         elif not out:
@@ -140,7 +142,7 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) ->
     reference, unread = store.select(without_folder(shared, [baseline])) if baseline else ([], [])
     result = shown.runs_shown(store, found, baseline=reference, broken=broken)
     for folder in broken if "broken" not in result.data else []:
-        say(shared, f"left out: {folder.reason}")
+        log(shared, f"left out: {folder.reason}")
     return replace(result, lost=[*lost, *(f"{folder.id}  cannot be read" for folder in unread)])
 
 
@@ -183,7 +185,9 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     """What `ls` does, with the records gone at its end: the collector never sees thousands of them."""
     from datetime import UTC, datetime
 
-    from lorabench.report import listing, selection
+    from lorabench.analysis import selection
+    from lorabench.analysis.listing import fields_data, listing_data
+    from lorabench.report import listing
     from lorabench.report.writers.terminal import renderable
 
     if cols == "help" and (where or sort or limit):
@@ -191,7 +195,7 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     runs, broken = shared.store.scan()
     listed = selection.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
     if shared.json:
-        emit({"command": "ls", **(listing.listing_data(listed, broken) if listed else listing.fields_data(runs))})
+        emit({"command": "ls", **(listing_data(listed, broken) if listed else fields_data(runs))})
         return
     console = stdout()
     when = datetime.now(UTC)
@@ -228,7 +232,7 @@ def scale(
     named = [name.strip() for name in targets.split(",")] if targets else None
     found = room.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
     for warning in room.warnings(model, chosen.method, chosen.options, found.tuned.targets):
-        say(shared, warning)
+        log(shared, warning)
     if shared.json:
         emit({"command": "scale", **scaling.scaling_data(found)})
     else:

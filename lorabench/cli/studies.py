@@ -15,10 +15,10 @@ from lorabench.cli.stages import (
     dry_run,
     gather,
     load,
+    log,
     newest_bench,
     remember,
     run_stages,
-    say,
     seeds_of,
     told_before,
 )
@@ -45,7 +45,9 @@ def whole_study(
     engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
-    from lorabench.report import expect, ledger, overview
+    from lorabench.analysis import claims
+    from lorabench.analysis.study import study_data
+    from lorabench.report import overview
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
@@ -60,10 +62,10 @@ def whole_study(
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
     done = list(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
     costs = newest_bench(shared)
-    rows = ledger.ledger(done, costs)
-    unmet = expect.check(settings.expect, rows)
+    rows = claims.ledger(done, costs)
+    unmet = claims.check(settings.expect, rows)
     if shared.json:
-        emit({"command": "study", **overview.study_data(done, costs), "unmet": unmet})
+        emit({"command": "study", **study_data(done, costs), "unmet": unmet})
     else:
         console = stdout()
         console.print(renderable(overview.study_report(done, costs)))
@@ -86,9 +88,10 @@ def tune(
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
     from lorabench import tune as room
+    from lorabench.analysis.fairness import grounds
+    from lorabench.analysis.plain import plain
     from lorabench.report.curves import curves_data, curves_table
-    from lorabench.report.fairness import grounds, unequal_note
-    from lorabench.report.plain import plain
+    from lorabench.report.fairness import unequal_note
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines
 
@@ -103,7 +106,7 @@ def tune(
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
         return run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
 
-    found, done = room.tune(curves, perform, lambda text: say(shared, text))
+    found, done = room.tune(curves, perform, lambda text: log(shared, text))
     rows, held_out = room.rows(found, done), found[0].config.holdout
     unequal = grounds(done.values())
     if shared.json:
@@ -134,7 +137,7 @@ def sweep(
 ) -> None:
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
     from lorabench import sweep as room
-    from lorabench.report import expect
+    from lorabench.analysis import claims
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
     from lorabench.report.writers.terminal import renderable
@@ -144,7 +147,7 @@ def sweep(
         raise UsageError("--workers: with --engine the cluster has its own")
     planned = room.plan(gather(shared, {"study.seeds": seeds_of(shared, seeds), "study.workers": workers}), grid or [])
     settings, todo = planned.config, planned.todo
-    expect.check_keys(settings.expect, planned.loaded.origins)
+    claims.check_keys(settings.expect, planned.loaded.origins)
     workers = settings.study.workers or engines.cores()
     if shared.dry_run:
         expected = room.preview(planned, shared.store, workers, shared.force)
@@ -162,7 +165,7 @@ def sweep(
         force=todo,
         keep_going=keep_going,
         engine=engine,
-        take=tally.take,
+        on_result=tally.add,
     )
     found = tally.result()
     if shared.json:
@@ -195,6 +198,7 @@ def bench(
     if not all(k.strip().isdecimal() and 1 <= int(k) <= 1024 for k in ranks.split(",")):
         raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
     settings = device_settings(shared)
+    settings = settings.model_copy(update={"threads": settings.threads or 1})
     from lorabench import bench as room
     from lorabench import threads
     from lorabench.cli import progress
@@ -204,11 +208,11 @@ def bench(
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
     with (
-        progress.show(stderr(), quiet=shared.quiet) as tell,
-        open_session(shared.store, None, settings.model_copy(update={"threads": settings.threads or 1}), tell) as lab,
-        threads.using(lab.threads),
+        progress.show(stderr(), quiet=shared.quiet) as on_event,
+        open_session(shared.store, None, settings, on_event) as session,
+        threads.using(session.threads),
     ):
-        record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=lab.device)
+        record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=session.device)
     if shared.json:
         emit({"command": "bench", **record})
     else:

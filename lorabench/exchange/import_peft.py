@@ -51,7 +51,7 @@ def import_adapter(
         if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
             raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
     command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
-    return make.perform(stage, lab=session, force=force, wait=wait, tensors=tensors, command=command)
+    return make.perform(stage, session=session, force=force, wait=wait, tensors=tensors, command=command)
 
 
 def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor]]:

@@ -6,65 +6,23 @@ digit, so that a look finds what goes wrong; every shade stands behind its numbe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.report.blocks import Beside, Line, Table
+from lorabench.analysis.confusion import Change, recalls
+from lorabench.report.blocks import Beside, Table
 from lorabench.report.style import grid, line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from lorabench.report.blocks import Block, Line
 
     Matrix = Sequence[Sequence[int]]
 
+
 # From this percentage of the true digit on. Ink and paper, so that they read on dark and light terminals.
 _WARM = ((20, "white on #c00000"), (8, "black on #f0703a"), (3, "black on #e0a070"), (1, "#d0703a"))
 _COOL = ((20, "white on #0050a0"), (8, "black on #5a9bd0"), (3, "black on #9ab8d0"), (1, "#4a8fc0"))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """`count` images of `true` were taken for `predicted`."""
-
-    true: int
-    predicted: int
-    count: int
-
-
-@dataclass(frozen=True)
-class Change:
-    """Images of `true` taken for `predicted`, before and after."""
-
-    true: int
-    predicted: int
-    before: int
-    after: int
-
-
-def add(matrices: Iterable[Matrix]) -> list[list[int]]:
-    """The sum of one matrix or more."""
-    return [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
-
-
-def recalls(matrix: Matrix) -> list[float | None]:
-    """The share of each true digit that was recognised, in percent; None for a digit without images."""
-    return [100 * row[digit] / sum(row) if sum(row) else None for digit, row in enumerate(matrix)]
-
-
-def worst_cells(matrix: Matrix, n: int = 5) -> list[Cell]:
-    """The `n` most frequent mistakes, the most frequent first."""
-    cells = [Cell(t, p, count) for t, row in enumerate(matrix) for p, count in enumerate(row) if t != p and count]
-    return sorted(cells, key=lambda cell: (-cell.count, cell.true, cell.predicted))[:n]
-
-
-def largest_changes(before: Matrix, after: Matrix, n: int = 8) -> list[Change]:
-    """The `n` mistakes whose counts changed most, the largest change first."""
-    digits = range(len(before))
-    cells = [Change(t, p, before[t][p], after[t][p]) for t in digits for p in digits if t != p]
-    changed = [cell for cell in cells if cell.before != cell.after]
-    return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.true, c.predicted))[:n]
 
 
 def confusion(matrix: Matrix, title: str) -> Table:

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.report import number
-from lorabench.report.plain import plain
+from lorabench.analysis import number
+from lorabench.analysis.plain import plain
 from lorabench.report.style import grid, group, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.report.blocks import Block, Line
-
-
-@dataclass(frozen=True)
-class CurveRow:
-    """One method: accuracy in percent on held-out F-MNIST at each of `lrs`, None where training failed.
-
-    `entry` is the method as an entry of `study.methods`, without its learning rate.
-    """
-
-    label: str
-    entry: dict[str, object]
-    lrs: list[float]
-    accuracy: list[float | None]
-    best: float | None
-
-    @property
-    def edge(self) -> bool:
-        """Whether the best is the first or the last that was tried, so that a better one may lie beyond."""
-        return self.best in (self.lrs[0], self.lrs[-1])
+    from lorabench.tune import CurveRow
 
 
 def curves_table(rows: Sequence[CurveRow], *, images: int, seeds: Sequence[int]) -> Block:

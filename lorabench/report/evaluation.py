@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lorabench.analysis.plain import plain
+from lorabench.analysis.settings import SETS
+from lorabench.analysis.single import scores
 from lorabench.report import confusion
-from lorabench.report.arm import SETS
 from lorabench.report.fairness import held_out_note
 from lorabench.report.mistakes import mistakes_data
-from lorabench.report.plain import plain
-from lorabench.report.single import score_table, scores
+from lorabench.report.single import score_table
 from lorabench.report.style import heading, line, stack
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lorabench.report.arm import SETS
-from lorabench.report.plain import plain
+from lorabench.analysis.plain import plain
+from lorabench.analysis.settings import SETS
 from lorabench.report.style import grid, group, heading, line
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.inference import FEWEST
-from lorabench.report import number
+from lorabench.analysis import number
+from lorabench.analysis.inference import FEWEST
+from lorabench.analysis.settings import SETS
 from lorabench.report.accuracy import told, with_n
-from lorabench.report.arm import SETS
 from lorabench.report.fairness import unequal_note
 from lorabench.report.overview import unfinished_table
 from lorabench.report.style import grid, group, heading, line, note, stack
@@ -15,9 +15,9 @@ from lorabench.report.style import grid, group, heading, line, note, stack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.inference import Estimate
+    from lorabench.analysis.groups import GroupRow, Groups
+    from lorabench.analysis.inference import Estimate
     from lorabench.report.blocks import Block, Line
-    from lorabench.report.groups import GroupRow, Groups
     from lorabench.runs import Broken
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lorabench.inference import FEWEST
-from lorabench.report.arm import arms
-from lorabench.report.parameters import base_run
+from lorabench.analysis.claims import TOLERANCE, K
+from lorabench.analysis.inference import FEWEST
 from lorabench.report.style import grid, line, note
-from lorabench.report.talk import ROWS, TOLERANCE, K, study
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from lorabench.analysis.claims import Row
     from lorabench.report.blocks import Block
-    from lorabench.report.talk import Row
-    from lorabench.runs import Run
+
 
 _GOOD = ("exact", "rounds to 3%", "reproduced", "runs", "holds", "possible")
 _STYLES = dict.fromkeys(_GOOD, "green") | {"not run here": "dim", "no verdict": "dim"}
-
 _MEANINGS = {
     "exact": "counted, and the same",
     "rounds to 3%": "",
@@ -37,12 +34,6 @@ _MEANINGS = {
     "not run here": f"no run in the talk's setting: LoRA k = {K} on all layers, A from N(0, 1), not scaled; 30% of the "
     "2s and 3s mirrored left to right; measured on the test set",
 }
-
-
-def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
-    """A row for every figure of the talk. `study_runs` holds the study's runs with their parents."""
-    found = study(study_runs, bench, arms(study_runs), base_run(study_runs))
-    return [row(found) for row in ROWS]
 
 
 def ledger_table(rows: Sequence[Row]) -> Block:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lorabench.report import number
-from lorabench.report.arm import accuracy
+from lorabench.analysis import number
+from lorabench.analysis.fairness import grounds
+from lorabench.analysis.listing import Entry, entries, fields_data
+from lorabench.analysis.unit import shown
 from lorabench.report.blocks import Table
-from lorabench.report.fairness import grounds, unequal_note
-from lorabench.report.fields import fields
-from lorabench.report.plain import plain
+from lorabench.report.fairness import unequal_note
 from lorabench.report.style import line, note, stack
-from lorabench.report.unit import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from lorabench.query import Value
+    from lorabench.analysis.selection import Selection
     from lorabench.report.blocks import Block
-    from lorabench.report.selection import Selection
     from lorabench.runs import Broken, Run
+
 
 _COLUMNS = {
     "id": "<",
@@ -35,59 +32,11 @@ _COLUMNS = {
     "trained": ">",
     "age": ">",
 }
+
+
 _DROPPED = ("seed", "k", "trained", "age", "MNIST", "status", "F-MNIST")
 """What a narrow terminal loses first: what the id says anyway. The id itself is never dropped."""
-
 _STYLES = {"done": "", "running": "yellow"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run; accuracies in percent, None where there are none."""
-
-    id: str
-    status: str
-    stage: str
-    method: str | None
-    k: int | None
-    seed: int
-    mnist: float | None
-    fmnist: float | None
-    trainable: int | None
-    started: str
-    error: str | None
-
-
-def entries(runs: Sequence[Run]) -> list[Entry]:
-    """A row for every run, in the given order."""
-    return [
-        Entry(
-            id=run.id,
-            status=run.status,
-            stage=run.stage,
-            method=run.method,
-            k=run.k,
-            seed=run.seed,
-            mnist=accuracy(run.metrics["mnist"]) if "mnist" in run.metrics else None,
-            fmnist=accuracy(run.metrics["fmnist"]) if "fmnist" in run.metrics else None,
-            trainable=run.params.trainable if run.params else None,
-            started=run.started,
-            error=f"{run.error.type}: {run.error.message}" if run.error else None,
-        )
-        for run in runs
-    ]
-
-
-def listing_data(chosen: Selection, broken: Sequence[Broken] = ()) -> dict[str, Any]:
-    """What `listing` shows, as plain data; with columns, each run is those fields in the units of run.json."""
-    asked = [dict(zip(chosen.columns, map(_plain, row), strict=True)) for row in chosen.rows]
-    return {
-        "runs": asked if chosen.columns else plain(entries(chosen.runs)),
-        "fitting": chosen.fitting,
-        "total": chosen.total,
-        "unequal": plain(grounds(chosen.runs)),
-        "broken": plain(list(broken)),
-    }
 
 
 def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, width: int = 80) -> Block:
@@ -122,20 +71,6 @@ def fields_table(runs: Sequence[Run]) -> Block:
     return table
 
 
-def fields_data(runs: Sequence[Run]) -> dict[str, Any]:
-    """What `fields_table` shows, as plain data. `runs` come oldest first."""
-    values: dict[str, list[Value]] = {}
-    for run in runs:
-        for name, value in fields(run).items():
-            values.setdefault(name, []).extend([] if value is None else [value])
-    return {
-        "fields": [
-            {"name": name, "runs": len(there), "newest": _plain(there[-1]) if there else None}
-            for name, there in sorted(values.items())
-        ]
-    }
-
-
 def _usual(rows: Sequence[Entry], now: datetime, width: int) -> Table:
     cells = [_cells(row, now) for row in rows]
     columns = list(_COLUMNS)
@@ -158,10 +93,6 @@ def _asked(chosen: Selection) -> Table:
     for row in chosen.rows:
         table.add_row(*map(shown, chosen.columns, row))
     return table
-
-
-def _plain(value: Value) -> float | str | bool | None:
-    return float(value) if isinstance(value, Fraction) else value
 
 
 def _cells(row: Entry, now: datetime) -> dict[str, str]:

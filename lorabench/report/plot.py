@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lorabench.inference import FEWEST
-from lorabench.report import number
-from lorabench.report.arm import SETS
+from lorabench.analysis import number
+from lorabench.analysis.inference import FEWEST
+from lorabench.analysis.rank import base_accuracy, rank_series
+from lorabench.analysis.settings import SETS
 from lorabench.report.blocks import Picture
-from lorabench.report.rank import base_accuracy, rank_series
 from lorabench.report.style import grid, group, line, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.inference import Estimate
+    from lorabench.analysis.inference import Estimate
+    from lorabench.analysis.rank import RankSeries
     from lorabench.report.blocks import Block, Line
-    from lorabench.report.rank import RankSeries
     from lorabench.runs import Epoch, Run
 
 LONGEST = 48

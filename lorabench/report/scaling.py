@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from lorabench.report.plain import plain
+from lorabench.analysis.plain import plain
 from lorabench.report.style import grid, group, heading, line, note, stack
 from lorabench.scale import claims, recounts, size
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench.report.arm import beside, records
-from lorabench.report.compare import compare, compare_data, compare_report
-from lorabench.report.evidence import evidence, seen_by
+from lorabench.analysis.comparison import compare, compare_data
+from lorabench.analysis.gates import group_rows, run_rows
+from lorabench.analysis.groups import groups, groups_data
+from lorabench.analysis.predictions import evidence, seen_by
+from lorabench.analysis.settings import beside, records
+from lorabench.analysis.single import run_data
+from lorabench.analysis.study import study_data
+from lorabench.report.compare import compare_report
 from lorabench.report.fairness import held_out_note
-from lorabench.report.gate import group_rows, run_rows
 from lorabench.report.group_tables import groups_report
-from lorabench.report.groups import groups, groups_data
-from lorabench.report.overview import study_data, study_report
+from lorabench.report.overview import study_report
 from lorabench.report.plot import rank_plot
-from lorabench.report.single import run_data, run_report
+from lorabench.report.single import run_report
 from lorabench.report.style import stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from lorabench.analysis.gates import GateRow
     from lorabench.report.blocks import Block
-    from lorabench.report.gate import GateRow
     from lorabench.runs import Broken, Run, Store
 
 

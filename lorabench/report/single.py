@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lorabench import inference
-from lorabench.inference import Count
-from lorabench.report import confusion, number
-from lorabench.report.arm import SETS, SLICES
-from lorabench.report.census import census_rows, census_table
-from lorabench.report.contrast import contrast_note, contrast_table, paired
-from lorabench.report.overview import unfinished, unfinished_table
-from lorabench.report.plain import plain
+from lorabench.analysis import number
+from lorabench.analysis.class_counts import census_rows
+from lorabench.analysis.confusion import worst_cells
+from lorabench.analysis.format_setting import flatten, shown
+from lorabench.analysis.settings import SETS
+from lorabench.analysis.single import Score, before_and_after, scores
+from lorabench.analysis.spectrum import spectrum_rows
+from lorabench.analysis.study import unfinished
+from lorabench.report import confusion
+from lorabench.report.census import census_table
+from lorabench.report.contrast import contrast_note, contrast_table
+from lorabench.report.overview import unfinished_table
 from lorabench.report.plot import training_table
-from lorabench.report.setting import flatten, shown
-from lorabench.report.spectrum import spectrum_rows, spectrum_table
+from lorabench.report.spectrum import spectrum_table
 from lorabench.report.style import grid, group, heading, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lorabench.analysis.predictions import Digits
     from lorabench.report.blocks import Block
-    from lorabench.report.contrast import Contrast
-    from lorabench.report.evidence import Digits
-    from lorabench.runs import Epoch, Metrics, Run, Slice
-
-
-@dataclass(frozen=True)
-class Score:
-    """Accuracy in percent with its 95% Wilson interval on `n` test images; `before` is the base's."""
-
-    label: str
-    n: int
-    correct: int
-    accuracy: float
-    low: float
-    high: float
-    before: float | None
-
-
-def scores(run: Run) -> list[Score]:
-    """A row for each test set, followed by the parts of F-MNIST that have images."""
-    rows: list[Score] = []
-    for name, title in SETS.items():
-        if name in run.metrics:
-            found, before = run.metrics[name], run.before.get(name)
-            rows.append(_score(title, found, before))
-            old = before.slices if before else {}
-            parts = [(part, found.slices[part]) for part in SLICES if part in found.slices]
-            rows += [_score(f"  {SLICES[part]}", counts, old.get(part)) for part, counts in parts if counts.n]
-    return rows
-
-
-def _score(label: str, found: Metrics | Slice, before: Metrics | Slice | None) -> Score:
-    count = Count(found.correct, found.n)
-    old = 100 * before.correct / before.n if before and before.n else None
-    return Score(label, count.n, count.correct, count.percent, *inference.one_run(count), old)
+    from lorabench.runs import Epoch, Metrics, Run
 
 
 def score_table(rows: Sequence[Score]) -> Block:
@@ -70,42 +39,6 @@ def score_table(rows: Sequence[Score]) -> Block:
             cells.append(number.decimal(row.before) if row.before is not None else "-")
         table.add_row(*cells, f"{row.n:,}")
     return table
-
-
-def before_and_after(predictions: Mapping[str, Digits] | None, labels: Digits | None) -> list[Contrast]:
-    """A fine-tuned run against its base, image by image.
-
-    Args:
-        predictions: test set to predicted digits (n,), the base's under `before_<set>`, as in the run's file.
-        labels: true digits (n,).
-    """
-    if not predictions or labels is None:
-        return []
-    both = [name for name in SETS if name in predictions and f"before_{name}" in predictions]
-    return [
-        paired(name, SETS[name], predictions[f"before_{name}"] == labels, predictions[name] == labels) for name in both
-    ]
-
-
-def run_data(
-    run: Run,
-    predictions: Mapping[str, Digits] | None = None,
-    labels: Digits | None = None,
-    history: Sequence[Epoch] = (),
-) -> dict[str, Any]:
-    """One run in full as plain data: its record, and what the report derives from it."""
-    matrices = {name: metrics.confusion for name, metrics in run.metrics.items()}
-    return {
-        "run": run.model_dump(mode="json", by_alias=True),
-        "accuracy": plain(scores(run)),
-        "paired": plain(before_and_after(predictions, labels)),
-        "recalls": {name: confusion.recalls(matrix) for name, matrix in matrices.items()},
-        "worst_cells": {name: plain(confusion.worst_cells(matrix)) for name, matrix in matrices.items()},
-        "census": plain(census_rows(run)) if run.stage == "fmnist" else [],
-        "delta_w": plain(spectrum_rows(run)),
-        "history": [epoch.model_dump() for epoch in history],
-        "unfinished": plain(unfinished([run])),
-    }
 
 
 def run_report(
@@ -148,7 +81,7 @@ def parameters_line(run: Run) -> str:
 
 
 def _confusion(name: str, metrics: Metrics) -> Block:
-    worst = "   ".join(f"{c.true}->{c.predicted} {c.count}" for c in confusion.worst_cells(metrics.confusion))
+    worst = "   ".join(f"{c.true}->{c.predicted} {c.count}" for c in worst_cells(metrics.confusion))
     matrix = confusion.confusion(metrics.confusion, f"confusion on {SETS[name]} (rows true, columns predicted)")
     return group(matrix, note(f"worst  {worst}")) if worst else matrix
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lorabench.report import number
-from lorabench.report.census import census_rows, census_table
+from lorabench.analysis import number
+from lorabench.analysis.class_counts import census_rows
+from lorabench.analysis.plain import plain
+from lorabench.analysis.single import scores
+from lorabench.report.census import census_table
 from lorabench.report.fairness import held_out_note
-from lorabench.report.plain import plain
-from lorabench.report.single import parameters_line, score_table, scores
+from lorabench.report.single import parameters_line, score_table
 from lorabench.report.style import group, heading, line
 
 if TYPE_CHECKING:

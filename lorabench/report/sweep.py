@@ -2,209 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lorabench import inference
-from lorabench.errors import InputError
-from lorabench.report import number
-from lorabench.report.accuracy import count, verdict
-from lorabench.report.arm import SETS
-from lorabench.report.fairness import ground, other_ground, unequal_note
-from lorabench.report.plain import plain
-from lorabench.report.setting import shown
+from lorabench.analysis import inference, number
+from lorabench.analysis.aggregate import verdict
+from lorabench.analysis.format_setting import shown
+from lorabench.analysis.plain import plain
+from lorabench.report.fairness import unequal_note
 from lorabench.report.style import grid, group, heading, line, note, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from lorabench.inference import Count, Difference, Estimate
+    from lorabench.analysis.inference import Estimate
     from lorabench.report.blocks import Block, Line
-    from lorabench.report.fairness import Unequal
-    from lorabench.runs import Run
+    from lorabench.sweep import Best, Cell, FailedRun, Score, SweepPlan, SweepResult
+
 
 WIDTH = 80
 MOST_FAILURES = 10
 """So many failed runs are named; `ls` names all."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a sweep keeps of one finished fine-tune.
-
-    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ. `images` is the id of the
-    F-MNIST that `fmnist` and `flipped` are of, and `before` what the base gave there.
-    """
-
-    id: str
-    seed: int
-    fmnist: Count
-    flipped: Count | None
-    mnist: Count
-    trained: int | None
-    images: str | None = None
-    before: Count | None = None
-    ground: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True)
-class FailedRun:
-    """A fine-tune that there is no result of, why, and the folder that says more; `seed` as in `Score`."""
-
-    id: str
-    seed: int
-    reason: str
-    folder: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One point of the grid: a value for every axis, and what became of its fine-tunes, one for each seed."""
-
-    values: tuple[Any, ...]
-    scores: tuple[Score, ...]
-    failed: tuple[FailedRun, ...]
-
-    @property
-    def fmnist(self) -> Estimate | None:
-        """Accuracy on F-MNIST over the seeds that finished."""
-        return inference.accuracy([score.fmnist for score in self.scores])
-
-    @property
-    def flipped(self) -> Estimate | None:
-        """On the mirrored images of it, likewise."""
-        return inference.accuracy([score.flipped for score in self.scores if score.flipped])
-
-    @property
-    def mnist(self) -> Estimate | None:
-        """On MNIST, likewise."""
-        return inference.accuracy([score.mnist for score in self.scores])
-
-    @property
-    def gain(self) -> Difference | None:
-        """Tuned − base on F-MNIST, on the same images."""
-        return inference.difference([(score.before, score.fmnist) for score in self.scores])
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What was done: how many runs were made, were there already, or have no result."""
-
-    ran: int
-    cached: int
-    failed: int
-
-
-@dataclass(frozen=True)
-class Best:
-    """The whole cell with the highest mean, the next one, and how far the best is ahead, paired by seed."""
-
-    cell: Cell
-    next: Cell | None
-    ahead: Difference | None
-    of: int
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """All that a sweep shows.
-
-    Attributes:
-        keys: the axes, as the user wrote them.
-        cells: every combination of the axes' values, the last axis fastest.
-        held_out: how many images of the training set all was measured on; 0: on the test set.
-        tuned: counts of the points' fine-tunes.
-        shared: counts of what they start from.
-    """
-
-    name: str
-    keys: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    seeds: tuple[int, ...]
-    held_out: int
-    tuned: Counts
-    shared: Counts
-
-    @property
-    def failures(self) -> str:
-        """How many runs failed of how many, points and what they share; empty if none did."""
-        counted = ((self.tuned, "fine-tunes"), (self.shared, "shared runs"))
-        return " and ".join(
-            f"{counts.failed:,} of {counts.ran + counts.cached + counts.failed:,} {what}"
-            for counts, what in counted
-            if counts.failed
-        )
-
-    @property
-    def unequal(self) -> list[Unequal]:
-        """Which fine-tunes were made with another lorabench, torch, device or kind of machine."""
-        return other_ground((score.id, score.ground) for cell in self.cells for score in cell.scores)
-
-    @property
-    def several(self) -> bool:
-        """Whether the points were measured on several F-MNISTs, which makes none of them the best."""
-        return len({score.images for cell in self.cells for score in cell.scores}) > 1
-
-    @property
-    def best(self) -> Best | None:
-        """None if no point has all its runs, or if the points were not measured on the same images."""
-        if self.several:
-            return None
-        whole = [(found.mean, cell) for cell in self.cells if (found := cell.fmnist) and not cell.failed]
-        whole.sort(key=lambda pair: -pair[0])
-        if not whole:
-            return None
-        if len(whole) == 1:
-            return Best(whole[0][1], None, None, 1)
-        first, second = whole[0][1], whole[1][1]
-        behind = {score.seed: score.fmnist for score in second.scores}
-        ahead = inference.difference([(behind.get(score.seed), score.fmnist) for score in first.scores])
-        return Best(first, second, ahead, len(whole))
-
-
-def score(run: Run, seed: int) -> Score:
-    """The few numbers that a sweep shows of `run`, the finished fine-tune of the study's `seed`.
-
-    Raises:
-        InputError: it is one of another hand, which measured nothing.
-    """
-    if not run.metrics.keys() >= SETS.keys():
-        raise InputError(f"{run.id}: its record is done and says no accuracy; run it again with --force")
-    fmnist, mnist = count(run.metrics, "fmnist"), count(run.metrics, "mnist")
-    assert fmnist
-    assert mnist
-    return Score(
-        id=run.id,
-        seed=seed,
-        fmnist=fmnist,
-        flipped=count(run.metrics, "fmnist.flipped"),
-        mnist=mnist,
-        trained=run.params.trainable if run.params else None,
-        images=run.parents.data,
-        before=count(run.before, "fmnist"),
-        ground=ground(run),
-    )
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """What a sweep would do.
-
-    Attributes:
-        points: for every point its values, the number of its fine-tunes, and of those that are there already.
-        missing: how many runs would be made, of points and of what they share.
-        cached: how many are there.
-        seconds: about how long that takes with `workers` side by side, by past runs.
-        unknown: how many of the missing runs are like no past one, and not in `seconds`.
-    """
-
-    keys: tuple[str, ...]
-    points: tuple[tuple[tuple[Any, ...], int, int], ...]
-    missing: int
-    cached: int
-    seconds: float
-    unknown: int
-    workers: int
 
 
 def plan_data(found: SweepPlan) -> dict[str, Any]:

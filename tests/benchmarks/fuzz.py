@@ -33,10 +33,11 @@ import torch
 import yaml
 
 from lorabench import checkpoint, config, methods, npz, query
+from lorabench.analysis import fields, selection
 from lorabench.config.source import parse_yaml
 from lorabench.data.idx import read_idx
 from lorabench.errors import LorabenchError
-from lorabench.report import fields, listing, selection, shown
+from lorabench.report import listing, shown
 from lorabench.runs import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.colors import PowerNorm
 
-from lorabench.report import confusion, number
-from lorabench.report.arm import SETS, arms, base_metrics, bases, main_arm
+from lorabench.analysis import number
+from lorabench.analysis.confusion import summed
+from lorabench.analysis.settings import SETS, arms, base_metrics, bases, main_arm
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import canvas, caption
 
@@ -52,7 +53,7 @@ def draw(material: Material) -> Figure:
 
 
 def _panel(axes: Axes, title: str, found: Sequence[Metrics]) -> AxesImage:
-    total = confusion.add(metrics.confusion for metrics in found)
+    total = summed(metrics.confusion for metrics in found)
     shares = [[100 * count / max(1, sum(row)) for count in row] for row in total]
     image = axes.imshow(shares, cmap="Greys", norm=PowerNorm(0.5, 0, 100))
     for true, row in enumerate(total):

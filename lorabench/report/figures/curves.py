@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator
 
-from lorabench.report import number
-from lorabench.report.arm import arms, ways
+from lorabench.analysis import number
+from lorabench.analysis.settings import arms, ways
 from lorabench.report.figures.labels import beside, margin, settle
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, LINES, MARKERS, WIDTH, canvas, caption, logarithmic

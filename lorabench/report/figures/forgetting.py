@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.report.accuracy import differences
-from lorabench.report.arm import arms, base_metrics, bases
+from lorabench.analysis.aggregate import differences
+from lorabench.analysis.settings import arms, base_metrics, bases
 from lorabench.report.figures.labels import place
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, PALE, bar, canvas, caption, limits, over
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from lorabench.inference import Estimate
-    from lorabench.report.arm import Arm, OnImages
+    from lorabench.analysis.inference import Estimate
+    from lorabench.analysis.settings import Arm, OnImages
     from lorabench.report.figures.material import Material
     from lorabench.runs import Metrics
 

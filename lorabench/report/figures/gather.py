@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorabench import config, data, methods
+from lorabench.analysis.settings import arms, main_arm
 from lorabench.errors import InputError
-from lorabench.report.arm import arms, main_arm
 from lorabench.report.figures import Material, Pictures
 
 if TYPE_CHECKING:

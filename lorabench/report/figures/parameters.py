@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.report.arm import arms
+from lorabench.analysis.methods import method_rows
+from lorabench.analysis.pareto import front
+from lorabench.analysis.rank import base_accuracy
+from lorabench.analysis.settings import arms
 from lorabench.report.figures.labels import place
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, bar, base_line, canvas, caption, limits, logarithmic, over
-from lorabench.report.methods import method_rows
-from lorabench.report.pareto import front
-from lorabench.report.rank import base_accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.report.arm import SETS
+from lorabench.analysis.rank import base_accuracy, rank_series
+from lorabench.analysis.settings import SETS
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, LINES, MARKERS, bar, base_line, canvas, caption, limits, marks, over
-from lorabench.report.rank import base_accuracy, rank_series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lorabench.inference import Estimate
+    from lorabench.analysis.inference import Estimate
+    from lorabench.analysis.rank import RankSeries
     from lorabench.report.figures.material import Material
-    from lorabench.report.rank import RankSeries
 
 
 def draw(material: Material) -> Figure:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.lines import Line2D
 
-from lorabench import inference
-from lorabench.report.arm import arms
+from lorabench.analysis import inference
+from lorabench.analysis.settings import arms
+from lorabench.analysis.spectrum import spectrum_rows
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, MARKERS, bar, canvas, caption, logarithmic, over
-from lorabench.report.spectrum import spectrum_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lorabench.inference import Estimate
-    from lorabench.report.arm import Arm
+    from lorabench.analysis.inference import Estimate
+    from lorabench.analysis.settings import Arm
     from lorabench.report.figures.material import Material
 
 _PANELS = {

@@ -13,8 +13,8 @@ from matplotlib.axis import XAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from lorabench.inference import FEWEST
-from lorabench.report import number
+from lorabench.analysis import number
+from lorabench.analysis.inference import FEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-    from lorabench.inference import Estimate
+    from lorabench.analysis.inference import Estimate
 
 WIDTH = 6.8
 """Inches: a page's text width."""

@@ -14,8 +14,8 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from lorabench.report.arm import arms
-from lorabench.report.setting import flatten
+from lorabench.analysis.format_setting import flatten
+from lorabench.analysis.settings import arms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench.report.accuracy import accuracy_rows
-from lorabench.report.arm import arms, distinctive
+from lorabench.analysis.aggregate import accuracy_rows
+from lorabench.analysis.settings import arms, distinctive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.inference import Estimate
-    from lorabench.report.arm import Arm
+    from lorabench.analysis.inference import Estimate
+    from lorabench.analysis.settings import Arm
     from lorabench.runs import Run
 
 

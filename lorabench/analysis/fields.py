@@ -12,8 +12,8 @@ import difflib
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
+from lorabench.analysis.settings import SETS, SLICES
 from lorabench.errors import UsageError
-from lorabench.report.arm import SETS, SLICES
 from lorabench.runs import Cost, Params
 
 if TYPE_CHECKING:

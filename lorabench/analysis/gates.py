@@ -19,17 +19,17 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from lorabench.analysis.fields import check_names, fields, measured
+from lorabench.analysis.groups import KEYS, pairs
+from lorabench.analysis.unit import in_percent
 from lorabench.errors import UsageError
-from lorabench.report.fields import check_names, fields, measured
-from lorabench.report.groups import KEYS, pairs
-from lorabench.report.unit import in_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from lorabench.analysis.groups import GroupRow, Groups
+    from lorabench.analysis.paired import Contrast
     from lorabench.query import Condition, Value
-    from lorabench.report.contrast import Contrast
-    from lorabench.report.groups import GroupRow, Groups
     from lorabench.runs import Run
 
 _ENDS = ("mean", "low", "high", "p")

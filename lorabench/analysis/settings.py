@@ -21,8 +21,6 @@ SETS = {"mnist": "MNIST", "fmnist": "F-MNIST"}
 
 SLICES = {"flipped": "mirrored", "upright": "not mirrored", "rest": "other digits"}
 """The parts of F-MNIST's test set in their order, and what a reader calls them."""
-
-
 OnImages = tuple[str, str | None]
 """Ids of a base and of an F-MNIST that it was measured on."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.inference import Estimate
+    from lorabench.analysis.inference import Estimate
 
 
 def decimal(value: float) -> str:

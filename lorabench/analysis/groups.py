@@ -9,23 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench import inference
+from lorabench.analysis import inference
+from lorabench.analysis.aggregate import by_key, differences, means
+from lorabench.analysis.fairness import unequal
+from lorabench.analysis.pareto import front
+from lorabench.analysis.plain import plain
+from lorabench.analysis.settings import SETS, SLICES, facing, fold, partner, records
+from lorabench.analysis.study import unfinished
 from lorabench.errors import UsageError
-from lorabench.report.accuracy import by_key, differences, means
-from lorabench.report.arm import SETS, SLICES, facing, fold, partner, records
-from lorabench.report.fairness import unequal
-from lorabench.report.overview import unfinished
-from lorabench.report.pareto import front
-from lorabench.report.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from lorabench.inference import Difference, Estimate
-    from lorabench.report.arm import Arm
-    from lorabench.report.fairness import Unequal
-    from lorabench.report.overview import Unfinished
+    from lorabench.analysis.fairness import Unequal
+    from lorabench.analysis.inference import Difference, Estimate
+    from lorabench.analysis.settings import Arm
+    from lorabench.analysis.study import Unfinished
     from lorabench.runs import Broken, Run
+
 
 KEYS = (*SETS, *(f"fmnist.{part}" for part in SLICES))
 """What is compared: the test sets, and the parts of F-MNIST."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
-from lorabench.report import number
+from lorabench.analysis import number
 
 if TYPE_CHECKING:
     from lorabench.query import Operand, Value

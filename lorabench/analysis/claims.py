@@ -1,4 +1,4 @@
-"""Every figure that the talk quotes, and how the runs of a study answer it.
+"""Every figure that the talk quotes, how the runs of a study answer it, and whether a config's `expect:` holds.
 
 The talk's figures are typed here, as data; ours are counted, measured or computed from the run records, and each says
 which. A row is a function of `Study`, and `ROWS` lists them in the order of the table: a new one is a function and a
@@ -7,33 +7,42 @@ line.
 A claim is answered by runs in the talk's setting and by no others: LoRA of k = 4 on all three layers, A from N(0, 1),
 its part not scaled, for F-MNIST with 30% of the twos and threes mirrored left to right, measured on the test set. How
 long and how fast one trains the talk does not say, so that any recipe may answer.
+
+    expect: {params.total: 235146, fmnist.tuned: {value: 97.74%, tolerance: 0.8%}}
+
+An expected figure is in the unit of its row: percent, with the sign or without it, or a number without a unit.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorabench import inference, scale
+from lorabench import scale
+from lorabench.analysis import inference, number
+from lorabench.analysis.aggregate import count
+from lorabench.analysis.parameters import base_run
+from lorabench.analysis.settings import arms, main_arm, ways
 from lorabench.classifier import CLASSIFIER
-from lorabench.report import number
-from lorabench.report.accuracy import count
-from lorabench.report.arm import main_arm, ways
+from lorabench.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lorabench.inference import Count, Estimate
-    from lorabench.report.arm import Arm
+    from lorabench.analysis.inference import Count, Estimate
+    from lorabench.analysis.settings import Arm
+    from lorabench.config import Expectation
     from lorabench.runs import Params, Run
     from lorabench.scale import Claim, Projection
+
 
 Counted = Literal["exact", "rounds to 3%", "differs"]
 Judged = Literal["reproduced", "above", "below", "undecided", "no verdict"]
 Reckoned = Literal["holds", "possible", "no", "unknown"]
 Verdict = Counted | Judged | Reckoned | Literal["runs", "not run here"]
-
 TOLERANCE = 0.5
 """Points from the talk's figure within which a whole interval must lie to have reproduced it."""
 LEVELS = 0.95, 0.90
@@ -42,7 +51,6 @@ LEVELS = 0.95, 0.90
 That the second is narrower is the usual test of equivalence: two one-sided tests at 5%. Schuirmann, J. Pharmacokinetics
 and Biopharmaceutics 15, 1987.
 """
-
 MIRRORED: Mapping[str, Any] = {"fraction": 0.3, "classes": [2, 3], "axis": "horizontal"}
 """The settings of the talk's F-MNIST; which images of a digit are mirrored it does not say."""
 K = 4
@@ -432,3 +440,85 @@ def _percent(found: Estimate, sign: Literal["", "+"] = "") -> str:
     """`556% [430, 680]`."""
     ends = "" if found.low is None else f" [{found.low:{sign}.0f}, {found.high:{sign}.0f}]"
     return f"{found.mean:{sign}.0f}%{ends}"
+
+
+def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
+    """A row for every figure of the talk. `study_runs` holds the study's runs with their parents."""
+    found = study(study_runs, bench, arms(study_runs), base_run(study_runs))
+    return [row(found) for row in ROWS]
+
+
+_COUNTED = ("params.total", "params.trainable", "flipped.train", "flipped.test")
+_BARE = (*_COUNTED, "lora.birth")
+"""The rows that are not in percent."""
+_DIGITS = 9
+"""Decimals of a row's value that mean something: an image of 10,000, over 1,000 seeds, is 0.00001 percent."""
+
+
+def check_keys(expectations: Mapping[str, Expectation], places: Mapping[str, str] | None = None) -> None:
+    """Refuse an expectation of something that no ledger has, or in another unit than the ledger has it.
+
+    Args:
+        expectations: the key of a ledger row, to what is expected of it.
+        places: who wrote what, as `config.Loaded.origins` has it.
+
+    Raises:
+        ConfigError: with a line for each; of an unknown key with the valid ones, the nearest first.
+    """
+    if not expectations:
+        return
+    known = [row.key for row in ledger([])]
+    problems: list[str] = []
+    for key, wanted in expectations.items():
+        place = (places or {}).get(f"expect.{key}")
+        nearest = sorted(known, key=lambda name: -difflib.SequenceMatcher(None, key, name).ratio())
+        unknown = f"unknown key; known keys: {', '.join(nearest)}" if key not in known else None
+        if problem := unknown or _wrong_unit(key, wanted):
+            problems.append(f"{f'{place}  ' if place else ''}expect.{key}  {problem}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def check(expectations: Mapping[str, Expectation], rows: Sequence[Row]) -> list[str]:
+    """A line for each expectation that does not hold; none if all do.
+
+    Args:
+        expectations: the key of a ledger row, to a value in that row's unit and its tolerance.
+        rows: the ledger. A row without a value, such as one that nothing measured, holds no expectation.
+
+    Raises:
+        ConfigError: as `check_keys`.
+    """
+    check_keys(expectations)
+    known = {row.key: row for row in rows}
+    return [line for key, wanted in expectations.items() if (line := _unmet(wanted, known[key]))]
+
+
+def _wrong_unit(key: str, wanted: Expectation) -> str | None:
+    value, percent = _figure(wanted.value), key not in _BARE
+    written = f"{float(value):.10g}"
+    if not percent and (isinstance(wanted.value, str) or isinstance(wanted.tolerance, str)):
+        return "is not measured in percent; write numbers without %"
+    if percent and not isinstance(wanted.value, str) and 0 < abs(value) <= 1:
+        return f"{written}: is measured in percent; write {written}% or {float(100 * value):.10g}%"
+    if key in _COUNTED and value.denominator != 1:
+        return f"{written}: is a count; write a whole number"
+    return None
+
+
+def _unmet(wanted: Expectation, row: Row) -> str | None:
+    value, tolerance = _figure(wanted.value), _figure(wanted.tolerance)
+    sign = "" if row.key in _BARE else "%"
+    points = f" point{'' if tolerance == 1 else 's'}" if sign else ""
+    within = f" within {float(tolerance):g}{points}" if tolerance else ""
+    expected = f"{row.key}  expected {float(value):,.10g}{sign}{within}"
+    if row.value is None:
+        return f"{expected}, and nothing measured it"
+    if abs(Fraction(repr(round(row.value, _DIGITS))) - value) <= tolerance:
+        return None
+    return f"{expected}, got {row.value:,.10g}{sign}"
+
+
+def _figure(given: float | str) -> Fraction:
+    """In the unit of the row: 97.74 for `97.74%` and for 97.74."""
+    return Fraction(given.removesuffix("%") if isinstance(given, str) else repr(given))

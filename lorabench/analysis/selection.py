@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lorabench import query
+from lorabench.analysis.fields import check_names, fields
+from lorabench.analysis.unit import suits
 from lorabench.errors import UsageError
-from lorabench.report.fields import check_names, fields
-from lorabench.report.unit import suits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,171 @@
+"""Two runs, the first of which is the baseline: what differs, in which results, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lorabench.analysis import confusion
+from lorabench.analysis.fairness import unequal
+from lorabench.analysis.format_setting import flatten
+from lorabench.analysis.paired import contrasts, mirroring_contrasts
+from lorabench.analysis.plain import plain
+from lorabench.analysis.predictions import Evidence
+from lorabench.analysis.settings import SETS
+from lorabench.analysis.study import unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lorabench.analysis.fairness import Unequal
+    from lorabench.analysis.paired import Contrast
+    from lorabench.analysis.study import Unfinished
+    from lorabench.runs import Run
+
+
+Facts = dict[tuple[str, str], Any]
+_DIRTY = "uncommitted"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A fact that is not the same in all runs; None where a run has no such fact.
+
+    `kind` is "config", "base", "data", "code" or "environment".
+    """
+
+    kind: str
+    key: str
+    values: list[Any]
+
+
+def differing(runs: Sequence[Run], mirroring: Sequence[Mapping[str, Any]]) -> list[Setting]:
+    """The facts that differ, by kind, and whether code was uncommitted: two such runs of one commit may differ too.
+
+    `mirroring` holds the settings of each run's F-MNIST, as far as they are known.
+    """
+    found = [_facts(run, flips) for run, flips in zip(runs, mirroring, strict=True)]
+    keys = dict.fromkeys(key for facts in found for key in facts)
+    rows = [Setting(*key, [facts.get(key) for facts in found]) for key in keys]
+    order = list(dict.fromkeys(row.kind for row in rows))
+    differ = [
+        row for row in rows if any(v != row.values[0] for v in row.values) or (row.key == _DIRTY and any(row.values))
+    ]
+    return sorted(differ, key=lambda row: order.index(row.kind))
+
+
+def _facts(run: Run, mirroring: Mapping[str, Any]) -> Facts:
+    env = dict(run.env)
+    git: Mapping[str, Any] = env.pop("git", None) or {}
+    images = {name: metrics.n for name, metrics in run.metrics.items()}
+    kinds: dict[str, Mapping[str, Any]] = {
+        "config": {"stage": run.stage, **flatten(run.settings)},
+        "base": {"run": run.parents.base, "weights": run.checks.get("base_sha256")},
+        "data": {
+            "F-MNIST": run.parents.data,
+            **{f"F-MNIST {key}": value for key, value in mirroring.items()},
+            **{f"test images, {name}": n for name, n in images.items()},
+        },
+        "code": {"lorabench": env.pop("lorabench", None), "commit": git.get("commit"), _DIRTY: git.get("dirty")},
+        "environment": flatten(env),
+    }
+    return {(kind, key): value for kind, facts in kinds.items() for key, value in facts.items()}
+
+
+NAMES = ("A", "B")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of both runs, None where one has none. `decimals` is how many of them mean something."""
+
+    label: str
+    values: list[float | None]
+    decimals: int
+
+    @property
+    def difference(self) -> float | None:
+        """The second less the baseline."""
+        first, second = self.values
+        return None if first is None or second is None else second - first
+
+
+@dataclass(frozen=True)
+class ConfusionChange:
+    """Confusions on one test set of as many images, the baseline's and the other's, and the largest changes first."""
+
+    set: str
+    before: list[list[int]]
+    after: list[list[int]]
+    changes: list[confusion.Change]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare_report` shows: B − A in `accuracy`, F-MNIST − MNIST in `mirroring`, as `cells` explains."""
+
+    runs: list[str]
+    differing: list[Setting]
+    unequal: list[Unequal]
+    accuracy: list[Contrast]
+    mirroring: list[Contrast]
+    confusion: list[ConfusionChange]
+    metrics: list[Metric]
+    unfinished: list[Unfinished]
+
+
+def compare(first: Run, second: Run, evidence: Mapping[str, Evidence] | None = None) -> Comparison:
+    """Compare two runs.
+
+    Args:
+        first: the baseline.
+        second: the other.
+        evidence: by run id; what is not compared image by image for want of it is compared by its counts.
+    """
+    runs = (first, second)
+    one, other = ((run, (evidence or {}).get(run.id, Evidence())) for run in runs)
+    return Comparison(
+        runs=[run.id for run in runs],
+        differing=differing(runs, [one[1].mirroring, other[1].mirroring]),
+        unequal=unequal(zip(NAMES, ([first], [second]), strict=True)),
+        accuracy=contrasts(one, other),
+        mirroring=mirroring_contrasts(one, other),
+        confusion=_confusions(first, second),
+        metrics=_metrics(runs),
+        unfinished=unfinished(runs),
+    )
+
+
+def compare_data(found: Comparison) -> dict[str, Any]:
+    """What `compare_report` shows, as plain data, with each metric's difference."""
+    return plain(found) | {"metrics": [plain(metric) | {"difference": metric.difference} for metric in found.metrics]}
+
+
+def _confusions(first: Run, second: Run) -> list[ConfusionChange]:
+    """For each test set of which both saw the same number of images of each digit."""
+    found: list[ConfusionChange] = []
+    for name in SETS:
+        if first.status == second.status == "done" and name in first.metrics and name in second.metrics:
+            before, after = first.metrics[name].confusion, second.metrics[name].confusion
+            if [sum(row) for row in before] == [sum(row) for row in after]:
+                found.append(ConfusionChange(name, before, after, confusion.largest_changes(before, after)))
+    return found
+
+
+def _metrics(runs: Sequence[Run]) -> list[Metric]:
+    done = [run if run.status == "done" else None for run in runs]
+    found = {name: [run.metrics.get(name) if run else None for run in done] for name in SETS}
+    params = [run.params if run else None for run in done]
+    costs = [run.cost if run else None for run in done]
+    peaks = [cost.training_rss_bytes if cost else None for cost in costs]
+    return [
+        *(Metric(f"{SETS[name]} loss, nats", [m.loss if m else None for m in both], 4) for name, both in found.items()),
+        Metric("parameters", [p.total if p else None for p in params], 0),
+        Metric("  trained", [p.trainable if p else None for p in params], 0),
+        Metric("checkpoint, B", [run.checkpoint_bytes if run else None for run in done], 0),
+        Metric("steps", [cost.steps if cost else None for cost in costs], 0),
+        Metric("training, s", [cost.train_s if cost else None for cost in costs], 2),
+        Metric("  a step, ms", [cost.step_ms if cost else None for cost in costs], 2),
+        Metric("  images/s", [cost.images_per_s if cost else None for cost in costs], 0),
+        Metric("peak memory of training, MB", [peak / 1e6 if peak else None for peak in peaks], 0),
+    ]

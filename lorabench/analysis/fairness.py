@@ -1,0 +1,78 @@
+"""What makes a comparison unfair: rows with other base weights, flipped images, budget, torch, machine and so on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from lorabench.runs import Run
+
+
+GROUND = ("lorabench", "torch", "device", "machine")
+"""What `env` says that can change a result and is in no id."""
+
+
+@dataclass(frozen=True)
+class Unequal:
+    """Something that should be the same and is not: value -> the labels of the rows that have it."""
+
+    what: str
+    values: dict[str, list[str]]
+
+
+def unequal(rows: Iterable[tuple[str, Sequence[Run]]]) -> list[Unequal]:
+    """What differs between, or within, the rows: each a label and its runs.
+
+    Base weights are compared seed by seed, and of several seeds the first one that differs is told; budgets (images
+    seen: steps times batch size) are compared among runs of one stage. What a run does not record is not held
+    against it.
+    """
+    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for label, runs in rows:
+        for run in runs:
+            for what, among, value in _facts(run):
+                labels = found.setdefault(what, {}).setdefault(among, {}).setdefault(value, [])
+                if label not in labels:
+                    labels.append(label)
+    return [
+        Unequal(f"{what}{among}", values)
+        for what, groups in found.items()
+        for among, values in [(among, values) for among, values in groups.items() if len(values) > 1][:1]
+    ]
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
+    """What, among which runs it should be the same, and its value."""
+    if base := run.checks.get("base_sha256"):
+        yield "base weights", f" of seed {run.seed}", str(base)[:8]
+    if run.metrics:
+        yield "measured images", "", f"{run.holdout:,} held out" if run.holdout else "the test set"
+    if run.parents.data:
+        yield "flipped images", "", run.parents.data
+    if run.cost and "batch_size" in run.settings:
+        yield "budget", f" of {run.stage}", f"{run.cost.steps * run.settings['batch_size']:,} images"
+    for key in (*GROUND, "threads"):
+        if key in run.env:
+            yield key, "", str(run.env[key])
+
+
+def ground(run: Run) -> dict[str, str]:
+    """What the run was made with, as far as it says so: the same id gives the same result on the same ground."""
+    return {key: str(run.env[key]) for key in GROUND if key in run.env}
+
+
+def other_ground(runs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Unequal]:
+    """In what the grounds of `runs`, given by id, are not the same, and which runs have which."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run_id, facts in runs:
+        for key, value in facts.items():
+            found.setdefault(key, {}).setdefault(value, []).append(run_id)
+    return [Unequal(key, values) for key, values in found.items() if len(values) != 1]
+
+
+def grounds(runs: Iterable[Run]) -> list[Unequal]:
+    """`other_ground` of those that were measured."""
+    return other_ground((run.id, ground(run)) for run in runs if run.metrics)
