@@ -24,7 +24,7 @@ from lorabench.runner import environment, make, stages
 from lorabench.runner.load import load_model
 from lorabench.runner.session import open_session
 from lorabench.runs import Parents, Run, Store, earlier, make_id
-from lorabench.sweep import Counts, score
+from lorabench.sweep import Cell, Counts, SweepResult, score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -276,8 +276,8 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
     odd = one.model_copy(update={"env": {**MADE_WITH, key: "other"}})
     runs = [fmnist(), *(pretrain(seed, env=MADE_WITH) for seed in range(3)), odd, *others]
     scores = tuple(score(run, run.seed) for run in runs if run.stage == "finetune")
-    cells = (sweep.Cell((1,), scores[:1], ()), sweep.Cell((2,), scores[1:], ()))
-    swept = sweep.SweepResult("sweep", ("k",), cells, (0,), 0, *[Counts(0, 0, 0)] * 2)
+    cells = (Cell((1,), scores[:1], ()), Cell((2,), scores[1:], ()))
+    swept = SweepResult("sweep", ("k",), cells, (0,), 0, *[Counts(0, 0, 0)] * 2)
     shown = [
         render(overview.study_report(runs)),
         render(listing.listing(selection.select(runs), now=datetime.now(UTC))),
