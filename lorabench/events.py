@@ -67,4 +67,4 @@ class Overall:
 
 
 Event = Overall | Message | Download | Started | EpochDone | Finished
-Tell = Callable[[Event], None]
+Emit = Callable[[Event], None]

@@ -513,7 +513,7 @@ class Tally:
         self._failed: dict[str, FailedRun] = {}
         self._counts = {kind: Counter[str]() for kind in ("tuned", "shared")}
 
-    def take(self, result: Result) -> None:
+    def add(self, result: Result) -> None:
         """Hear what became of a stage."""
         stage = result.stage
         what = "failed" if result.run is None else "cached" if result.cached else "ran"

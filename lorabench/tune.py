@@ -111,14 +111,14 @@ def curves(config: Config) -> list[Curve]:
 
 
 def tune(
-    found: list[Curve], perform: Callable[[list[Stage]], Mapping[str, Run]], say: Callable[[str], None]
+    found: list[Curve], perform: Callable[[list[Stage]], Mapping[str, Run]], log: Callable[[str], None]
 ) -> tuple[list[Curve], dict[str, Run]]:
     """Fine-tune at every point of the curves, and beyond the edge of those whose best is there.
 
     Args:
         found: the curves.
         perform: makes the runs of stages and returns those that did not fail, by id.
-        say: hears which curves are widened.
+        log: hears which curves are widened.
 
     Returns:
         The curves, some of them wider, and all runs that did not fail by id.
@@ -131,7 +131,7 @@ def tune(
             break
         for old, curve in zip(found, wider, strict=True):
             if curve != old:
-                say(f"{curve.label}: the best is {curve.best(done):g}, at the edge of the grid; one point more")
+                log(f"{curve.label}: the best is {curve.best(done):g}, at the edge of the grid; one point more")
         tried = {stage.id for stage in todo(found)}
         found = wider
         done |= perform([stage for stage in todo(found) if stage.id not in tried])

@@ -21,7 +21,7 @@ from test_config import load
 import lorabench
 from lorabench.errors import InputError, UsageError
 from lorabench.runner import engines
-from lorabench.runner.engines.dask import difference, versions
+from lorabench.runner.engines.dask_worker import difference, versions
 from lorabench.runs import Store
 
 if TYPE_CHECKING:

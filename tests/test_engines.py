@@ -154,9 +154,9 @@ def settings(*sets):
     sets = ["pretrain.epochs=1", "pretrain.batch_size=5000", "threads=1", *sets]
     return config.load(sets=sets, methods=methods.schemas()).config
 
-def run(*sets, tell=lambda event: None, **keywords):
+def run(*sets, emit=lambda event: None, **keywords):
     chosen = settings("study.seeds=0-1", *sets)
-    return queue.run(stages.study(chosen)[:3], chosen, Store(Path({str(folder / "runs")!r})), tell=tell, **keywords)
+    return queue.run(stages.study(chosen)[:3], chosen, Store(Path({str(folder / "runs")!r})), emit=emit, **keywords)
 
 def sleep():
     time.sleep(600)
@@ -220,7 +220,7 @@ def tell(event):
         for child in multiprocessing.active_children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGABRT)
-run("pretrain.batch_size=50", workers=2, tell=tell)
+run("pretrain.batch_size=50", workers=2, emit=tell)
 """,
     )
     last = done.stderr.strip().splitlines()[-1]

@@ -63,13 +63,13 @@ class Shop:
         fast = ["pretrain.epochs=1", "pretrain.batch_size=512"]
         chosen = config.load([], [*fast, *KINDS.get(kind, []), *sets], flags, methods=methods.schemas()).config
         todo = stages.chain(chosen, "finetune")
-        made = [make.perform(stage, lab=self.lab)[0] for stage in todo[:2]]
+        made = [make.perform(stage, session=self.lab)[0] for stage in todo[:2]]
         if kind in ("fmnist", "pretrain"):
             return made[kind == "pretrain"]
         born = checkpoint.trained(apply_settings(load_model(made[1], self.store), todo[2].settings))
         torch.manual_seed(0)
         stirred = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in born.items()}
-        return make.perform(todo[2], lab=self.lab, tensors=stirred)[0]
+        return make.perform(todo[2], session=self.lab, tensors=stirred)[0]
 
     def base(self) -> nn.Module:
         model = SimpleMnistClassifier()

@@ -45,7 +45,7 @@ def settings(*sets: str) -> config.Config:
 
 def made(stage: Stage, store: Store, **changes: Any) -> Run:
     """A finished run of `stage`, without the work; `changes` are what its record says else."""
-    record = stages.placed(stage, store).draft.model_copy(update=changes)
+    record = stages.placed(stage, store).new_record.model_copy(update=changes)
     with store.locked(record.id), store.start(record, "") as folder:
         folder.finish(folder.run)
     return folder.run
@@ -218,7 +218,7 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     before = stages.chain(chosen, "finetune")
     with open_session(store, data_dir, chosen, lambda event: None) as lab:
         for stage in before:
-            make.perform(stage, lab=lab)
+            make.perform(stage, session=lab)
 
     entry = replace(toy.ENTRY, options={"dropout": registry.since("0.2", float, 0.0)})
     monkeypatch.setitem(methods.METHODS, "toy", entry)
@@ -257,7 +257,7 @@ def test_an_option_cannot_have_the_name_of_a_setting_of_every_run(name: str) -> 
 
 
 def test_a_record_says_which_mnist() -> None:
-    assert stages.finetune(settings()).draft.mnist == data.CHECKSUM
+    assert stages.finetune(settings()).new_record.mnist == data.CHECKSUM
 
 
 MADE_WITH = {"lorabench": "1", "torch": "2.13.0", "device": "cpu", "machine": "x86_64 AVX2", "threads": 1}

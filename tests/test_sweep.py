@@ -131,7 +131,7 @@ def test_a_wrong_grid_is_refused(axes: list[str], message: str) -> None:
 
 def test_seeds_that_change_nothing_are_refused_and_one_of_them_is_not(tmp_path: Path) -> None:
     own = tmp_path / "config.yaml"
-    own.write_text(stages.finetune(load().config).repeat(tmp_path))
+    own.write_text(stages.finetune(load().config).config_text(tmp_path))
     for asked in (lambda: planned("k=1,2", files=[own]), lambda: stages.study(load(own).config)):
         with pytest.raises(ConfigError, match=r"both set, so the seeds change nothing; .*name one seed"):
             asked()
@@ -239,8 +239,8 @@ def test_pairs_are_made_by_the_studys_seed_where_the_runs_own_is_fixed(
     for stage in found.todo:
         if stage.kind == "finetune":
             metrics = report_factory.metrics({(4, 9): errors(stage)})
-            run = stage.draft.model_copy(update={"metrics": {"mnist": metrics, "fmnist": metrics}})
-            tally.take(queue.Result(stage, run))
+            run = stage.new_record.model_copy(update={"metrics": {"mnist": metrics, "fmnist": metrics}})
+            tally.add(queue.Result(stage, run))
     result = tally.result()
     assert [score.seed for cell in result.cells for score in cell.scores] == [0, 1, 2] * 2
     assert result.best is not None
@@ -351,8 +351,8 @@ class Play:
             Store(self.runs),
             workers=2,
             keep_going=keep_going,
-            take=lambda result: results.setdefault(result.stage.id, result),  # pyright: ignore[reportArgumentType]
-            tell=self.told.append,
+            on_result=lambda result: results.setdefault(result.stage.id, result),  # pyright: ignore[reportArgumentType]
+            emit=self.told.append,
         )
         return results
 
@@ -419,7 +419,7 @@ def test_a_killed_worker_is_recorded_and_the_others_finish(tmp_path: Path, data_
                     killed.add(child.pid)
                     os.kill(child.pid, signal.SIGKILL)
 
-    done = queue.run([victim, *others], endless, store, data_dir=data_dir, workers=2, keep_going=True, tell=tell)
+    done = queue.run([victim, *others], endless, store, data_dir=data_dir, workers=2, keep_going=True, emit=tell)
     assert set(done) == {stage.id for stage in others}
     assert len(killed) >= 2
     assert {type(run.env["torch"]) for run in done.values()} == {str}  # of another type, it imports torch here
@@ -433,7 +433,7 @@ def test_a_killed_worker_is_recorded_and_the_others_finish(tmp_path: Path, data_
 def test_an_error_of_a_worker_in_its_preparation_is_the_users(tmp_path: Path) -> None:
     todo = [stages.fmnist(load(sets=[f"fmnist.seed={seed}"]).config) for seed in range(2)]
     with pytest.raises(InputError, match="device mps"):
-        queue.run(todo, load(device="mps").config, Store(tmp_path), workers=2, tell=lambda event: None)
+        queue.run(todo, load(device="mps").config, Store(tmp_path), workers=2, emit=lambda event: None)
 
 
 def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:

@@ -102,12 +102,12 @@ def test_keep_going_leaves_out_what_failed_and_its_children(tmp_path: Path, data
     bad = good.model_copy(update={"pretrain": good.pretrain.model_copy(update={"lr": 1e6})})
     todo = list({s.id: s for c in (bad, good) for s in stages.chain(c, "finetune")}.values())
     told: list[Event] = []
-    done = queue.run(todo, good, Store(tmp_path), data_dir=data_dir, keep_going=True, tell=told.append)
+    done = queue.run(todo, good, Store(tmp_path), data_dir=data_dir, keep_going=True, emit=told.append)
     assert set(done) == {stage.id for stage in stages.chain(good, "finetune")}
     assert any(isinstance(e, events.Message) and "the loss became" in e.text for e in told)
     assert not (tmp_path / stages.finetune(bad).id).exists()
     with pytest.raises(RunFailedError):
-        queue.run(todo, good, Store(tmp_path), data_dir=data_dir, tell=told.append)
+        queue.run(todo, good, Store(tmp_path), data_dir=data_dir, emit=told.append)
 
 
 def test_tune_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:

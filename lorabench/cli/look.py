@@ -17,9 +17,9 @@ from lorabench.cli.stages import (
     device_settings,
     find,
     load,
+    log,
     newest_bench,
     newest_study,
-    say,
     without_folder,
 )
 from lorabench.cli.streams import stderr, stdout, write_document
@@ -52,11 +52,11 @@ def evaluate(
 
     settings, found = device_settings(shared), find(shared, runs)
     with (
-        progress.show(stderr(), quiet=shared.quiet) as tell,
-        open_session(shared.store, shared.data_dir, settings, tell) as lab,
+        progress.show(stderr(), quiet=shared.quiet) as on_event,
+        open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        measured = [make.measure_again(run, lab) for run in found]
-        wrong = {run.id: make.mistakes(run, lab) for run in found} if show_errors else {}
+        measured = [make.measure_again(run, session) for run in found]
+        wrong = {run.id: make.mistakes(run, session) for run in found} if show_errors else {}
     if shared.json:
         emit({"command": "evaluate", "runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]})
         return
@@ -116,7 +116,7 @@ def show(
         text = writers.write(told, chosen)
         if out:
             writers.save(text.rstrip("\n") + "\n", out)
-            say(shared, f"wrote {out}")
+            log(shared, f"wrote {out}")
         if out and shared.json:
             emit(envelope)
         elif not out:
@@ -142,7 +142,7 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) ->
     reference, unread = store.select(without_folder(shared, [baseline])) if baseline else ([], [])
     result = shown.runs_shown(store, found, baseline=reference, broken=broken)
     for folder in broken if "broken" not in result.data else []:
-        say(shared, f"left out: {folder.reason}")
+        log(shared, f"left out: {folder.reason}")
     return replace(result, lost=[*lost, *(f"{folder.id}  cannot be read" for folder in unread)])
 
 
@@ -232,7 +232,7 @@ def scale(
     named = [name.strip() for name in targets.split(",")] if targets else None
     found = room.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
     for warning in room.warnings(model, chosen.method, chosen.options, found.tuned.targets):
-        say(shared, warning)
+        log(shared, warning)
     if shared.json:
         emit({"command": "scale", **scaling.scaling_data(found)})
     else:

@@ -16,8 +16,8 @@ from lorabench.cli.stages import (
     Targets,
     dry_run,
     load,
+    log,
     run_stages,
-    say,
 )
 from lorabench.cli.streams import stderr, stdout
 
@@ -111,12 +111,12 @@ def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Ru
     from lorabench.runner import make
     from lorabench.runner.session import open_session
 
-    say(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
+    log(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
     with (
-        progress.show(stderr(), quiet=shared.quiet) as tell,
-        open_session(shared.store, shared.data_dir, settings, tell) as lab,
+        progress.show(stderr(), quiet=shared.quiet) as on_event,
+        open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        return make.measure_again(run, lab, on=images)
+        return make.measure_again(run, session, on=images)
 
 
 def _make(
@@ -141,7 +141,7 @@ def _make(
         return
     there = not shared.force and stages.cached(stage, shared.store) is not None
     if missing := [parent.id for parent in todo[:-1] if not stages.cached(parent, shared.store)]:
-        say(
+        log(
             shared,
             f"{stage.id} needs {' and '.join(missing)}: making {'them' if len(missing) > 1 else 'it'} first",
         )

@@ -54,10 +54,10 @@ def export(
     from lorabench.runner.session import open_session
 
     with (
-        progress.show(stderr(), quiet=shared.quiet) as tell,
-        open_session(shared.store, shared.data_dir, settings, tell) as lab,
+        progress.show(stderr(), quiet=shared.quiet) as on_event,
+        open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        done = exchange.export(found, to, folder, lab, force=shared.force)
+        done = exchange.export(found, to, folder, session, force=shared.force)
     if shared.json:
         emit({"command": "export", **exported.exported_data(done, shared.elsewhere)})
     else:
@@ -98,10 +98,10 @@ def import_peft(
             typer.echo(f"{'cached' if there else 'would import'}  {stage.id}, of {folder} onto {found[0].id}")
         return
     with (
-        progress.show(stderr(), quiet=shared.quiet) as tell,
-        open_session(shared.store, shared.data_dir, settings, tell) as lab,
+        progress.show(stderr(), quiet=shared.quiet) as on_event,
+        open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        run, cached = importing.import_adapter(folder, found[0], lab, force=shared.force, wait=not shared.no_wait)
+        run, cached = importing.import_adapter(folder, found[0], session, force=shared.force, wait=not shared.no_wait)
     how: dict[str, Any] = {
         "cached": cached,
         "folder": shared.store.path(run.id),

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lorabench.events import Event, Tell
+    from lorabench.events import Emit, Event
 
 
 @contextlib.contextmanager
-def show(console: Console, *, quiet: bool) -> Generator[Tell]:
+def show(console: Console, *, quiet: bool) -> Generator[Emit]:
     """A function that shows every event that it is given, on `console`, until the block ends."""
     if quiet:
         yield lambda event: None
@@ -30,18 +30,18 @@ def show(console: Console, *, quiet: bool) -> Generator[Tell]:
         yield _once(_Lines(console))
 
 
-def _once(show: Tell) -> Tell:
+def _once(show: Emit) -> Emit:
     """`show`, without the messages that a second worker repeats."""
     said: set[str] = set()
 
-    def tell(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, events.Message) and event.run_id is None:
             if event.text in said:
                 return
             said.add(event.text)
         show(event)
 
-    return tell
+    return on_event
 
 
 SHOWN = 12

@@ -96,7 +96,7 @@ def run_stages(
     force: Sequence[Stage],
     keep_going: bool = False,
     engine: str | None = None,
-    take: Callable[[Result], None] | None = None,
+    on_result: Callable[[Result], None] | None = None,
 ) -> dict[str, Run]:
     """The runs of `todo`, by the id that their stages have there."""
     from lorabench import events
@@ -105,7 +105,7 @@ def run_stages(
 
     with progress.show(stderr(), quiet=shared.quiet) as show:
 
-        def tell(event: Event) -> None:
+        def on_event(event: Event) -> None:
             show(event)
             if shared.debug and isinstance(event, events.Failed):
                 traceback.print_exception(event.error)
@@ -120,8 +120,8 @@ def run_stages(
             patient=not shared.no_wait,
             keep_going=keep_going,
             engine=engine,
-            take=take,
-            tell=tell,
+            on_result=on_result,
+            emit=on_event,
         )
 
 
@@ -155,7 +155,7 @@ def find(shared: Runs, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
     found, broken = shared.store.select(without_folder(shared, names))
     for folder in broken:
-        say(shared, f"left out: {folder.reason}")
+        log(shared, f"left out: {folder.reason}")
     return found
 
 
@@ -196,14 +196,14 @@ def newest_study(shared: Runs) -> tuple[list[Run], list[str]]:
     """
     runs, broken = shared.store.scan()
     for folder in broken:
-        say(shared, f"left out: {folder.reason}")
+        log(shared, f"left out: {folder.reason}")
     by_id = {run.id: run for run in runs}
     lost: list[str] = []
     named = None
     try:
         named = shared.store.newest_study()
     except InputError as error:
-        say(shared, f"which runs the newest study has is not known, so all are shown: {error}")
+        log(shared, f"which runs the newest study has is not known, so all are shown: {error}")
         lost.append(str(error))
     if named is not None:
         if not by_id.keys() & set(named):
@@ -222,10 +222,10 @@ def newest_bench(shared: Runs) -> dict[str, Any] | None:
     try:
         return shared.store.newest_bench()
     except InputError as error:
-        say(shared, f"left out: {error}")
+        log(shared, f"left out: {error}")
         return None
 
 
-def say(shared: Messages, text: str) -> None:
+def log(shared: Messages, text: str) -> None:
     if not shared.quiet:
         print(text, file=sys.stderr)  # noqa: T201

@@ -15,10 +15,10 @@ from lorabench.cli.stages import (
     dry_run,
     gather,
     load,
+    log,
     newest_bench,
     remember,
     run_stages,
-    say,
     seeds_of,
     told_before,
 )
@@ -106,7 +106,7 @@ def tune(
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
         return run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
 
-    found, done = room.tune(curves, perform, lambda text: say(shared, text))
+    found, done = room.tune(curves, perform, lambda text: log(shared, text))
     rows, held_out = room.rows(found, done), found[0].config.holdout
     unequal = grounds(done.values())
     if shared.json:
@@ -165,7 +165,7 @@ def sweep(
         force=todo,
         keep_going=keep_going,
         engine=engine,
-        take=tally.take,
+        on_result=tally.add,
     )
     found = tally.result()
     if shared.json:
@@ -198,6 +198,7 @@ def bench(
     if not all(k.strip().isdecimal() and 1 <= int(k) <= 1024 for k in ranks.split(",")):
         raise UsageError(f"--ranks {ranks}: write whole numbers from 1 to 1024, e.g. 1,4,16")
     settings = device_settings(shared)
+    settings = settings.model_copy(update={"threads": settings.threads or 1})
     from lorabench import bench as room
     from lorabench import threads
     from lorabench.cli import progress
@@ -207,11 +208,11 @@ def bench(
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
     with (
-        progress.show(stderr(), quiet=shared.quiet) as tell,
-        open_session(shared.store, None, settings.model_copy(update={"threads": settings.threads or 1}), tell) as lab,
-        threads.using(lab.threads),
+        progress.show(stderr(), quiet=shared.quiet) as on_event,
+        open_session(shared.store, None, settings, on_event) as session,
+        threads.using(session.threads),
     ):
-        record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=lab.device)
+        record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=session.device)
     if shared.json:
         emit({"command": "bench", **record})
     else:

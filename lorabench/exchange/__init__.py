@@ -7,10 +7,10 @@
     verify       a model read back from what was written, against the run
     import_peft  a PEFT folder becomes a finished run
 
-    export([run], "peft", Path("exports/lora-k4-s0-7f3c2a91b0d4-peft"), lab)
+    export([run], "peft", Path("exports/lora-k4-s0-7f3c2a91b0d4-peft"), session)
 
-A target is one file with `write(runs, folder, lab)` and one entry in `TARGETS`. It writes into a folder beside the one
-that was asked for, reads its files again and compares them with the runs. Only then does the folder take its place.
+A target is one file with `write(runs, folder, session)` and one entry in `TARGETS`. It writes into a folder beside the
+one that was asked for, reads its files again and compares them with the runs. Only then does the folder take its place.
 After a failure nothing is left.
 
 Importing this room imports no torch; a target's file is imported when used.
@@ -142,14 +142,14 @@ def place(runs: Sequence[Run], to: str, root: Path) -> Path:
     return root / f"{runs[0].id}-{to}"
 
 
-def export(runs: Sequence[Run], to: str, out: Path, lab: Session, *, force: bool = False) -> Export:
+def export(runs: Sequence[Run], to: str, out: Path, session: Session, *, force: bool = False) -> Export:
     """Write `runs` into the folder `out`, and read it again.
 
     Args:
         runs: finished; one, unless the target takes them together.
         to: a key of `TARGETS`.
         out: made, with its parents; must be empty or not there.
-        lab: where the runs are, and where to compare.
+        session: where the runs are, and where to compare.
         force: replace an earlier export of the same kind in `out`.
 
     Raises:
@@ -162,7 +162,7 @@ def export(runs: Sequence[Run], to: str, out: Path, lab: Session, *, force: bool
     target = TARGETS[to]
     check(runs, to, out, force=force)
     with _beside(out) as folder:
-        compared: list[Same] = _module(target).write(runs, folder, lab)
+        compared: list[Same] = _module(target).write(runs, folder, session)
         files = [
             File(name, (folder / name).stat().st_size, sha256_file(folder / name)) for name in sorted(_files(folder))
         ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Run
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:
     """Write an event file for each run, in a folder named by its id. There are no images to compare on.
 
     Curves are named `train/loss` and so on, one step per epoch; metrics `fmnist/accuracy`, `fmnist/flipped`, as
@@ -35,7 +35,7 @@ def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
         raise InputError('TensorBoard is not installed; pip install "lorabench[tensorboard]"') from error
     to_summaries = import_module("torch.utils.tensorboard.summary").hparams  # has no types
     for run in runs:
-        history, metrics = lab.store.history(run), final_metrics(run)
+        history, metrics = session.store.history(run), final_metrics(run)
         with SummaryWriter(str(folder / run.id)) as writer:
             for epoch in history:
                 for name in ("loss", "accuracy", "lr", "seconds"):

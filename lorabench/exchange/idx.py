@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Run
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:
     """Write the F-MNIST that the one run of `runs` is or was measured on, read it again, compare every byte.
 
     Raises:
@@ -28,8 +28,8 @@ def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
         RunFailedError: what was read is not what was written.
     """
     (run,) = runs
-    settings = own_config(run, lab.store)
-    mnist = lab.mnist(settings)
+    settings = own_config(run, session.store)
+    mnist = session.mnist(settings)
     flips = make.choose_flips(settings, mnist)
     data.write_fmnist(folder, mnist, flips)
     compared: list[Same] = []

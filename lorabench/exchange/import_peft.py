@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def import_adapter(
-    folder: Path, base: Run, lab: Session, *, force: bool = False, wait: bool = True
+    folder: Path, base: Run, session: Session, *, force: bool = False, wait: bool = True
 ) -> tuple[Run, bool]:
     """Make a run of the adapter in `folder`, as if it had been trained here on `base`.
 
     Args:
         folder: as PEFT's `save_pretrained` writes it.
         base: a pretrained run.
-        lab: where.
+        session: where.
         force: make the run even if it is there.
         wait: for another process that makes it.
 
@@ -43,15 +43,15 @@ def import_adapter(
         InputError: as `plan`; or the logits overflow.
         LockedError, RunFailedError: as `make.perform`.
     """
-    stage, tensors = plan(folder, base, lab.store)
-    tuned = apply_settings(load_model(base, lab.store), stage.settings)
+    stage, tensors = plan(folder, base, session.store)
+    tuned = apply_settings(load_model(base, session.store), stage.settings)
     checkpoint.restore(tuned, tensors)
-    mnist = lab.mnist(stage.config)
-    for images in make.test_sets(mnist, make.choose_flips(stage.config, mnist), lab).values():
-        if not torch.isfinite(evaluate.predict(tuned.to(lab.device), images)).all():
+    mnist = session.mnist(stage.config)
+    for images in make.test_sets(mnist, make.choose_flips(stage.config, mnist), session).values():
+        if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
             raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
     command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
-    return make.perform(stage, lab=lab, force=force, wait=wait, tensors=tensors, command=command)
+    return make.perform(stage, session=session, force=force, wait=wait, tensors=tensors, command=command)
 
 
 def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor]]:

@@ -26,7 +26,7 @@ def check(run: Run) -> None:
         raise UsageError(f"{run.method} does not merge: {exempt.reason}")
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:
     """Merge the one run of `runs`, write it, read it again, compare.
 
     Raises:
@@ -35,9 +35,9 @@ def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
     """
     (run,) = runs
     # In float64, so that each weight is rounded once.
-    plain = methods.merge(load_model(run, lab.store).double()).float()
+    plain = methods.merge(load_model(run, session.store).double()).float()
     path = folder / "model.safetensors"
     write_atomic(path, checkpoint.encode(checkpoint.trained(plain), {}))
     fresh = SimpleMnistClassifier()
     fresh.load_state_dict(checkpoint.decode(path, checkpoint.trained(fresh), {}))
-    return compare(run, fresh, lab)
+    return compare(run, fresh, session)

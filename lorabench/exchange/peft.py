@@ -43,7 +43,7 @@ def check(run: Run) -> None:
         raise UsageError(f"{run.id}: {origin} is no LoRA; to PEFT go {', '.join(KINDS)}")
 
 
-def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
+def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:
     """Write the adapter of the one run of `runs`, read it again onto the base, compare.
 
     Raises:
@@ -51,18 +51,18 @@ def write(runs: Sequence[Run], folder: Path, lab: Session) -> list[Same]:
         RunFailedError: as `compare`.
     """
     (run,) = runs
-    for name, content in peft_format.encode(_adapter(run, lab)).items():
+    for name, content in peft_format.encode(_adapter(run, session)).items():
         write_atomic(folder / name, content)
-    base = load_base(run, lab.store)
+    base = load_base(run, session.store)
     adapter = peft_format.read(folder, methods.linear_layers(base))
     methods.apply(base, adapter.method, targets=adapter.targets, **adapter.options)
     checkpoint.restore(base, adapter.tensors)
-    return compare(run, base, lab)
+    return compare(run, base, session)
 
 
-def _adapter(run: Run, lab: Session) -> peft_format.Adapter:
+def _adapter(run: Run, session: Session) -> peft_format.Adapter:
     kind = KINDS[str(run.method)]
-    model, base = load_model(run, lab.store), load_base(run, lab.store)
+    model, base = load_model(run, session.store), load_base(run, session.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
     names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]
     tensors = {name: model.get_parameter(name).detach() for name in names}

@@ -20,18 +20,18 @@ LIMIT = 1e-4
 """How far a logit may be off, of logits that reach some tens."""
 
 
-def compare(run: Run, model: nn.Module, lab: Session) -> list[Same]:
+def compare(run: Run, model: nn.Module, session: Session) -> list[Same]:
     """Compare `model` with the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
 
     Raises:
         RunFailedError: another digit for any image, or a logit further off than `LIMIT`.
     """
     # A run that was measured on held-out images is compared on the test images all the same; no label is looked at.
-    settings = own_config(run, lab.store).model_copy(update={"holdout": 0})
-    mnist = lab.mnist(settings)
-    original, model = load_model(run, lab.store).to(lab.device), model.to(lab.device)
+    settings = own_config(run, session.store).model_copy(update={"holdout": 0})
+    mnist = session.mnist(settings)
+    original, model = load_model(run, session.store).to(session.device), model.to(session.device)
     compared: list[Same] = []
-    for name, images in make.test_sets(mnist, make.choose_flips(settings, mnist), lab).items():
+    for name, images in make.test_sets(mnist, make.choose_flips(settings, mnist), session).items():
         old, new = evaluate.predict(original, images), evaluate.predict(model, images)
         flips = int((old.argmax(1) != new.argmax(1)).sum())
         change = (old - new).abs().max().item()

@@ -1,7 +1,7 @@
 """What each stage does once it is really run: load, train, measure, write.
 
-with open_session(store, data_dir, config, tell) as lab:
-    run, cached = perform(stage, lab=lab)
+with open_session(store, data_dir, config, emit) as session:
+    run, cached = perform(stage, session=session)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PROBE = 1_000
 def perform(
     stage: Stage,
     *,
-    lab: Session,
+    session: Session,
     force: bool = False,
     wait: bool = True,
     tensors: Mapping[str, Tensor] | None = None,
@@ -55,7 +55,7 @@ def perform(
 
     Args:
         stage: what is to be made.
-        lab: where.
+        session: where.
         force: make it even if it is there.
         wait: for another process that makes it.
         tensors: of a fine-tune, what was trained elsewhere, by name; None to train here.
@@ -69,27 +69,27 @@ def perform(
         RunFailedError: the run could not be finished; its record says why.
         InputError: a parent or the data is missing or damaged.
     """
-    store = lab.store
+    store = session.store
     stage = stages.placed(stage, store)
-    with store.locked(stage.id, wait=wait, on_wait=lambda text: lab.tell(events.Message(text, stage.id))):
+    with store.locked(stage.id, wait=wait, on_wait=lambda text: session.emit(events.Message(text, stage.id))):
         if not force and (run := stages.cached(stage, store)):
-            lab.tell(events.Finished(stage.id, cached=True))
+            session.emit(events.Finished(stage.id, cached=True))
             return run, True
-        lab.tell(events.Started(stage.id, stage.epochs))
+        session.emit(events.Started(stage.id, stage.epochs))
         began = time.perf_counter()
         # The version as a plain string: torch's own would have the driver of workers import torch to unpickle it.
-        env = environment.describe(lab.device.type, lab.threads, str(torch.__version__), unit(lab.device))
-        draft = stage.draft.model_copy(update={"env": env})
-        settings = stage.repeat(store.path(stage.id), command, device=lab.device.type, threads=lab.threads)
-        with store.start(draft, settings) as folder, _memory():
+        env = environment.describe(session.device.type, session.threads, str(torch.__version__), unit(session.device))
+        record = stage.new_record.model_copy(update={"env": env})
+        settings = stage.config_text(store.path(stage.id), command, device=session.device.type, threads=session.threads)
+        with store.start(record, settings) as folder, _memory():
             if tensors is None:
-                found = _MAKERS[stage.kind](stage, lab, folder)
+                found = _MAKERS[stage.kind](stage, session, folder)
             else:
-                found = _make_finetune(stage, lab, folder, tensors)
+                found = _make_finetune(stage, session, folder, tensors)
             if cost := cast("Cost | None", found.get("cost")):
                 found["cost"] = cost.model_copy(update={"wall_s": time.perf_counter() - began})
-            folder.finish(draft.model_copy(update={"started": folder.run.started, **found}))
-        lab.tell(events.Finished(stage.id, cached=False))
+            folder.finish(record.model_copy(update={"started": folder.run.started, **found}))
+        session.emit(events.Finished(stage.id, cached=False))
         return folder.run, False
 
 
@@ -101,25 +101,25 @@ def _memory() -> Generator[None]:
         raise RunFailedError(f"out of memory: {error or 'the system gave no more'}") from error
 
 
-def _make_fmnist(stage: Stage, lab: Session, folder: Folder) -> dict[str, Any]:
-    mnist = lab.mnist(stage.config)
+def _make_fmnist(stage: Stage, session: Session, folder: Folder) -> dict[str, Any]:
+    mnist = session.mnist(stage.config)
     flips = choose_flips(stage.config, mnist)
     folder.write("flips.npz", _npz(train=flips.train, test=flips.test))
     return {"checks": data.class_counts(mnist, flips)}
 
 
-def _make_pretrain(stage: Stage, lab: Session, folder: Folder) -> dict[str, Any]:
-    mnist = lab.mnist(stage.config)
+def _make_pretrain(stage: Stage, session: Session, folder: Folder) -> dict[str, Any]:
+    mnist = session.mnist(stage.config)
     with seeded(stage.seed):
-        model = SimpleMnistClassifier().to(lab.device)
+        model = SimpleMnistClassifier().to(session.device)
     counted = methods.count(model)
     if counted.trainable != parameter_count():
         raise AssertionError(f"{counted.trainable} parameters; the formula says {parameter_count()}")
-    cost = _train(model, mnist.train_images, stage, lab, folder)
+    cost = _train(model, mnist.train_images, stage, session, folder)
     tensors = checkpoint.trained(model)
     written = checkpoint.encode(tensors, {"run": stage.id})
     folder.write("model.safetensors", written)
-    metrics, predicted = _measure(model, mnist, choose_flips(stage.config, mnist), lab)
+    metrics, predicted = _measure(model, mnist, choose_flips(stage.config, mnist), session)
     folder.write("predictions.npz", _npz(labels=mnist.test_labels, **predicted))
     return {
         "params": Params(**counted._asdict()),
@@ -131,13 +131,13 @@ def _make_pretrain(stage: Stage, lab: Session, folder: Folder) -> dict[str, Any]
 
 
 def _make_finetune(
-    stage: Stage, lab: Session, folder: Folder, tensors: Mapping[str, Tensor] | None = None
+    stage: Stage, session: Session, folder: Folder, tensors: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
-    mnist = lab.mnist(stage.config)
+    mnist = session.mnist(stage.config)
     flips = choose_flips(stage.config, mnist)
-    base = load_model(lab.store.load(str(stage.parents.base)), lab.store).to(lab.device)
-    before, predicted_before = _measure(base, mnist, flips, lab)
-    probe = test_sets(mnist, flips, lab)["fmnist"][:PROBE]
+    base = load_model(session.store.load(str(stage.parents.base)), session.store).to(session.device)
+    before, predicted_before = _measure(base, mnist, flips, session)
+    probe = test_sets(mnist, flips, session)["fmnist"][:PROBE]
     logits = evaluate.predict(base, probe)
     origin = adapter_origin(stage.settings, str(stage.parents.base), base)
     method, shapes, options = (
@@ -146,7 +146,7 @@ def _make_finetune(
         method_options(stage.settings),
     )
     for warning in methods.warnings(shapes, options, method):
-        lab.tell(events.Message(warning, stage.id))
+        session.emit(events.Message(warning, stage.id))
 
     expected = methods.formula(method, shapes, options)
     weights = spectrum.copy(base)
@@ -158,7 +158,7 @@ def _make_finetune(
     if tensors is None:
         birth = (evaluate.predict(model, probe) - logits).abs().max().item()
         frozen = checkpoint.frozen_hash(model)
-        cost = _train(model, flips.apply(mnist.train_images, flips.train), stage, lab, folder)
+        cost = _train(model, flips.apply(mnist.train_images, flips.train), stage, session, folder)
         if checkpoint.frozen_hash(model) != frozen:
             raise AssertionError(f"{stage.method} changed weights that it calls frozen")
         checks = {"max_logit_change_at_birth": birth, "frozen_unchanged": True}
@@ -167,11 +167,11 @@ def _make_finetune(
 
     written = checkpoint.encode(checkpoint.trained(model), {"run": stage.id, **origin})
     folder.write("adapter.safetensors", written)
-    metrics, predicted = _measure(model, mnist, flips, lab)
+    metrics, predicted = _measure(model, mnist, flips, session)
     if metrics["fmnist"].correct < before["fmnist"].correct:
         shares = (f"{100 * found['fmnist'].accuracy:.2f}%" for found in (metrics, before))
         told = "F-MNIST {}, below the {} of its base: it has repaired nothing; is lr too large?".format(*shares)
-        lab.tell(events.Message(told, stage.id))
+        session.emit(events.Message(told, stage.id))
     predicted |= {f"before_{name}": digits for name, digits in predicted_before.items()}
     folder.write("predictions.npz", _npz(labels=mnist.test_labels, **predicted))
     return {
@@ -199,17 +199,17 @@ def _change(model: nn.Module, weights: dict[str, Tensor], method: str, options: 
 _MAKERS = {"fmnist": _make_fmnist, "pretrain": _make_pretrain, "finetune": _make_finetune}
 
 
-def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, lab: Session, folder: Folder) -> Cost:
+def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, session: Session, folder: Folder) -> Cost:
     keys = ("epochs", "batch_size", "lr", "warmup")
     recipe = train.Recipe(**{key: stage.settings[key] for key in keys})
-    x, y = lab.tensor(images), lab.tensor(lab.mnist(stage.config).train_labels).long()
+    x, y = session.tensor(images), session.tensor(session.mnist(stage.config).train_labels).long()
     # Steps through frozen layers are too short to gain by a second thread (runs/README.md).
-    most_threads = lab.threads if all(parameter.requires_grad for parameter in model.parameters()) else 1
+    most_threads = session.threads if all(parameter.requires_grad for parameter in model.parameters()) else 1
     lines: list[str] = []
 
     def on_epoch(epoch: train.Epoch) -> None:
         lines.append(json.dumps(asdict(epoch)) + "\n")
-        lab.tell(events.EpochDone(stage.id, epoch.epoch, recipe.epochs, epoch.loss, epoch.accuracy, epoch.seconds))
+        session.emit(events.EpochDone(stage.id, epoch.epoch, recipe.epochs, epoch.loss, epoch.accuracy, epoch.seconds))
 
     before = environment.watch_memory()
     try:
@@ -236,21 +236,21 @@ def choose_flips(settings: config.Config, mnist: Mnist) -> Shifted:
     return data.choose(mnist, settings.fmnist)
 
 
-def test_sets(mnist: Mnist, flips: Shifted, lab: Session) -> dict[str, Tensor]:
+def test_sets(mnist: Mnist, flips: Shifted, session: Session) -> dict[str, Tensor]:
     """The two test sets (n, 28, 28) on the device: `mnist`, and `fmnist` with its mirrored images."""
     images = mnist.test_images
-    return {"mnist": lab.tensor(images), "fmnist": lab.tensor(flips.apply(images, flips.test))}
+    return {"mnist": session.tensor(images), "fmnist": session.tensor(flips.apply(images, flips.test))}
 
 
 def _measure(
-    model: nn.Module, mnist: Mnist, flips: Shifted, lab: Session
+    model: nn.Module, mnist: Mnist, flips: Shifted, session: Session
 ) -> tuple[dict[str, Metrics], dict[str, npt.NDArray[np.uint8]]]:
     """Metrics and predicted digits of `model` on both test sets."""
-    labels = lab.tensor(mnist.test_labels).long()
-    slices = {name: torch.from_numpy(mask).to(lab.device) for name, mask in data.slices(mnist, flips).items()}
+    labels = session.tensor(mnist.test_labels).long()
+    slices = {name: torch.from_numpy(mask).to(session.device) for name, mask in data.slices(mnist, flips).items()}
     metrics: dict[str, Metrics] = {}
     predicted: dict[str, npt.NDArray[np.uint8]] = {}
-    for name, images in test_sets(mnist, flips, lab).items():
+    for name, images in test_sets(mnist, flips, session).items():
         logits = evaluate.predict(model, images)
         found = evaluate.measure(logits, labels, slices if name == "fmnist" else None)
         if not found["loss"] < LARGEST_LOSS:
@@ -260,42 +260,42 @@ def _measure(
     return metrics, predicted
 
 
-def measure_again(run: Run, lab: Session, on: Stage | None = None) -> Run:
+def measure_again(run: Run, session: Session, on: Stage | None = None) -> Run:
     """The run with the metrics that its checkpoint gives here and now, on the data that it was made with.
 
     Args:
         run: finished, with a model.
-        lab: where.
+        session: where.
         on: the stage of another F-MNIST to measure it on; its id is then what the record says.
 
     Raises:
         InputError: as `load_model`; or its config cannot be read.
     """
-    model, mnist, flips = _opened(run, lab)
+    model, mnist, flips = _opened(run, session)
     if on:
         flips = choose_flips(on.config, mnist)
         run = run.model_copy(update={"parents": run.parents.model_copy(update={"data": on.id})})
-    metrics, _ = _measure(model, mnist, flips, lab)
+    metrics, _ = _measure(model, mnist, flips, session)
     return run.model_copy(update={"metrics": metrics})
 
 
-def mistakes(run: Run, lab: Session) -> list[evaluate.Mistake]:
+def mistakes(run: Run, session: Session) -> list[evaluate.Mistake]:
     """The F-MNIST test images that the run's model gets wrong, the most confident first.
 
     Raises:
         InputError: as `measure_again`.
     """
-    model, mnist, flips = _opened(run, lab)
+    model, mnist, flips = _opened(run, session)
     images = flips.apply(mnist.test_images, flips.test)
-    logits = evaluate.predict(model, lab.tensor(images))
+    logits = evaluate.predict(model, session.tensor(images))
     return evaluate.mistakes(logits, mnist.test_labels, images, flips.test)
 
 
-def _opened(run: Run, lab: Session) -> tuple[nn.Module, Mnist, Shifted]:
+def _opened(run: Run, session: Session) -> tuple[nn.Module, Mnist, Shifted]:
     """A run's model on the device, and the data that the run was made with."""
-    model = load_model(run, lab.store).to(lab.device)
-    own = own_config(run, lab.store)
-    mnist = lab.mnist(own)
+    model = load_model(run, session.store).to(session.device)
+    own = own_config(run, session.store)
+    mnist = session.mnist(own)
     return model, mnist, choose_flips(own, mnist)
 
 

@@ -1,6 +1,6 @@
 """The stages in their order: what is there is taken, what is missing is made, parents first.
 
-runs = run(stages.study(config), config, store, tell=print)
+runs = run(stages.study(config), config, store, emit=print)
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,11 @@ from lorabench.errors import LorabenchError, RunFailedError, WorkerDiedError
 from lorabench.runner import engines, stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from lorabench.config import Config
-    from lorabench.events import Tell
+    from lorabench.events import Emit
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run, Store
 
@@ -35,7 +35,7 @@ DIED = "its worker process died, and again when it was tried alone"
 class Result:
     """What became of one stage: its finished run, made now or there already (`cached`), or why there is none.
 
-    `culprit` is the id of the run that failed: the stage's own, or that of its base.
+    `culprit` is the id of the run that failed: the stage's own, whose `error` it is, or that of its base.
     """
 
     stage: Stage
@@ -43,6 +43,7 @@ class Result:
     cached: bool = False
     reason: str | None = None
     culprit: str = ""
+    error: BaseException | None = field(default=None, compare=False)
 
 
 def run(
@@ -56,8 +57,8 @@ def run(
     patient: bool = True,
     keep_going: bool = False,
     engine: str | None = None,
-    take: Callable[[Result], None] | None = None,
-    tell: Tell,
+    on_result: Callable[[Result], None] | None = None,
+    emit: Emit,
 ) -> dict[str, Run]:
     """Make the runs of all stages, as far as they are not there, and return those that are done by id.
 
@@ -72,11 +73,11 @@ def run(
         workers: how many stages run side by side, each in a process of its own; 1 runs them in this process.
         force: ids of stages to run again even if they are there.
         patient: wait for a run that another live process makes, or else give up (LockedError).
-        keep_going: a run that fails is told of and left out, with all that it is a parent of. Missing data, a damaged
+        keep_going: on failure, record it, skip the stages that depend on it, and go on. Missing data, a damaged
             parent or a lock stops all the same.
         engine: `dask://HOST:PORT` for the workers of that cluster; None for this machine.
-        take: is given the result of every stage as it comes; no run is then kept, and the dictionary is empty.
-        tell: hears of everything that happens.
+        on_result: called with each result as it comes; the runs are then not returned, to save memory.
+        emit: called with every event.
 
     Raises:
         LorabenchError: the first other failure of a stage; those that had begun are finished.
@@ -84,54 +85,49 @@ def run(
     done: dict[str, Run] = {}
     settled = 0
 
-    def hear(result: Result) -> None:
+    def settle(result: Result) -> None:
         nonlocal settled
         settled += 1
-        tell(events.Overall(settled, len(todo)))
-        if take:
-            take(result)
+        if result.error:
+            emit(events.Failed(str(result.reason), result.stage.id, result.error))
+        emit(events.Overall(settled, len(todo)))
+        if on_result:
+            on_result(result)
         elif result.run:
             done[result.stage.id] = result.run
 
     missing: list[Stage] = []
     for stage in todo:
         if stage.id not in force and (there := stages.cached(stage, store)):
-            tell(events.Finished(there.id, cached=True))
-            hear(Result(stage, there, cached=True))
+            emit(events.Finished(there.id, cached=True))
+            settle(Result(stage, there, cached=True))
         else:
             missing.append(stage)
-    line = _Line(missing, force, store, hear, tell, keep_going=keep_going)
+    queue = Queue(missing, force, store, keep_going=keep_going)
     workers = min(workers, len(missing))
-    while not line.empty:
+    while not queue.empty:
         try:
-            with engines.open_engine(workers, store, data_dir, config, tell, engine) as (executor, perform, capacity):
-                line.work_through(partial(executor.submit, perform, wait=patient), capacity)
+            with engines.open_engine(workers, store, data_dir, config, emit, engine) as (executor, perform, capacity):
+                for result in queue.results(partial(executor.submit, perform, wait=patient), capacity):
+                    settle(result)
         except WorkerDiedError as error:
-            line.give_up_dead(error)
-    if line.failure:
-        raise line.failure
+            for result in queue.give_up_dead(error):
+                settle(result)
+    if queue.failure:
+        raise queue.failure
     return {stage.id: done[stage.id] for stage in todo if stage.id in done}
 
 
-class _Line:
-    """The stages that are still to be made, in the order in which that is possible.
+class Queue:
+    """The stages still to make, parents before children.
 
     Attributes:
-        failure: what stops the whole line; what has begun is finished all the same.
+        failure: what stops the whole queue; what has begun is finished all the same.
     """
 
-    def __init__(
-        self,
-        missing: Sequence[Stage],
-        force: Collection[str],
-        store: Store,
-        take: Callable[[Result], None],
-        tell: Tell,
-        *,
-        keep_going: bool,
-    ) -> None:
+    def __init__(self, missing: Sequence[Stage], force: Collection[str], store: Store, *, keep_going: bool) -> None:
         self.failure: BaseException | None = None
-        self._force, self._store, self._take, self._tell, self._keep_going = force, store, take, tell, keep_going
+        self._force, self._store, self._keep_going = force, store, keep_going
         self._ready: deque[Stage] = deque()
         self._children: dict[str, list[Stage]] = {}
         self._running: dict[Future[tuple[Run, bool]], Stage] = {}
@@ -151,10 +147,10 @@ class _Line:
         """Whether there is nothing to begin."""
         return self.failure is not None or not (self._ready or self._suspects)
 
-    def work_through(self, submit: Submit, capacity: int) -> None:
-        """Make what can be made, until all is done.
+    def results(self, submit: Submit, capacity: int) -> Iterator[Result]:
+        """Make what can be made, until all is done, and yield what became of each stage.
 
-        No more than `capacity` are in flight: a death leaves few suspects, and no step looks at the whole line.
+        No more than `capacity` are in flight: a death leaves few suspects, and no step looks at the whole queue.
 
         Raises:
             BrokenProcessPool: a worker process has died, and its executor with it.
@@ -172,7 +168,7 @@ class _Line:
             if broken:
                 finished = wait(self._running).done
             for future in [future for future in self._running if future in finished]:
-                self._settle(self._running.pop(future), future)
+                yield from self._settle(self._running.pop(future), future)
         if broken:
             raise broken
 
@@ -181,16 +177,16 @@ class _Line:
             alone = self._suspects or any(stage.id in self._tried for stage in self._running.values())
             if len(self._running) >= (1 if alone else capacity):
                 return
-            queue = self._suspects or self._ready
-            future = submit(queue[0], force=queue[0].id in self._force)
-            self._running[future] = queue.popleft()
+            waiting = self._suspects or self._ready
+            future = submit(waiting[0], force=waiting[0].id in self._force)
+            self._running[future] = waiting.popleft()
 
-    def _settle(self, stage: Stage, future: Future[tuple[Run, bool]]) -> None:
+    def _settle(self, stage: Stage, future: Future[tuple[Run, bool]]) -> Iterator[Result]:
         error = future.exception()
         if error is None:
             run, cached = future.result()
             self._ready.extend(self._children.pop(stage.id, ()))
-            self._take(Result(stage, run, cached=cached))
+            yield Result(stage, run, cached=cached)
         elif isinstance(error, BrokenProcessPool):
             if stage.id not in self._tried:
                 self._tried.add(stage.id)
@@ -200,9 +196,9 @@ class _Line:
         elif isinstance(error, LorabenchError) and not isinstance(error, RunFailedError):
             self.failure = self.failure or error
         else:
-            self._fail(stage, error)
+            yield from self._fail(stage, error)
 
-    def give_up_dead(self, error: WorkerDiedError) -> None:
+    def give_up_dead(self, error: WorkerDiedError) -> Iterator[Result]:
         """Record what a worker process died of twice. To be called once the executor is closed.
 
         Before that the process may still be on its way out, and hold the lock of its run.
@@ -211,18 +207,17 @@ class _Line:
             stage, died = self._dead.pop(), RunFailedError(f"{DIED}: {error.how}")
             died.__cause__ = error
             self._store.give_up(stage.id, died)
-            self._fail(stage, died)
+            yield from self._fail(stage, died)
 
-    def _fail(self, stage: Stage, error: BaseException) -> None:
+    def _fail(self, stage: Stage, error: BaseException) -> Iterator[Result]:
         if not self._keep_going:
-            told = error
+            failure = error
             if isinstance(error, RunFailedError):
-                told = RunFailedError(f"{stage.id}: {error}")
-                told.__cause__ = error  # --debug shows where it happened, in a worker too
-            self.failure = self.failure or told
+                failure = RunFailedError(f"{stage.id}: {error}")
+                failure.__cause__ = error  # --debug shows where it happened, in a worker too
+            self.failure = self.failure or failure
             return
         reason = str(error) if isinstance(error, RunFailedError) else f"{type(error).__name__}: {error}"
-        self._tell(events.Failed(reason, stage.id, error))
-        self._take(Result(stage, reason=reason, culprit=stage.id))
+        yield Result(stage, reason=reason, culprit=stage.id, error=error)
         for child in self._children.pop(stage.id, ()):
-            self._take(Result(child, reason=f"its base failed: {reason}", culprit=stage.id))
+            yield Result(child, reason=f"its base failed: {reason}", culprit=stage.id)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lorabench.config import Config
     from lorabench.data import Mnist
-    from lorabench.events import Tell
+    from lorabench.events import Emit
     from lorabench.runs import Store
 
 
@@ -38,11 +38,11 @@ class Session:
     data_dir: Path | None
     device: torch.device
     threads: int
-    tell: Tell
+    emit: Emit
 
     def mnist(self, settings: Config) -> Mnist:
         """MNIST, fetched if need be; with `settings.holdout` images of its training set as its test set."""
-        return _mnist(self.data_dir, settings.holdout, self.tell)
+        return _mnist(self.data_dir, settings.holdout, self.emit)
 
     def tensor(self, array: npt.NDArray[np.uint8]) -> Tensor:
         """Images or labels on the device."""
@@ -51,32 +51,32 @@ class Session:
 
 @contextlib.contextmanager
 def open_session(
-    store: Store, data_dir: Path | None, settings: Config, tell: Tell, *, seat: int = 0
+    store: Store, data_dir: Path | None, settings: Config, emit: Emit, *, worker_index: int = 0
 ) -> Generator[Session]:
-    """Set this process up for `settings.device` and `settings.threads`; `seat` numbers the workers of this machine.
+    """Set this process up for `settings.device` and `settings.threads`; `worker_index` counts its fellow workers.
 
     Afterwards torch computes in this process as it did before.
 
     Raises:
         InputError: the device is not there.
     """
-    device = spread(_device(settings.device, tell), seat, torch.cuda.device_count())
+    device = spread(_device(settings.device, emit), worker_index, torch.cuda.device_count())
     count, flushed = settings.threads or torch.get_num_threads(), (torch.tensor([1e-40]) * 1).item() == 0
     # Confident predictions have gradients of 1e-40, on which a processor computes a hundred times more slowly.
     torch.set_flush_denormal(True)
     try:
         with threads.using(1):  # which measuring and the singular values would depend on; training asks for more
-            yield Session(store, data_dir, device, count, tell)
+            yield Session(store, data_dir, device, count, emit)
     finally:
         torch.set_flush_denormal(flushed)
 
 
-def _device(wanted: str, tell: Tell) -> torch.device:
+def _device(wanted: str, emit: Emit) -> torch.device:
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         name = next(name for name, there in have.items() if there)
         if name == "cpu":
-            tell(events.Message("device auto: no GPU here, running on the CPU"))
+            emit(events.Message("device auto: no GPU here, running on the CPU"))
         return torch.device(name)
     if not have[wanted]:
         raise InputError(f"device {wanted}: torch {torch.__version__} finds none on this machine; try --device cpu")
@@ -90,16 +90,16 @@ def unit(device: torch.device) -> str:
     return torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
 
 
-def spread(device: torch.device, seat: int, gpus: int) -> torch.device:
-    """The device of the worker `seat`: the workers take a machine's GPUs in turn, and share any other device."""
-    return torch.device("cuda", seat % gpus) if device.type == "cuda" and gpus else device
+def spread(device: torch.device, worker_index: int, gpus: int) -> torch.device:
+    """The device of a worker: worker i uses GPU i mod n; other devices are shared."""
+    return torch.device("cuda", worker_index % gpus) if device.type == "cuda" and gpus else device
 
 
 @functools.lru_cache(maxsize=1)
-def _mnist(data_dir: Path | None, holdout: int, tell: Tell) -> Mnist:
+def _mnist(data_dir: Path | None, holdout: int, emit: Emit) -> Mnist:
     mnist = data.load(
         data_dir,
-        progress=lambda way, done, total: tell(events.Download(way, done, total)),
-        message=lambda text: tell(events.Message(text)),
+        progress=lambda way, done, total: emit(events.Download(way, done, total)),
+        message=lambda text: emit(events.Message(text)),
     )
     return data.hold_out(mnist, holdout) if holdout else mnist

@@ -56,7 +56,7 @@ class Stage:
         return self.kind != "finetune" or self.config.reuse
 
     @property
-    def draft(self) -> Run:
+    def new_record(self) -> Run:
         """The record of its run before it begins."""
         return Run(
             schema=1,
@@ -73,7 +73,7 @@ class Stage:
             settings=self.settings,
         )
 
-    def repeat(self, folder: Path, command: str | None = None, **place: Any) -> str:
+    def config_text(self, folder: Path, command: str | None = None, **place: Any) -> str:
         """The text of `config.yaml` in the run's `folder`; `place` is the `device` and the `threads` of the run.
 
         It begins with the `command` that makes the run, by default the stage's own.

@@ -1,32 +1,33 @@
 """Where stages run: this process, worker processes, or a Dask cluster. Behind one `concurrent.futures.Executor`.
 
     cores.py       how many processors there really are
-    here.py        this process
     processes.py   worker processes side by side, which share this machine's cores
     dask.py        the workers of a Dask cluster, which may be other machines and share no disk
+    dask_worker.py what such a worker does
 
-with open_engine(2, store, data_dir, config, tell) as (executor, perform, capacity):
+with open_engine(2, store, data_dir, config, emit) as (executor, perform, capacity):
     run, cached = executor.submit(perform, stage, force=False, wait=True).result()
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
-from typing import TYPE_CHECKING
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any
 
 from lorabench.errors import UsageError
 from lorabench.runner.engines.cores import cores
-from lorabench.runner.engines.here import open_here
 from lorabench.runner.engines.processes import open_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Generator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from lorabench.config import Config
-    from lorabench.events import Tell
+    from lorabench.events import Emit
     from lorabench.runs import Run, Store
 
     Perform = Callable[..., tuple[Run, bool]]
@@ -47,7 +48,7 @@ def scheduler(engine: str) -> tuple[str, int]:
 
 
 def open_engine(
-    workers: int, store: Store, data_dir: Path | None, settings: Config, tell: Tell, engine: str | None = None
+    workers: int, store: Store, data_dir: Path | None, settings: Config, emit: Emit, engine: str | None = None
 ) -> AbstractContextManager[tuple[Executor, Perform, int]]:
     """An executor, the function to submit to it with a stage and the keywords `force` and `wait`, and how many at once.
 
@@ -62,9 +63,32 @@ def open_engine(
     if engine:
         from lorabench.runner.engines.dask import open_dask
 
-        return open_dask(*scheduler(engine), store, settings, tell)
-    return (
-        open_here(store, data_dir, settings, tell)
-        if workers == 1
-        else open_processes(workers, store, data_dir, settings, tell)
-    )
+        return open_dask(*scheduler(engine), store, settings, emit)
+    if workers == 1:
+        return _open_here(store, data_dir, settings, emit)
+    return open_processes(workers, store, data_dir, settings, emit)
+
+
+class Here(Executor):
+    """Runs each call at once, in this process and thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call `fn` now; the future that comes back is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - handed on by the future, as every executor does
+            future.set_exception(error)
+        return future
+
+
+@contextlib.contextmanager
+def _open_here(
+    store: Store, data_dir: Path | None, settings: Config, emit: Emit
+) -> Generator[tuple[Executor, Perform, int]]:
+    """`open_engine` for one worker."""
+    from lorabench.runner import make
+    from lorabench.runner.session import open_session
+
+    with open_session(store, data_dir, settings, emit) as session:
+        yield Here(), functools.partial(make.perform, session=session), 1

@@ -17,34 +17,35 @@ import contextlib
 import functools
 import hashlib
 import logging
-import platform
 import socket
-import tempfile
 import threading
-import traceback
 import uuid
 import warnings
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from lorabench import __version__, events, npz
-from lorabench.errors import InputError, LockedError, LorabenchError, RunFailedError
+from lorabench import events, npz
+from lorabench.errors import InputError, LockedError, RunFailedError
 from lorabench.events import Event
 from lorabench.runner import stages
-from lorabench.runs import Store
+from lorabench.runner.engines.dask_worker import (
+    Payload,
+    UnfitWorkerError,
+    difference,
+    hash_flips,
+    make_payload,
+    versions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from concurrent.futures import Executor
 
     from lorabench.config import Config
-    from lorabench.events import Tell
+    from lorabench.events import Emit
     from lorabench.runner.engines import Perform
     from lorabench.runner.stages import Stage
-    from lorabench.runs import Run
+    from lorabench.runs import Run, Store
 
 CONNECT_S, WORKERS_S, ANSWER_S = 3, 2, 4
 """How long, at most, until there is a scheduler, until it has a worker, and until all workers have answered."""
@@ -54,48 +55,9 @@ BASES = 16
 """Bases that stay on the cluster."""
 
 
-class UnfitWorkerError(InputError):
-    """The worker at `address` can make no run, for want of MNIST, of the device or of the driver's versions."""
-
-    def __init__(self, address: str, why: str) -> None:
-        super().__init__(address, why)
-        self.address, self.why = address, why
-
-    def __str__(self) -> str:
-        return f"on the worker {self.address}: {self.why}"
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """A run as it travels: its record and its files. `error` says why there is no more; `flips` hashes the masks."""
-
-    run: Run
-    files: dict[str, bytes]
-    flips: str | None = None
-    error: LorabenchError | None = None
-
-
-def versions() -> dict[str, str]:
-    """What must be the same where the driver runs and where a worker does, for runs to be the same."""
-    own = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[2].rglob("*.py")):
-        own.update(path.read_bytes())
-    packages = {name: metadata.version(name).partition("+")[0] for name in ("dask", "distributed", "numpy", "torch")}
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"lorabench": f"{__version__} (source {own.hexdigest()[:8]})", "Python": python, **packages}
-
-
-def difference(name: str, theirs: dict[str, str] | Exception, ours: dict[str, str]) -> str | None:
-    """In a sentence, what `name` has in other versions than the driver; None if all are the same."""
-    if isinstance(theirs, Exception):
-        return f"{name} has no lorabench that fits the driver's: {type(theirs).__name__}: {theirs}"
-    found = [f"{what} {theirs.get(what)} (here {own})" for what, own in ours.items() if theirs.get(what) != own]
-    return f"{name} has {', '.join(found)}; install the same versions there" if found else None
-
-
 @contextlib.contextmanager
 def open_dask(
-    host: str, port: int, store: Store, settings: Config, tell: Tell
+    host: str, port: int, store: Store, settings: Config, emit: Emit
 ) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for a cluster: two stages for each of its workers are under way, so that none waits for the driver.
 
@@ -103,9 +65,9 @@ def open_dask(
         InputError: `distributed` is not installed, no scheduler answers, it has no workers, or they have other
             versions than the driver.
     """
-    with _connected(host, port, tell) as client:
+    with _connected(host, port, emit) as client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        driver = _Driver(client, store, settings, tell)
+        driver = _Driver(client, store, settings, emit)
         pool = ThreadPoolExecutor(2 * workers, "lorabench")
         try:
             yield pool, driver.perform, 2 * workers
@@ -117,7 +79,7 @@ def open_dask(
 
 
 @contextlib.contextmanager
-def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
+def _connected(host: str, port: int, emit: Emit) -> Generator[Any]:
     """A client of the scheduler, whose workers have been looked at. Meanwhile Dask logs and warns of nothing."""
     try:
         from distributed.versions import VersionMismatchWarning
@@ -129,7 +91,7 @@ def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
             logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # `difference` says it, and more
-            with _client(host, port, tell) as client:
+            with _client(host, port, emit) as client:
                 yield client
     finally:
         for logger, level in levels.items():
@@ -137,7 +99,7 @@ def _connected(host: str, port: int, tell: Tell) -> Generator[Any]:
 
 
 @contextlib.contextmanager
-def _client(host: str, port: int, tell: Tell) -> Generator[Any]:
+def _client(host: str, port: int, emit: Emit) -> Generator[Any]:
     """`_connected`, whatever Dask says meanwhile."""
     import distributed
 
@@ -173,7 +135,7 @@ def _client(host: str, port: int, tell: Tell) -> Generator[Any]:
             raise InputError("\n".join(f"{place}: {text}" for text in different))
         threads = [worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         hint = ", each with one stage at a time: --nthreads 1 --nworkers N uses N cores" if max(threads) > 1 else ""
-        tell(events.Message(f"{place}: {len(threads)} worker{'s' if len(threads) > 1 else ''}{hint}"))
+        emit(events.Message(f"{place}: {len(threads)} worker{'s' if len(threads) > 1 else ''}{hint}"))
         yield client
 
 
@@ -196,8 +158,8 @@ async def _ask(address: str) -> dict[str, str]:
 class _Driver:
     """The side that has the runs folder."""
 
-    def __init__(self, client: Any, store: Store, settings: Config, tell: Tell) -> None:
-        self._client, self._store, self._tell = client, store, tell
+    def __init__(self, client: Any, store: Store, settings: Config, emit: Emit) -> None:
+        self._client, self._store, self._emit = client, store, emit
         self._settings = settings.model_copy(update={"threads": settings.threads or 1})
         self._versions = versions()
         self._flips: dict[str, str] = {}
@@ -207,7 +169,7 @@ class _Driver:
         self._said: set[str] = set()
         self._topic = f"lorabench-{uuid.uuid4().hex}"
         self._base = functools.lru_cache(BASES)(self._send)
-        client.subscribe_topic(self._topic, self._hear)
+        client.subscribe_topic(self._topic, self._on_event)
 
     def stop(self) -> None:
         """Take everything back; the threads that wait for it end, and record it as interrupted."""
@@ -220,20 +182,20 @@ class _Driver:
         with contextlib.ExitStack() as held:
             self._lock(stage, held, wait)
             if not force and (run := stages.cached(stage, self._store)):
-                self._tell(events.Finished(stage.id, cached=True))
+                self._emit(events.Finished(stage.id, cached=True))
                 return run, True
             path = self._store.path(stage.id)
-            with self._store.start(stage.draft, stage.repeat(path)) as folder:
+            with self._store.start(stage.new_record, stage.config_text(path)) as folder:
                 made = self._make(stage)
                 folder.run = folder.run.model_copy(update={"env": made.run.env})
                 for name, data in made.files.items():
                     folder.write(name, data)
                 place = {key: made.run.env[key] for key in ("device", "threads")}
-                folder.write("config.yaml", stage.repeat(path, **place).encode())
+                folder.write("config.yaml", stage.config_text(path, **place).encode())
                 if made.error:
                     raise made.error
                 folder.finish(made.run.model_copy(update={"started": folder.run.started}))
-        self._tell(events.Finished(stage.id, cached=False))
+        self._emit(events.Finished(stage.id, cached=False))
         return folder.run, False
 
     def _lock(self, stage: Stage, held: contextlib.ExitStack, wait: bool) -> None:
@@ -247,12 +209,12 @@ class _Driver:
                 if not wait:
                     raise
                 if not said:
-                    self._tell(events.Message(f"{error}; waiting for it", stage.id))
+                    self._emit(events.Message(f"{error}; waiting for it", stage.id))
                 said = True
             if self._stopped.wait(0.1):
                 raise KeyboardInterrupt
 
-    def _make(self, stage: Stage) -> Parcel:
+    def _make(self, stage: Stage) -> Payload:
         """The run as a worker made it, every file with the checksum that it had there.
 
         Raises:
@@ -268,7 +230,7 @@ class _Driver:
                 self._unfit.add(error.address)
                 if not self._fit():
                     raise
-                self._say_once(f"{error}; the others go on without it")
+                self._emit_once(f"{error}; the others go on without it")
         worker = made.run.env.get("worker", {}).get("host")
         if made.flips:
             known = self._flips.setdefault(str(stage.parents.data or stage.id), self._known_flips(stage) or made.flips)
@@ -281,7 +243,7 @@ class _Driver:
                 raise RunFailedError(f"{name} from the worker on {worker} is damaged, its SHA-256 differs")
         return made
 
-    def _made(self, stage: Stage, base: Any) -> Parcel | None:
+    def _made(self, stage: Stage, base: Any) -> Payload | None:
         """The run as a worker made it that is not known to be unfit; None if all that could have are gone.
 
         Raises:
@@ -293,7 +255,7 @@ class _Driver:
         fit = self._fit() if self._unfit else None
         key = f"lorabench-{stage.id}-{uuid.uuid4().hex}"
         future = self._client.submit(
-            make, stage, self._settings, base, self._versions, self._topic, key=key, pure=False, workers=fit
+            make_payload, stage, self._settings, base, self._versions, self._topic, key=key, pure=False, workers=fit
         )
         ended = threading.Event()
 
@@ -309,11 +271,11 @@ class _Driver:
             while not ended.wait(PATROL_S):
                 now = self._fit()
                 if not now:
-                    self._say_once("the cluster has no worker left; waiting for one")
+                    self._emit_once("the cluster has no worker left; waiting for one")
                 elif fit and not set(fit) & set(now):
                     future.cancel()
                     return None
-            return cast("Parcel", future.result())
+            return cast("Payload", future.result())
         except CancelledError as error:
             if self._stopped.is_set():
                 raise KeyboardInterrupt from error
@@ -328,17 +290,17 @@ class _Driver:
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         return [address for address in workers if address not in self._unfit]
 
-    def _say_once(self, text: str) -> None:
+    def _emit_once(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            self._tell(events.Message(text))
+            self._emit(events.Message(text))
 
     def _send(self, run_id: str) -> Any:
         """A finished run on the cluster: its record and its model. A worker that dies takes no last copy with it."""
         run = self._store.load(run_id)
         model = self._store.intact(run, "model.safetensors").read_bytes()
         key = f"lorabench-base-{run.files['model.safetensors']}"
-        return self._client.submit(Parcel, run, {"model.safetensors": model}, key=key)
+        return self._client.submit(Payload, run, {"model.safetensors": model}, key=key)
 
     def _known_flips(self, stage: Stage) -> str | None:
         """The hash of the masks that the runs folder has for this stage."""
@@ -350,93 +312,8 @@ class _Driver:
         masks = npz.read(self._store.intact(run, "flips.npz"), np.bool_)
         return hash_flips(masks["train"], masks["test"]) if {"train", "test"} <= masks.keys() else None
 
-    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
-        """Tell what a worker's `_Teller` said."""
+    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Emit what a worker's `EventSender` said."""
         kinds = {kind.__name__: kind for kind in get_args(Event)}
         said = event[1]
-        self._tell(kinds[said["kind"]](**said["fields"]))
-
-
-def hash_flips(train: Any, test: Any) -> str:
-    """SHA-256 over the two masks of the mirrored images."""
-    return hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest()
-
-
-# What follows runs on a worker.
-
-_alone = threading.Lock()
-"""Torch's generator and its threads belong to the whole process: its stages run one at a time."""
-
-
-class _Gone(Exception):  # noqa: N818 - no error: nobody waits for the run any more
-    """The driver took the stage back, or is gone itself."""
-
-
-@dataclass(frozen=True)
-class _Teller:
-    """Sends events to the driver that listens to `topic`, and ends a stage that it took back."""
-
-    topic: str
-
-    def __call__(self, event: Event) -> None:
-        from distributed import get_worker
-
-        worker: Any = get_worker()
-        task = worker.state.tasks.get(worker.get_current_task())
-        if task is None or task.state == "cancelled":
-            raise _Gone
-        if not isinstance(event, events.Finished):  # the driver says that, once it has the run
-            worker.log_event(self.topic, {"kind": type(event).__name__, "fields": asdict(event)})
-
-
-def make(stage: Stage, settings: Config, base: Parcel | None, driver: dict[str, str], topic: str) -> Parcel:
-    """Make the run of `stage` in a folder that is removed afterwards.
-
-    Args:
-        stage: what to make.
-        settings: say the device and the threads.
-        base: the run that it starts from, with its model.
-        driver: `versions()` of the driver.
-        topic: where the driver listens.
-
-    Raises:
-        UnfitWorkerError: this worker is not like the driver, lacks the device, or cannot have MNIST.
-    """
-    from distributed import get_worker
-
-    worker: Any = get_worker()
-    if text := difference("it", versions(), driver):
-        raise UnfitWorkerError(worker.address, text)
-    from lorabench.runner import make
-    from lorabench.runner.session import open_session
-
-    with _alone, tempfile.TemporaryDirectory(prefix="lorabench-", dir=worker.local_directory) as place:
-        store = Store(Path(place))
-        if base:
-            _unpack(base, store)
-        error = flips = None
-        try:
-            with open_session(store, None, settings, _Teller(topic)) as lab:
-                run, _ = make.perform(stage, lab=lab)
-                flips = make.choose_flips(stage.config, lab.mnist(stage.config))
-        except RunFailedError as failed:
-            # The trace stays behind when an error travels; a note goes along.
-            failed.add_note(f"on the worker {worker.address}:\n{traceback.format_exc()}")
-            run, error = store.load(stage.id), failed
-        except InputError as failed:
-            raise UnfitWorkerError(worker.address, str(failed)) from failed
-        return Parcel(
-            run.model_copy(update={"env": {**run.env, "worker": {"host": platform.node(), "address": worker.address}}}),
-            {name: (store.path(run.id) / name).read_bytes() for name in run.files},
-            hash_flips(flips.train, flips.test) if flips else None,
-            error,
-        )
-
-
-def _unpack(parcel: Parcel, store: Store) -> None:
-    """Put a run where `load_model` finds it, which compares the checksums."""
-    folder = store.path(parcel.run.id)
-    folder.mkdir()
-    (folder / "run.json").write_text(parcel.run.model_dump_json(by_alias=True))
-    for name, data in parcel.files.items():
-        (folder / name).write_bytes(data)
+        self._emit(kinds[said["kind"]](**said["fields"]))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from lorabench.config import Config
-    from lorabench.events import Event, Tell
+    from lorabench.events import Emit, Event
     from lorabench.runner.engines import Perform
     from lorabench.runner.session import Session
     from lorabench.runner.stages import Stage
@@ -46,7 +46,7 @@ GRACE = 1.5
 
 @contextlib.contextmanager
 def open_processes(
-    workers: int, store: Store, data_dir: Path | None, settings: Config, tell: Tell
+    workers: int, store: Store, data_dir: Path | None, settings: Config, emit: Emit
 ) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for several workers, which share this machine's cores and are spread over its GPUs."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
@@ -54,12 +54,12 @@ def open_processes(
     settings = settings.model_copy(update={"threads": settings.threads or max(1, cores() // workers)})
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
-    listener = threading.Thread(target=_listen, args=(reader, tell), daemon=True)
+    listener = threading.Thread(target=_listen, args=(reader, emit), daemon=True)
     listener.start()
-    seats: SimpleQueue[int] = context.SimpleQueue()
-    for seat in range(workers):
-        seats.put(seat)
-    pool = _Pool(workers, context, _enter, (store, data_dir, settings, writer, context.Lock(), seats))
+    indices: SimpleQueue[int] = context.SimpleQueue()
+    for worker_index in range(workers):
+        indices.put(worker_index)
+    pool = _Pool(workers, context, _enter, (store, data_dir, settings, writer, context.Lock(), indices))
     broken: BrokenProcessPool | None = None
     killed: list[BaseProcess] = []
     try:
@@ -146,10 +146,10 @@ def end(workers: Sequence[BaseProcess]) -> list[BaseProcess]:
     return left
 
 
-def _listen(reader: Connection[Event, Event], tell: Tell) -> None:
+def _listen(reader: Connection[Event, Event], emit: Emit) -> None:
     with contextlib.suppress(EOFError):
         while True:
-            tell(reader.recv())
+            emit(reader.recv())
 
 
 _open: Callable[[], Session]
@@ -162,9 +162,9 @@ def _enter(
     settings: Config,
     writer: Connection[Event, Event],
     lock: Lock,
-    seats: SimpleQueue[int],
+    indices: SimpleQueue[int],
 ) -> None:
-    """Prepare a worker, on one of the `seats`. The driver alone hears Ctrl-C; it stops its workers by SIGTERM.
+    """Prepare a worker, on one of the `indices`. The driver alone hears Ctrl-C; it stops its workers by SIGTERM.
 
     Whatever can fail waits for the first stage, which can say so: an error here would only break the pool.
     """
@@ -174,19 +174,19 @@ def _enter(
     signal.signal(signal.SIGTERM, _stop)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    seat, worker = seats.get(), contextlib.ExitStack()
+    worker_index, worker = indices.get(), contextlib.ExitStack()
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         with lock:
             writer.send(event)
 
     @functools.cache
-    def lab() -> Session:
+    def session() -> Session:
         from lorabench.runner.session import open_session
 
-        return worker.enter_context(open_session(store, data_dir, settings, tell, seat=seat))
+        return worker.enter_context(open_session(store, data_dir, settings, emit, worker_index=worker_index))
 
-    _open = lab
+    _open = session
 
 
 def _leave_with(driver: BaseProcess | None) -> None:
@@ -207,10 +207,10 @@ def _perform(stage: Stage, *, force: bool, wait: bool) -> tuple[Run, bool]:
     global _busy
     from lorabench.runner import make
 
-    lab = _open()
+    session = _open()
     _busy = True
     try:
-        return make.perform(stage, lab=lab, force=force, wait=wait)
+        return make.perform(stage, session=session, force=force, wait=wait)
     except KeyboardInterrupt:
         # Not back to the queue of calls, whose lock may have gone with another worker that stopped.
         os._exit(0)
