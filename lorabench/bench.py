@@ -12,16 +12,16 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorabench import methods
+from lorabench import methods, scale
 from lorabench.analysis import inference
 from lorabench.classifier import CLASSIFIER
-from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.train import Trainer
 
@@ -51,6 +51,20 @@ class Case:
         return " ".join([self.method, *(f"{key}={value}" for key, value in self.options.items())])
 
 
+def cases(names: Sequence[str], ranks: Sequence[int]) -> list[Case]:
+    """Full fine-tuning first, LoRA at each of `ranks`, and the other methods at their defaults.
+
+    Raises:
+        UsageError: no method has that name; with the nearest names.
+    """
+    for name in names:
+        scale.check_method(name)
+    chosen = names or list(methods.METHODS)
+    lora = [Case("lora", {"k": k}) for k in ranks] if "lora" in chosen else []
+    others = [Case(name, {}) for name in methods.METHODS if name in chosen and name not in ("full", "lora")]
+    return [Case("full", {}), *lora, *others]
+
+
 @dataclass(frozen=True)
 class Spread:
     """Median, 10th and 90th percentile."""
@@ -76,7 +90,7 @@ class Costs:
         peak_share: floating-point operations of a step per second, over those of the fastest large matrix product.
         noisy: whether the machine had something else to do, so that the times are of that too: steps that differ by a
             factor of 2 (90th over 10th percentile), or more operations than the machine can do.
-        latency_us: batch size -> one forward, unmerged.
+        latency_us: batch size, as text -> one forward, unmerged.
         merged_us: the same after merging; empty for a method that does not merge.
     """
 
@@ -94,8 +108,8 @@ class Costs:
     checkpoint_bytes: int
     peak_share: float
     noisy: bool
-    latency_us: dict[int, Spread]
-    merged_us: dict[int, Spread]
+    latency_us: dict[str, Spread]
+    merged_us: dict[str, Spread]
 
 
 def measure(
@@ -131,7 +145,7 @@ def measure(
 
 def record(cases: Sequence[Case], *, batch_size: int, rounds: int, steps: int, device: torch.device) -> dict[str, Any]:
     """`measure` as plain data, with how it was measured: what `lorabench bench --json` prints and the report reads."""
-    found = measure(cases, batch_size=batch_size, rounds=rounds, steps=steps, device=device)
+    costs = measure(cases, batch_size=batch_size, rounds=rounds, steps=steps, device=device)
     return {
         "measured": datetime.now(UTC).replace(microsecond=0).isoformat(),
         "batch_size": batch_size,
@@ -140,15 +154,8 @@ def record(cases: Sequence[Case], *, batch_size: int, rounds: int, steps: int, d
         "device": device.type,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "costs": [_plain(cost) for cost in found],
+        "costs": [asdict(cost) for cost in costs],
     }
-
-
-def _plain(cost: Costs) -> dict[str, Any]:
-    plain = asdict(cost)
-    for name in ("latency_us", "merged_us"):
-        plain[name] = {str(batch): spread for batch, spread in plain[name].items()}
-    return plain
 
 
 class _Clock:
@@ -194,8 +201,8 @@ class _Bench:
         self.forwards: dict[str, nn.Module] = {"unmerged": self.model}
         if not methods.exemption(case.method, "merge", chosen):
             self.forwards["merged"] = methods.merge(self.model)
-        self.inputs = {n: torch.rand(n, PIXELS, device=device) for n in LATENCY_BATCHES}
-        self.latency_s: dict[tuple[str, int], list[float]] = {}
+        self.inputs = {str(n): torch.rand(n, PIXELS, device=device) for n in LATENCY_BATCHES}
+        self.latency_s = {name: {n: list[float]() for n in self.inputs} for name in self.forwards}
 
     def turn(self, steps: int) -> list[float]:
         """Seconds of each of `steps` training steps."""
@@ -209,8 +216,7 @@ class _Bench:
             for name, model in self.forwards.items():
                 model.eval()
                 with torch.inference_mode():
-                    found = _times(lambda model=model, batch=batch: model(batch), times, self.device)
-                self.latency_s.setdefault((name, n), []).extend(found)
+                    self.latency_s[name][n] += _times(partial(model, batch), times, self.device)
 
     def costs(self, full: _Bench | None, peak: float) -> Costs:
         step = _spread([second for turn in self.step_s for second in turn], 1000)
@@ -222,8 +228,8 @@ class _Bench:
         state = [t for moments in self.trainer.optimizer.state.values() for t in moments.values()]
         gradients = [p.grad for p in parameters if p.grad is not None]
         latency = {
-            name: {n: _spread(s, 1e6) for (kind, n), s in self.latency_s.items() if kind == name}
-            for name in self.forwards
+            name: {n: _spread(seconds, 1e6) for n, seconds in batches.items()}
+            for name, batches in self.latency_s.items()
         }
         share = self.flops / (step.median / 1000) / peak
         return Costs(
@@ -283,17 +289,3 @@ def _saved_bytes(model: nn.Module, images: Tensor, labels: Tensor) -> int:
         loss = F.cross_entropy(model(images.clone()), labels.clone())
     del loss
     return sum(kept.values())
-
-
-def cases(names: Sequence[str], ranks: Sequence[int]) -> list[Case]:
-    """Full fine-tuning first, LoRA at each of `ranks`, and the other methods at their defaults.
-
-    Raises:
-        UsageError: no method has that name.
-    """
-    if unknown := [name for name in names if name not in methods.METHODS]:
-        raise UsageError(f"no method is called {unknown[0]!r}; known: {', '.join(methods.METHODS)}")
-    chosen = [name for name in methods.METHODS if name in (names or methods.METHODS) and name not in ("full", "lora")]
-    first = [Case("full", {})]
-    lora = [Case("lora", {"k": k}) for k in ranks] if not names or "lora" in names else []
-    return [*first, *lora, *(Case(name, {}) for name in chosen)]

@@ -45,8 +45,12 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def encode(tensors: Mapping[str, Tensor], origin: Mapping[str, str]) -> bytes:
-    """The bytes of a safetensors file of `tensors`, with `origin` in its header."""
-    return save(dict(tensors), {"format": "pt", **origin})
+    """The bytes of a safetensors file of `tensors`, with `origin` in its header: the same bytes every time."""
+    content = save(dict(tensors), {"format": "pt", **origin})
+    # The library writes the header's entries in an order that changes from call to call.
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:8] + header.ljust(end - 8) + content[end:]
 
 
 def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]) -> dict[str, Tensor]:

@@ -23,8 +23,8 @@ from lorabench.report.shown import runs_shown
 from lorabench.runner import environment, make, stages
 from lorabench.runner.load import load_model
 from lorabench.runner.session import open_session
-from lorabench.runs import Parents, Run, Store, earlier
-from lorabench.sweep import Counts, score
+from lorabench.runs import Parents, Run, Store, earlier, make_id
+from lorabench.sweep import Cell, Counts, SweepResult, score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +43,7 @@ def settings(*sets: str) -> config.Config:
     return config.load(sets=sets, methods=methods.schemas()).config
 
 
-def made(stage: Stage, store: Store, **changes: Any) -> Run:
+def made(stage: Stage, store: Store, /, **changes: Any) -> Run:
     """A finished run of `stage`, without the work; `changes` are what its record says else."""
     record = stages.placed(stage, store).new_record.model_copy(update=changes)
     with store.locked(record.id), store.start(record, "") as folder:
@@ -66,6 +66,12 @@ def test_an_id_goes_on_where_that_of_an_earlier_lorabench_ended() -> None:
         "lora-k4-s0-cd82ada0",
     ]
     assert all(len(stage.id) == len(earlier(stage.id)) + 4 for stage in (fmnist, base, tuned))
+
+
+def test_an_id_depends_on_the_whole_of_its_parents_ids() -> None:
+    one, other = (make_id("lora", 0, {}, base=f"pretrain-s0-00000000{end}") for end in ("aaaa", "bbbb"))
+    assert one != other
+    assert earlier(one) == earlier(other) == make_id("lora", 0, {}, base="pretrain-s0-00000000")[:-4]
 
 
 def test_two_settings_whose_hashes_begin_alike_are_two_runs(tmp_path: Path) -> None:
@@ -101,6 +107,7 @@ def test_children_of_bases_whose_hashes_begin_alike_are_told_apart(
         ({"settings": {**stages.finetune(settings()).settings, "lr": 0.5}}, "lr is 0.5"),
         ({"settings": {**stages.finetune(settings()).settings, "new": 1}}, "new is 1"),
         ({"holdout": 5000}, "holdout is 5000"),
+        ({"stage": "pretrain"}, "stage is 'pretrain'"),
         ({"mnist": "ab" * 32}, "mnist is"),
         ({"reuse": False}, "reuse is False"),
         ({"parents": Parents(base="pretrain-s0-0123456789ab", data=stages.fmnist(settings()).id)}, "its base is"),
@@ -269,8 +276,8 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
     odd = one.model_copy(update={"env": {**MADE_WITH, key: "other"}})
     runs = [fmnist(), *(pretrain(seed, env=MADE_WITH) for seed in range(3)), odd, *others]
     scores = tuple(score(run, run.seed) for run in runs if run.stage == "finetune")
-    cells = (sweep.Cell((1,), scores[:1], ()), sweep.Cell((2,), scores[1:], ()))
-    swept = sweep.SweepResult("sweep", ("k",), cells, (0,), 0, *[Counts(0, 0, 0)] * 2)
+    cells = (Cell((1,), scores[:1], ()), Cell((2,), scores[1:], ()))
+    swept = SweepResult("sweep", ("k",), cells, (0,), 0, *[Counts(0, 0, 0)] * 2)
     shown = [
         render(overview.study_report(runs)),
         render(listing.listing(selection.select(runs), now=datetime.now(UTC))),

@@ -29,11 +29,12 @@ from lorabench.analysis import claims
 from lorabench.analysis.aggregate import AFTER_HOLM, NO_DIFFERENCE, verdict
 from lorabench.analysis.inference import Count, Difference, corrected, difference
 from lorabench.analysis.number import age, ranges, signed
-from lorabench.analysis.settings import arms, main_arm
+from lorabench.analysis.settings import Arm, arms, main_arm
 from lorabench.analysis.study import study_data
 from lorabench.config import Expectation
 from lorabench.errors import ConfigError
 from lorabench.report import ledger, overview
+from lorabench.report.shown import study_shown
 from lorabench.runs import Params, Parents, Run
 
 if TYPE_CHECKING:
@@ -691,3 +692,17 @@ def test_importing_the_report_loads_nothing_slow() -> None:
         "sys.exit(any(m in sys.modules for m in ('matplotlib', 'numpy', 'scipy', 'torch')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_report_of_a_study_computes_its_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(runs: Sequence[Run]) -> list[Arm]:
+        calls.append(len(runs))
+        return arms(runs)
+
+    monkeypatch.setattr("lorabench.analysis.study.arms", counted)
+    shown = study_shown(study())
+    assert calls == [len(study())]
+    assert shown.data == study_data(study())
+    assert render(shown.table) == render(overview.study_report(study()))

@@ -249,6 +249,12 @@ def test_an_adapter_is_small_and_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(evaluate.predict(again, x), evaluate.predict(net, x))
 
 
+def test_a_checkpoint_has_the_same_bytes_every_time() -> None:
+    origin = {**ORIGIN, "method": "lora", "options": '{"targets": ["fc1"], "init": "talk"}', "run": "é"}
+    tensors = checkpoint.trained(tuned())
+    assert len({checkpoint.encode(tensors, origin) for _ in range(20)}) == 1
+
+
 def test_another_base_is_refused(tmp_path: Path) -> None:
     net = tuned()
     path = saved(tmp_path, net)

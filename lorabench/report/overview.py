@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import number
 from lorabench.analysis.settings import ways
-from lorabench.analysis.study import Repair, Unfinished, overview
+from lorabench.analysis.study import Overview, Repair, Unfinished, overview
 from lorabench.report import confusion
 from lorabench.report.accuracy import accuracy_note, accuracy_table, slice_table
 from lorabench.report.fairness import held_out_note, unequal_note
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Block:
     """The report of a study, readable at 80 columns."""
-    found = overview(study_runs, bench)
+    return overview_report(overview(study_runs, bench), study_runs)
+
+
+def overview_report(found: Overview, study_runs: Sequence[Run]) -> Block:
+    """The same of what `overview` found in `study_runs`."""
     title = heading(found.study or "study", f"{number.seeds(len(found.seeds))}: {number.ranges(found.seeds)}")
     if not found.accuracy:
         return stack([title, note("no run of this study is finished"), unfinished_table(found.unfinished)])

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.gates import group_rows, run_rows
 from lorabench.analysis.groups import groups, groups_data
+from lorabench.analysis.plain import plain
 from lorabench.analysis.predictions import evidence, seen_by
 from lorabench.analysis.settings import beside, records
 from lorabench.analysis.single import run_data
-from lorabench.analysis.study import study_data
+from lorabench.analysis.study import overview
 from lorabench.report.compare import compare_report
 from lorabench.report.fairness import held_out_note
 from lorabench.report.group_tables import groups_report
-from lorabench.report.overview import study_report
+from lorabench.report.overview import overview_report
 from lorabench.report.plot import rank_plot
 from lorabench.report.single import run_report
 from lorabench.report.style import stack
@@ -44,8 +45,8 @@ class Shown:
 
 def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
     """A study; its gate has a row for the bases and for each way to fine-tune, whose deltas are from the bases."""
-    table = study_report(runs, bench)
-    return Shown(runs, study_data(runs, bench), table, lambda: _study_rows(runs))
+    found = overview(runs, bench)
+    return Shown(runs, plain(found), overview_report(found, runs), lambda: _study_rows(runs))
 
 
 def _study_rows(runs: Sequence[Run]) -> list[GateRow]:

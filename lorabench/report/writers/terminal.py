@@ -146,7 +146,8 @@ def _lines(table: Table, *, labels: bool = True) -> Iterator[Text]:
 
 def _text(line: Line) -> Text:
     pieces = line.pieces
-    fold, cut = ("fold", None) if line.folds else ("ignore", True)
+    # What folds says nothing of it: Rich folds by itself, unless it is asked to leave long lines whole.
+    fold, cut = (None, None) if line.folds else ("ignore", True)
     if len(pieces) == 1:
         return Text(*pieces[0], overflow=fold, no_wrap=cut)
     return Text.assemble(*pieces, overflow=fold, no_wrap=cut)
