@@ -60,13 +60,8 @@ def records(runs: Iterable[Run]) -> dict[str, Run]:
     return {run.id: run for run in runs if run.stage != "finetune"}
 
 
-def recipe(run: Run) -> dict[str, Any]:
-    """All that a run was asked for, except its seed."""
-    return _asked(run) | {"data": run.parents.data}
-
-
 def _asked(run: Run) -> dict[str, Any]:
-    """The same without F-MNIST, which has no part in a base."""
+    """What a run was asked for, except its seed; and F-MNIST, which has no part in a base."""
     return {key: value for key, value in run.settings.items() if key != "seed"} | (
         {} if run.reuse else {"reuse": False}
     )
@@ -97,7 +92,7 @@ def fold(runs: Sequence[Run], bases: Mapping[str, Run]) -> list[Arm]:
     groups: dict[str, dict[tuple[int, str], Run]] = {}
     recipes: dict[str, Mapping[str, Any]] = {}
     for run in runs:
-        what = recipe(run) | _images(run.parents.data, bases) | of_base.get(run.parents.base or "", {})
+        what = _asked(run) | _images(run.parents.data, bases) | of_base.get(run.parents.base or "", {})
         key = f"{run.label} {sorted(what.items())}"
         recipes[key] = what
         groups.setdefault(key, {})[run.seed, run.parents.base or ""] = run
