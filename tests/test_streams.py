@@ -69,6 +69,6 @@ def test_a_full_stdout_is_a_line_and_a_closed_one_is_none(arguments: list[str]) 
 
 
 def test_a_document_is_utf_8_whatever_the_console(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    script = "from lorabench import streams; streams.fit(); streams.write_document('97 ± 1\\n\\n'); print('±')"
+    script = "from lorabench.cli import streams; streams.fit(); streams.write_document('97 ± 1\\n\\n'); print('±')"
     subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONIOENCODING": "ascii"}, check=True)
     assert capfdbinary.readouterr().out == "97 ± 1\n+-\n".encode()
