@@ -148,14 +148,14 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) ->
 
 def _write_figures(found: Sequence[Run], shared: Images, folder: Path) -> list[Outcome]:
     from lorabench.report import figures
-    from lorabench.report.figures.gather import gather
+    from lorabench.report.figures.material import gather
 
     return figures.write(gather(found, shared.store, shared.data_dir), folder)
 
 
 def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
     from lorabench.report import figures
-    from lorabench.report.figures.gather import gather
+    from lorabench.report.figures.material import gather
 
     return figures.svgs(gather(found, shared.store, shared.data_dir))
 
