@@ -97,7 +97,7 @@ def test_one_seed_has_no_interval_and_ascii_is_enough() -> None:
 
 def test_an_interval_wider_than_the_means_lie_apart_is_shown_whole() -> None:
     text = render(shown(rank_plot([*study(), lora(16, 0, 300), lora(16, 1, 900), lora(16, 2, 100)])))
-    *narrow, wide = [line[29:] for line in text.splitlines() if "●" in line]
+    *narrow, wide = [line[26:] for line in text.splitlines() if "●" in line]
     assert "├" in wide
     assert "┤" in wide
     assert all(line.rindex("●") < wide.index("┤") for line in narrow)
