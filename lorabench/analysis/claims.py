@@ -25,7 +25,7 @@ from lorabench import scale
 from lorabench.analysis import inference, number
 from lorabench.analysis.aggregate import count
 from lorabench.analysis.parameters import base_run
-from lorabench.analysis.settings import arms, main_arm, ways
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
 from lorabench.errors import ConfigError
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lorabench.analysis.inference import Count, Estimate
-    from lorabench.analysis.settings import Arm
+    from lorabench.analysis.settings import Setting
     from lorabench.config import Expectation
     from lorabench.runs import Params, Run
     from lorabench.scale import Claim, Projection
@@ -97,9 +97,9 @@ class Study:
     bench: Mapping[str, Any] | None
     base: Run | None
     fmnist: Run | None
-    arms: Sequence[Arm]
-    sized: Arm | None
-    lora: Arm | None
+    arms: Sequence[Setting]
+    sized: Setting | None
+    lora: Setting | None
 
     @property
     def whole(self) -> Params | None:
@@ -112,13 +112,13 @@ class Study:
         return self.sized.runs[0].params if self.sized else None
 
 
-def study(runs: Sequence[Run], bench: Mapping[str, Any] | None, arms: Sequence[Arm], base: Run | None) -> Study:
+def study(runs: Sequence[Run], bench: Mapping[str, Any] | None, arms: Sequence[Setting], base: Run | None) -> Study:
     """The runs of a study, and which of them are in the talk's setting."""
     loras = [arm for arm in arms if arm.method == "lora"]
     data = sorted((run for run in runs if run.stage == "fmnist" and run.status == "done"), key=lambda r: len(_data(r)))
     sized = [arm for arm in loras if not _size(arm.runs[0])]
-    found = Study(runs, bench, base, next(iter(data), None), arms, main_arm(sized), None)
-    return replace(found, lora=main_arm([arm for arm in sized if not _departures(found, arm)]))
+    found = Study(runs, bench, base, next(iter(data), None), arms, featured_setting(sized), None)
+    return replace(found, lora=featured_setting([arm for arm in sized if not _departures(found, arm)]))
 
 
 def _size(run: Run) -> list[str]:
@@ -160,7 +160,7 @@ def _images(study: Study, run: Run) -> list[str]:
     return _data(known.get(run.parents.data or ""))
 
 
-def _departures(study: Study, arm: Arm) -> list[str]:
+def _departures(study: Study, arm: Setting) -> list[str]:
     """How an arm departs from what the talk says of its method; of others than these two it says the name alone."""
     run = arm.runs[0]
     own = {"lora": [*_size(run), *_layer(run)], "full": _targets(run)}.get(arm.method, [])
@@ -169,7 +169,7 @@ def _departures(study: Study, arm: Arm) -> list[str]:
 
 def _instead(study: Study) -> str:
     """What the study's LoRA is instead of the talk's."""
-    arm = main_arm([arm for arm in study.arms if arm.method == "lora"])
+    arm = featured_setting([arm for arm in study.arms if arm.method == "lora"])
     return f"here with {', '.join(_departures(study, arm))}" if arm else ""
 
 
@@ -384,7 +384,7 @@ ROWS: Sequence[Callable[[Study], Row]] = (
 def _base_values(study: Study, name: str) -> list[Count]:
     """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was."""
     runs = [_on_the_talks_images(study, run) for run in study.runs if not run.holdout]
-    found = [way for way in ways(runs).values() if any(name in metrics for metrics in way.values())]
+    found = [way for way in collect(runs).bases_by_recipe.values() if any(name in metrics for metrics in way.values())]
     arm = study.lora or study.sized
     own = (arm.runs[0].parents.base, arm.runs[0].parents.data) if arm else None
     chosen = next((way for way in found if own in way), found[0] if found else {})
@@ -401,7 +401,7 @@ def _on_the_talks_images(study: Study, run: Run) -> Run:
     return run.model_copy(update={"metrics": metrics, "before": before})
 
 
-def _tuned_values(arm: Arm) -> list[Count]:
+def _tuned_values(arm: Setting) -> list[Count]:
     return [counted for run in arm.runs if (counted := count(run.metrics, "fmnist"))]
 
 
@@ -444,7 +444,7 @@ def _percent(found: Estimate, sign: Literal["", "+"] = "") -> str:
 
 def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
     """A row for every figure of the talk. `study_runs` holds the study's runs with their parents."""
-    found = study(study_runs, bench, arms(study_runs), base_run(study_runs))
+    found = study(study_runs, bench, collect(study_runs).settings, base_run(study_runs))
     return [row(found) for row in ROWS]
 
 

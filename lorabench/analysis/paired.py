@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from lorabench.analysis import inference
 from lorabench.analysis.inference import Count
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS
 
 if TYPE_CHECKING:
     import numpy as np

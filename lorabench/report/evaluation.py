@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis.plain import plain
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import scores
 from lorabench.report import confusion
 from lorabench.report.fairness import held_out_note

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis.plain import plain
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS
 from lorabench.report.style import grid, group, heading, line
 
 if TYPE_CHECKING:

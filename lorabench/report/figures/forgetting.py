@@ -8,21 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.aggregate import differences
-from lorabench.analysis.settings import arms, base_metrics, bases
+from lorabench.analysis.aggregate import differences, means
+from lorabench.analysis.inference import Estimate
+from lorabench.analysis.quantities import QUANTITIES
+from lorabench.analysis.settings import collect
 from lorabench.report.figures.labels import place
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, PALE, bar, canvas, caption, limits, over
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.figure import Figure
 
-    from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.settings import Arm, OnImages
+    from lorabench.analysis.settings import Collection, Setting
     from lorabench.report.figures.material import Material
-    from lorabench.runs import Metrics
 
 
 @dataclass(frozen=True)
@@ -36,17 +34,16 @@ class Tradeoff:
 
 def tradeoffs(material: Material) -> list[Tradeoff]:
     """A row for each way to fine-tune whose base was measured on the same images."""
-    known = bases(material.runs)
-    return [row for arm in arms(material.runs) if (row := _tradeoff(arm, known))]
+    runs = collect(material.runs)
+    return [row for setting in runs.settings if (row := _tradeoff(setting, runs))]
 
 
-def _tradeoff(arm: Arm, known: Mapping[OnImages, Mapping[str, Metrics]]) -> Tradeoff | None:
-    pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
-    gained = differences(pairs, ("fmnist.flipped",))
-    forgotten = differences([(new, old) for old, new in pairs], ("mnist",))
-    if not gained or not forgotten:
+def _tradeoff(setting: Setting, runs: Collection) -> Tradeoff | None:
+    gained = differences([(runs.base_of(run), run) for run in setting.runs]).get("fmnist.flipped")
+    forgotten = means(runs.with_bases(setting).runs, [QUANTITIES["forgotten"]]).get("forgotten")
+    if not gained or not isinstance(forgotten, Estimate):
         return None
-    return Tradeoff(arm.label, gained["fmnist.flipped"].estimate, forgotten["mnist"].estimate)
+    return Tradeoff(setting.label, gained.estimate, forgotten)
 
 
 def draw(material: Material) -> Figure:

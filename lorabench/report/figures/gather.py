@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorabench import config, data, methods
-from lorabench.analysis.settings import arms, main_arm
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.errors import InputError
 from lorabench.report.figures import Material, Pictures
 
@@ -42,7 +42,7 @@ def gather(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Material
 
 
 def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictures | str:
-    arm = main_arm(arms(runs))
+    arm = featured_setting(collect(runs).settings)
     if arm is None:
         return "a finished fine-tuned run"
     run = arm.runs[0]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.methods import method_rows
+from lorabench.analysis.groups import method_rows
 from lorabench.analysis.pareto import front
+from lorabench.analysis.quantities import HEADLINE
 from lorabench.analysis.rank import base_accuracy
-from lorabench.analysis.settings import arms
 from lorabench.report.figures.labels import place
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, bar, base_line, canvas, caption, limits, logarithmic, over
@@ -26,8 +26,10 @@ def draw(material: Material) -> Figure:
     Raises:
         Missing: fewer than two ways to fine-tune were measured.
     """
-    rows = method_rows(material.runs, arms(material.runs))
-    found = [(row.label, row.trained, row.fmnist) for row in rows if row.trained and row.fmnist]
+    rows = [
+        (row.label, row.values.get("params.trainable"), row.estimate(HEADLINE)) for row in method_rows(material.runs)
+    ]
+    found = [(label, size, mean) for label, size, mean in rows if size and isinstance(size, int) and mean]
     if len(found) < 2:
         raise Missing("two or more ways to fine-tune, measured on F-MNIST")
     sizes, estimates = [size for _, size, _ in found], [estimate for *_, estimate in found]
