@@ -22,13 +22,13 @@ class ScaledOutput(Wrapper):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.resume(*self.constants(x))
+        return self.trainable_part(*self.frozen_part(x))
 
-    def constants(self, x: Tensor) -> tuple[Tensor]:
+    def frozen_part(self, x: Tensor) -> tuple[Tensor]:
         """The frozen half: `inner(x)`."""
         return (self.inner(x),)
 
-    def resume(self, frozen: Tensor) -> Tensor:
+    def trainable_part(self, frozen: Tensor) -> Tensor:
         """The trainable half."""
         return frozen * self.l
 

@@ -33,13 +33,13 @@ class LoKrLayer(Wrapper):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.resume(*self.constants(x))
+        return self.trainable_part(*self.frozen_part(x))
 
-    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen half: x itself and `inner(x)`."""
         return x, self.inner(x)
 
-    def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
+    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
         """The trainable half. With X (n1, n2) for x, (C ⊗ D) x is C X Dᵀ."""
         X = x.reshape(*x.shape[:-1], self.C.shape[1], self.D2.shape[1])
         return frozen + (self.C @ (X @ self.D2.t() @ self.D1.t())).flatten(-2)

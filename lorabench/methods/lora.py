@@ -42,13 +42,13 @@ class LoRALayer(Wrapper):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.resume(*self.constants(x))
+        return self.trainable_part(*self.frozen_part(x))
 
-    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen half: x itself and `inner(x)`."""
         return x, self.inner(x)
 
-    def resume(self, x: Tensor, frozen: Tensor) -> Tensor:
+    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
         """The trainable half."""
         return add_low_rank(frozen, x @ self.A, self.B, self.scale)
 

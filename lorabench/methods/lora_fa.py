@@ -32,13 +32,13 @@ class LoRAFALayer(Wrapper):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.resume(*self.constants(x))
+        return self.trainable_part(*self.frozen_part(x))
 
-    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: `x @ A` and `inner(x)`."""
         return x @ self.A, self.inner(x)
 
-    def resume(self, low: Tensor, frozen: Tensor) -> Tensor:
+    def trainable_part(self, low: Tensor, frozen: Tensor) -> Tensor:
         """The trainable part."""
         return add_low_rank(frozen, low, self.B)
 

@@ -29,14 +29,14 @@ class MiSSLayer(Wrapper):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.resume(*self.constants(x))
+        return self.trainable_part(*self.frozen_part(x))
 
-    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: S(x) (..., k), the last group filled up with zeros, and `inner(x)`."""
         k = len(self.D)
         return F.pad(x, (0, -x.shape[-1] % k)).reshape(*x.shape[:-1], -1, k).sum(-2), self.inner(x)
 
-    def resume(self, summed: Tensor, frozen: Tensor) -> Tensor:
+    def trainable_part(self, summed: Tensor, frozen: Tensor) -> Tensor:
         """The trainable part."""
         return add_low_rank(frozen, summed, self.D)
 

@@ -57,11 +57,11 @@ class Prompt(Wrapper):
         """(..., n) to (..., m)."""
         return self.inner(x + self._shift(self.p))
 
-    def constants(self, x: Tensor) -> tuple[Tensor]:
+    def frozen_part(self, x: Tensor) -> tuple[Tensor]:
         """`inner(x)`."""
         return (self.inner(x),)
 
-    def resume(self, frozen: Tensor) -> Tensor:
+    def trainable_part(self, frozen: Tensor) -> Tensor:
         """`inner(x) + W p`."""
         return frozen + F.linear(self._shift(self.p), self.inner.weight)
 

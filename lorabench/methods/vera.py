@@ -32,13 +32,13 @@ class VeRALayer(Wrapper):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.resume(*self.constants(x))
+        return self.trainable_part(*self.frozen_part(x))
 
-    def constants(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: `x @ VAᵀ` and `inner(x)`."""
         return x @ self.VA[:, : self.inner.in_features].t(), self.inner(x)
 
-    def resume(self, low: Tensor, frozen: Tensor) -> Tensor:
+    def trainable_part(self, low: Tensor, frozen: Tensor) -> Tensor:
         """The trainable part."""
         return frozen + ((low * self.d) @ self.VB[: self.inner.out_features].t()) * self.b
 

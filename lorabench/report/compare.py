@@ -8,9 +8,9 @@ from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Me
 from lorabench.analysis.quantities import SETS
 from lorabench.report import confusion
 from lorabench.report.contrast import contrast_note, contrast_table
-from lorabench.report.differing import differing_table
 from lorabench.report.fairness import unequal_note, unfinished_table
 from lorabench.report.style import grid, group, line, note, stack
+from lorabench.report.tables import differing_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
