@@ -365,6 +365,8 @@ METHODS = [
         "tests/test_methods.py -k 'count and head'",
         ("(name).requires_grad_", "(name).weight.requires_grad_"),
     ),
+    *of("methods/full.py", "tests/test_models.py", ("requires_grad_(True)", "requires_grad_(parameter.dim() > 1)")),
+    *of("methods/bitfit.py", "tests/test_models.py", ("requires_grad_(True)", "requires_grad_(bias is None)")),
     *of(
         "methods/layers.py",
         "tests/test_models.py tests/test_methods.py -k 'test_models or share or cannot or unknown or itself'",
