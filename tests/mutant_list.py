@@ -375,7 +375,7 @@ METHODS = [
         ('if "" in named and', "if False and"),
         ("kind is not nn.Linear and", "not issubclass(kind, nn.Linear) and"),
         ("if nn.utils.parametrize.is_parametrized(layer)", "if False"),
-        ("if not own.keys() <=", "if False and not own.keys() <="),
+        ('if "weight" not in own', "if False"),
         ("is_floating_point()", "is_signed()"),
         ('calls["_forward_hooks"] or ', ""),
         ('calls["_forward_pre_hooks"] or ', ""),

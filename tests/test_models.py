@@ -127,8 +127,11 @@ def test_a_layer_that_is_more_than_linear_is_left_out_and_said(change: Callable[
 
 def test_attention_is_answered() -> None:
     model: Any = hostile_models.attention()
-    with pytest.warns(LeftOutWarning, match=r"attention is left out: nn\.MultiheadAttention reads its weights itself"):
+    with pytest.warns(
+        LeftOutWarning, match=r"attention is left out: nn\.MultiheadAttention reads its weights itself"
+    ) as seen:
         methods.apply(model, "lora")
+    assert "out_proj" not in str(seen[0].message)
     with pytest.raises(UsageError, match="cannot adapt 'attention'"):
         methods.targeted(hostile_models.attention(), "lora", ["attention"])
 

@@ -49,7 +49,7 @@ def why_not(layer: nn.Module, also: Sequence[str] = ()) -> str | None:
             return f"{kind.__name__} is a Linear of its own kind, whose weight may be read without calling it"
         takers = [name for name, method in METHODS.items() if kind.__name__ in method.also]
         return f"it is of the class {kind.__name__}" + (f", which {', '.join(takers)} can adapt" if takers else "")
-    if not own.keys() <= {"weight", "bias"} or "weight" not in own:
+    if "weight" not in own:
         return f"its weight is made anew before each call, of {', '.join(sorted(own.keys() - {'bias'})) or 'a buffer'}"
     if not own["weight"].is_floating_point():
         return "its weight is quantised"
