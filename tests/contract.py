@@ -218,7 +218,9 @@ def check_frozen(case: Case, subject: Subject) -> None:
     with methods.disabled(model):
         base = {name: t.clone() for name, t in model.state_dict().items()}
     born = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    still = {name: t.detach().clone() for name, t in tensors(model).items() if name not in born}
+    modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+    live = {f"{prefix}.{name}" for prefix, m in modules for name in getattr(m, "trained_buffers", ())} | born.keys()
+    still = {name: t.detach().clone() for name, t in tensors(model).items() if name not in live}
     recipe = train.Recipe(epochs=4, batch_size=20, lr=methods.METHODS[case.name].lr, warmup=0.2)
     train.fit(model, subject.images(), labels().flip(0), recipe, seed=0)
     moved = [name for name, t in tensors(model).items() if name in still and not torch.equal(t, still[name])]
@@ -422,9 +424,15 @@ def check_fast_path(case: Case) -> None:
 
 
 def check_types(case: Case, subject: Subject) -> None:
-    """What a method adds has the type of the layer that it is added to."""
-    for dtype in (torch.float64, torch.bfloat16):
-        model = subject.tuned(case, dtype)
-        other = [name for name, t in tensors(model).items() if t.is_floating_point() and t.dtype != dtype]
-        assert not other, f"{case} makes {other[0]} of another type than {dtype}"
-        assert logits(model, subject.images(4, dtype)).dtype == dtype
+    """What a method adds has the type of its layer, and float32 on half precision; the output, the layer's own."""
+    for dtype, added in ((torch.float64, torch.float64), (torch.bfloat16, torch.float32)):
+        base, model = tensors(subject.base(dtype)), subject.tuned(case, dtype)
+        x = subject.images(4, dtype)
+        new = [(name, t) for name, t in tensors(model).items() if name.replace(".inner.", ".") not in base]
+        other = [name for name, t in new if t.is_floating_point() and t.dtype != added and "W_res" not in name]
+        assert not other, f"{case} makes {other[0]} of another type than {added} on {dtype}"
+        assert logits(model, x).dtype == dtype
+        constants, resume = frozen.split(model, x)
+        assert resume(*constants).dtype == dtype
+        with torch.autocast("cpu", torch.bfloat16):
+            assert logits(model, x).dtype == logits(subject.base(dtype), x).dtype, f"{case} gives another type"
