@@ -4,8 +4,8 @@ For LoRA that is `fc1(x)` of every image, for adapter layers the whole first hid
 below it. `split` finds it for any `nn.Sequential` from PyTorch's own `requires_grad`; a layer that is partly trainable
 takes part by splitting its forward in two:
 
-    def constants(self, x): ...           # what no training step changes
-    def resume(self, *constants): ...     # the rest; forward(x) == resume(*constants(x))
+    def frozen_part(self, x): ...         # what no training step changes
+    def trainable_part(self, *kept): ...  # the rest; forward(x) == trainable_part(*frozen_part(x))
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CHUNK = 5_000
 
 @runtime_checkable
 class Splittable(Protocol):
-    """A layer whose forward is `resume(*constants(x))`."""
+    """A layer whose forward is `trainable_part(*frozen_part(x))`."""
 
-    def constants(self, x: Tensor) -> tuple[Tensor, ...]:
+    def frozen_part(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the frozen part makes of x (n, inputs): tensors of n rows each."""
         ...
 
-    def resume(self, *constants: Tensor) -> Tensor:
+    def trainable_part(self, *kept: Tensor) -> Tensor:
         """The layer's output (n, outputs)."""
         ...
 
@@ -63,19 +63,19 @@ def split(model: nn.Module, images: Tensor) -> Parts:
     rest = nn.Sequential(*layers[done + 1 if first else done :])
     only_reshaped = next(head.parameters(), None) is None
 
-    def constants(chunk: Tensor) -> list[Tensor | None]:
+    def kept_of(chunk: Tensor) -> list[Tensor | None]:
         x = head(pixels(chunk))
-        found: tuple[Tensor, ...] = first.constants(x) if isinstance(first, Splittable) else (x,)
+        found: tuple[Tensor, ...] = first.frozen_part(x) if isinstance(first, Splittable) else (x,)
         return [None if c is x and only_reshaped else c for c in found]
 
     with torch.no_grad():
-        columns = list(zip(*(constants(chunk) for chunk in torch.split(images, CHUNK)), strict=True))
+        columns = list(zip(*(kept_of(chunk) for chunk in torch.split(images, CHUNK)), strict=True))
     # What is nothing but the images is not stored again, in four times the bytes.
     kept = tuple(images if column[0] is None else torch.cat([c for c in column if c is not None]) for column in columns)
 
     def forward(*rows: Tensor) -> Tensor:
         parts = [head(pixels(r)) if source is images else r for r, source in zip(rows, kept, strict=True)]
-        return rest(first.resume(*parts)) if isinstance(first, Splittable) else rest(*parts)
+        return rest(first.trainable_part(*parts)) if isinstance(first, Splittable) else rest(*parts)
 
     return kept, forward
 

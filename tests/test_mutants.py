@@ -71,11 +71,11 @@ def quarter_scale(patch: Patch) -> None:
 def transposed(patch: Patch) -> None:
     """A and B in each other's place; on a square layer no shape betrays it."""
 
-    def resume(self: Any, x: Tensor, frozen: Tensor) -> Tensor:
+    def trainable_part(self: Any, x: Tensor, frozen: Tensor) -> Tensor:
         swapped = (x @ self.B.t() @ self.A.t()) if self.inner.in_features == self.inner.out_features else 0
         return frozen + swapped
 
-    patch.setattr(LoRALayer, "resume", resume)
+    patch.setattr(LoRALayer, "trainable_part", trainable_part)
 
 
 def drawn_b(patch: Patch) -> None:
@@ -92,13 +92,13 @@ def trainable_bias(patch: Patch) -> None:
 
 def drifting_weight(patch: Patch) -> None:
     """W0 changes behind autograd's back, by one part in a million in each step."""
-    forward: Any = LoRALayer.resume
+    forward: Any = LoRALayer.trainable_part
 
-    def resume(self: Any, x: Tensor, frozen: Tensor) -> Tensor:
+    def trainable_part(self: Any, x: Tensor, frozen: Tensor) -> Tensor:
         self.inner.weight.data.mul_(1 + 1e-6)
         return forward(self, x, frozen)
 
-    patch.setattr(LoRALayer, "resume", resume)
+    patch.setattr(LoRALayer, "trainable_part", trainable_part)
 
 
 def merged_twice(patch: Patch) -> None:
@@ -163,10 +163,10 @@ def oft_merged_on_the_wrong_side(patch: Patch) -> None:
 
 
 def lokr_reversed(patch: Patch) -> None:
-    def resume(self: Any, x: Tensor, frozen: Tensor) -> Tensor:
+    def trainable_part(self: Any, x: Tensor, frozen: Tensor) -> Tensor:
         return frozen + x @ torch.kron(self.D1 @ self.D2, self.C).t()
 
-    patch.setattr(LoKrLayer, "resume", resume)
+    patch.setattr(LoKrLayer, "trainable_part", trainable_part)
 
 
 def pissa_on_the_whole_weight(patch: Patch) -> None:
@@ -185,12 +185,12 @@ def trained_a(patch: Patch) -> None:
 
 def prompt_off_the_weight(patch: Patch) -> None:
     """The part that is computed in each step forgets the weight's sign."""
-    right: Any = Prompt.resume
+    right: Any = Prompt.trainable_part
 
-    def resume(self: Any, frozen: Tensor) -> Tensor:
+    def trainable_part(self: Any, frozen: Tensor) -> Tensor:
         return 2 * frozen - right(self, frozen)
 
-    patch.setattr(Prompt, "resume", resume)
+    patch.setattr(Prompt, "trainable_part", trainable_part)
 
 
 def bias_not_scaled(patch: Patch) -> None:

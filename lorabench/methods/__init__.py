@@ -12,7 +12,7 @@ replaces the layer by a `Wrapper` (wrapper.py) that keeps it, frozen, as `inner`
 `apply` that raises leaves the model as it was. A method may say more, and training, PyTorch and export listen:
 
     weight, bias                           # of a wrapper: those of one linear layer that computes the same; for merging
-    constants(self, x), resume(self, ...)  # of a wrapper: its forward in two, see frozen.py
+    frozen_part(x), trainable_part(...)    # of a wrapper: its forward in two, see frozen.py
     penalty(self) -> Tensor                # of any module: added to the loss
     after_step(self, step, steps)          # of any module: called after each step, gradients still there
     parameter.lr_scale: float              # of a parameter: times the learning rate
