@@ -314,8 +314,9 @@ def test_the_registry_needs_no_torch() -> None:
 
 def test_lora_plus_tells_the_loop_that_b_learns_faster() -> None:
     model = CLASSIFIER.tuned(Case("lora-plus", 6248, {"ratio": 8.0}))
-    scales = {name: getattr(p, "lr_scale", 1.0) for name, p in model.named_parameters() if p.requires_grad}
-    assert scales == {f"fc{i}.{part}": scale for i in (1, 2, 3) for part, scale in (("A", 1.0), ("B", 8.0))}
+    rates = {id(p): group["lr"] for group in methods.parameter_groups(model, 0.5) for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+    assert found == {f"fc{i}.{part}": rate for i in (1, 2, 3) for part, rate in (("At", 0.5), ("B", 4.0))}
 
 
 def adalora_layers(model: nn.Module) -> list[AdaLoRALayer]:

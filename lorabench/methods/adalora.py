@@ -95,10 +95,10 @@ class Allocator(nn.Module):
     def after_step(self, step: int, steps: int) -> None:
         """Zero the least important singular values, as many as the budget has fallen below their number.
 
-        Once the budget has reached its target, those that are left stay, as in the authors' code.
+        Once the budget has come down to its target, those that are left stay, as in the authors' code.
         """
         kept = [layer.get_buffer("kept") for layer in self.layers]
-        if sum(int(mask.sum()) for mask in kept) > self.target:
+        if step / steps < LAST:
             S = torch.cat([layer.importance() for layer in self.layers])
             stay = torch.zeros_like(S).index_fill_(0, S.topk(self.budget(step, steps)).indices, 1)
             for mask, new in zip(kept, torch.split(stay, [len(mask) for mask in kept]), strict=True):

@@ -7,15 +7,12 @@ change of device, and stands in no state dict and in no count.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
 from lorabench.errors import UsageError
 from lorabench.methods.wrapper import Wrapper, replace
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _NOTE = "lorabench_applied"
 """The attribute of a model that holds its notes, by the adapters' names."""
@@ -152,5 +149,5 @@ def restore_flags(root: nn.Module, flags: dict[str, bool]) -> None:
 def forget(root: nn.Module) -> None:
     """Strike out all that is noted of `root`."""
     vars(root).pop(_NOTE, None)
-    for module in cast("Iterator[nn.Module]", root.modules()):
+    for module in root.modules():
         vars(module).pop(_PART, None)

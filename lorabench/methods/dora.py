@@ -18,8 +18,8 @@ class DoRALayer(SplitWrapper):
     """`x @ W'ᵀ + b` with `W' = g · V / ‖V‖`, `V = W0 + (AB)ᵀ`, ‖V‖ the norm of each row: one for each output unit.
 
     The norm counts as a constant in the gradient (the paper's section 4.3). It is found without V itself, from
-    ‖V_j‖² = ‖W0_j‖² + 2 (W0 A B)_jj + (Bᵀ AᵀA B)_jj. A row of zeros has no direction: its magnitude 0 stays, and so does
-    the row, where the formula, and PEFT, divide zero by zero.
+    ‖V_j‖² = ‖W0_j‖² + 2 (W0 A B)_jj + (Bᵀ AᵀA B)_jj. A row of zeros has no direction: its magnitude 0 stays, and so
+    does the row, where the formula, and PEFT, divide zero by zero.
 
     Args:
         inner: a linear layer, n inputs to m outputs, W0 of shape (m, n); frozen.

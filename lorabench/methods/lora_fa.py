@@ -32,7 +32,7 @@ class LoRAFALayer(LowRank):
         """The frozen part: `x @ A` and `inner(x)`."""
         return F.linear(x.to(self.dtype), self.At), self.inner(x)
 
-    def tuned(self, low: Tensor, frozen: Tensor) -> Tensor:
+    def tuned(self, low: Tensor, frozen: Tensor, /) -> Tensor:
         """`frozen + low @ B`."""
         return add_low_rank(frozen, low, self.B)
 

@@ -50,7 +50,7 @@ class LowRank(SplitWrapper):
         """(n, k), a view."""
         return self.At.t()
 
-    def tuned(self, x: Tensor, frozen: Tensor) -> Tensor:
+    def tuned(self, x: Tensor, frozen: Tensor, /) -> Tensor:
         """`frozen + scale · x @ A @ B`."""
         return add_low_rank(frozen, F.linear(x, self.At), self.B, self.scale)
 

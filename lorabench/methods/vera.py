@@ -41,25 +41,25 @@ class VeRALayer(SplitWrapper):
 
     @property
     def VA(self) -> Tensor:
-        """(k, n), a view."""
-        return self.borrowed[0].VA[:, : self.in_features]
+        """(k, N)."""
+        return self.borrowed[0].VA
 
     @property
     def VB(self) -> Tensor:
-        """(m, k), a view."""
-        return self.borrowed[0].VB[: self.out_features]
+        """(M, k)."""
+        return self.borrowed[0].VB
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: `x @ VAᵀ` and `inner(x)`."""
-        return x.to(self.dtype) @ self.VA.t(), self.inner(x)
+        return x.to(self.dtype) @ self.VA[:, : self.in_features].t(), self.inner(x)
 
     def tuned(self, low: Tensor, frozen: Tensor) -> Tensor:
         """`frozen + b · (VB (d · low))`."""
-        return frozen + ((low * self.d) @ self.VB.t()) * self.b
+        return frozen + ((low * self.d) @ self.VB[: self.out_features].t()) * self.b
 
     def merged_weight(self) -> Tensor:
         """W1 = W0 + diag(b) VB diag(d) VA."""
-        return self.W0 + (self.b[:, None] * self.VB * self.d) @ self.VA
+        return self.W0 + (self.b[:, None] * self.VB[: self.out_features] * self.d) @ self.VA[:, : self.in_features]
 
 
 def apply(model: nn.Module, targets: Sequence[str], *, k: int) -> None:
