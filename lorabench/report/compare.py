@@ -8,10 +8,10 @@ from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Me
 from lorabench.analysis.settings import SETS
 from lorabench.report import confusion
 from lorabench.report.contrast import contrast_note, contrast_table
-from lorabench.report.differing import differing_table
 from lorabench.report.fairness import unequal_note
 from lorabench.report.overview import unfinished_table
 from lorabench.report.style import grid, group, line, note, stack
+from lorabench.report.tables import differing_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ from lorabench.report.accuracy import accuracy_note, accuracy_table, slice_table
 from lorabench.report.fairness import held_out_note, unequal_note
 from lorabench.report.ledger import ledger_note, ledger_table
 from lorabench.report.methods import methods_tables
-from lorabench.report.parameters import size_table
 from lorabench.report.plot import rank_plot
 from lorabench.report.style import grid, group, heading, line, note, stack
+from lorabench.report.tables import size_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

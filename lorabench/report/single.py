@@ -13,12 +13,11 @@ from lorabench.analysis.single import Score, before_and_after, scores
 from lorabench.analysis.spectrum import spectrum_rows
 from lorabench.analysis.study import unfinished
 from lorabench.report import confusion
-from lorabench.report.census import census_table
 from lorabench.report.contrast import contrast_note, contrast_table
 from lorabench.report.overview import unfinished_table
 from lorabench.report.plot import training_table
-from lorabench.report.spectrum import spectrum_table
 from lorabench.report.style import grid, group, heading, line, note, stack
+from lorabench.report.tables import class_counts_table, spectrum_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +47,8 @@ def run_report(
     history: Sequence[Epoch] = (),
 ) -> Block:
     """One run in full, readable at 80 columns; paired with its base where `before_and_after` can."""
+    from lorabench.data.shifts import named
+
     title = heading(run.id, run.status)
     rows = scores(run)
     change = before_and_after(predictions, labels)
@@ -60,7 +61,9 @@ def run_report(
             group(contrast_table("same images, %", change, ("base", "tuned")), contrast_note(change))
             if change
             else None,
-            census_table(census_rows(run)) if run.stage == "fmnist" and run.checks else None,
+            class_counts_table(census_rows(run), named(run.settings).word)
+            if run.stage == "fmnist" and run.checks
+            else None,
             *(_confusion(name, run.metrics[name]) for name in SETS if name in run.metrics),
             training_table(history),
             spectrum_table(spectrum_rows(run)) if spectrum_rows(run) else None,
