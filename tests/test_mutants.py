@@ -110,7 +110,10 @@ def merged_twice(patch: Patch) -> None:
 
 
 def merged_in_place(patch: Patch) -> None:
-    patch.setattr(methods, "copy", SimpleNamespace(deepcopy=lambda model, memo: model))
+    def same(model: Any, memo: Any) -> Any:
+        return model
+
+    patch.setattr(methods, "copy", SimpleNamespace(deepcopy=same))
 
 
 def nothing_disabled(patch: Patch) -> None:

@@ -293,21 +293,25 @@ def parameter_groups(model: nn.Module, lr: float) -> list[dict[str, Any]]:
 
 def penalty(model: nn.Module) -> Tensor:
     """What a method adds to the loss, a scalar; 0 for most."""
-    import torch
+    from lorabench.methods import applied
 
-    return sum((module.penalty() for module in _parts(model, "penalty")), start=torch.zeros(()))
+    _, on = applied.active(model)
+    return sum((part.penalty() for part in (on.penalised if on else ())), start=applied.ZERO)
 
 
 def after_step(model: nn.Module, step: int, steps: int) -> None:
     """What a method does after each step of an optimiser, while the gradients are still there; nothing for most.
 
     Args:
-        model: a model with a method applied.
+        model: a model with a method applied, or a plain one.
         step: how many steps came before this one.
         steps: how many there will be in all.
     """
-    for module in _parts(model, "after_step"):
-        module.after_step(step, steps)
+    from lorabench.methods import applied
+
+    _, on = applied.active(model)
+    for part in on.stepping if on else ():
+        part.after_step(step, steps)
 
 
 def count(model: nn.Module) -> Count:
@@ -348,13 +352,3 @@ def _wrappers(model: nn.Module) -> list[Wrapper]:
     from lorabench.methods.wrapper import Wrapper
 
     return [module for module in model.modules() if isinstance(module, Wrapper)]
-
-
-def _parts(model: nn.Module, ability: str) -> list[Any]:
-    """Wrappers, and modules that they have added, with a method of this name."""
-    return [
-        part
-        for wrapper in _wrappers(model)
-        for part in wrapper.modules()
-        if part is not wrapper.inner and hasattr(type(part), ability)
-    ]

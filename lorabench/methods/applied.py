@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from lorabench.errors import UsageError
@@ -18,6 +19,9 @@ _NOTE = "lorabench_applied"
 """The attribute of a model that holds its notes, by the adapters' names."""
 _PART = "lorabench_part"
 """The attribute of each module inside that was changed."""
+
+ZERO = torch.zeros(())
+"""The penalty of a method that has none; it adds to a loss on any device."""
 
 Place = tuple[nn.Module, str]
 """A module, and the name that a tensor has in it."""
@@ -52,6 +56,12 @@ class Applied:
     found: list[Tensor]
     values: list[Tensor] = field(default_factory=list[Tensor])
     state: Literal["on", "off", "disabled"] = "on"
+
+    def __post_init__(self) -> None:
+        """Find, once, the wrappers and the modules they have added that take part in a training loop."""
+        inside = [part for wrapper in self.wrappers for part in wrapper.modules() if part is not wrapper.inner]
+        self.penalised: list[Any] = [part for part in inside if hasattr(type(part), "penalty")]
+        self.stepping: list[Any] = [part for part in inside if hasattr(type(part), "after_step")]
 
     def take_off(self, model: nn.Module, state: Literal["off", "disabled"]) -> None:
         """Make `model` the base again, bit for bit.
@@ -113,10 +123,12 @@ def notes(model: nn.Module) -> tuple[nn.Module, dict[str, Applied]]:
     Raises:
         UsageError: the method was applied to a larger model that this is a part of.
     """
+    part = False
     for module in model.modules():
         if _NOTE in vars(module):
             return module, cast("dict[str, Applied]", vars(module)[_NOTE])
-    if any(_PART in vars(module) for module in model.modules()):
+        part = part or _PART in vars(module)
+    if part:
         raise UsageError("a method was applied to the model that this is a part of: name that model")
     return model, {}
 

@@ -60,7 +60,7 @@ class Wrapper(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of what is added."""
-        return next(self.parameters(recurse=False)).dtype
+        return cast("Tensor", next(iter(self._parameters.values()))).dtype  # asked in every forward
 
     @property
     def W0(self) -> Tensor:
@@ -133,8 +133,10 @@ class SplitWrapper(Wrapper):
 
     def trainable_part(self, *kept: Tensor) -> Tensor:
         """The trainable half, (..., m): computed in the type of what is added, given in the layer's."""
-        dtype = self.dtype
-        return self.tuned(*[part.to(dtype) for part in kept]).to(kept[-1].dtype)
+        dtype, given = self.dtype, kept[-1].dtype
+        if dtype == given:
+            return self.tuned(*kept)
+        return self.tuned(*[part.to(dtype) for part in kept]).to(given)
 
 
 Wrapped = TypeVar("Wrapped", bound=Wrapper)
