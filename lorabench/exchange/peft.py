@@ -65,14 +65,20 @@ def _adapter(run: Run, session: Session) -> peft_format.Adapter:
     model, base = load_model(run, session.store), load_base(run, session.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
     names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]
-    tensors = {name: model.get_parameter(name).detach() for name in names}
+    tensors = {name: _factor(model, name) for name in names}
     k, alpha = int(run.settings["k"]), run.settings.get("alpha")
     if run.method in _FROM_WEIGHTS:
         untrained = apply_settings(base, run.settings)
         for name in names:
-            first = untrained.get_parameter(name).detach()
+            first = _factor(untrained, name)
             tensors[name] = (
                 torch.cat([tensors[name], -first], 1) if name.endswith(".A") else torch.cat([tensors[name], first])
             )
         k *= 2
     return peft_format.Adapter(kind, k, float(k if alpha is None else alpha), targets, tensors)
+
+
+def _factor(model: nn.Module, name: str) -> Tensor:
+    """A (n, k), B (k, m) or g (m,) of a layer, by its dotted name."""
+    layer, _, own = name.rpartition(".")
+    return getattr(model.get_submodule(layer), own).detach()

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import fnmatch
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -34,7 +35,7 @@ from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS, Exemption, Method, every, since
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from typing import Literal
 
     from pydantic.fields import FieldInfo
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
     from lorabench.methods.registry import Options, Shapes
     from lorabench.methods.wrapper import Wrapper
+
+    Targets = Sequence[str] | Callable[[str, nn.Module], bool]
+    """Names of layers, patterns of names as `*.fc1`, or a function of a layer's name and the layer."""
 
 __all__ = [
     "METHODS",
@@ -125,37 +129,80 @@ def linear_layers(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (m.in_features, m.out_features) for name, m in _modules(model) if type(m) is nn.Linear}
 
 
-def targeted(model: nn.Module, name: str, targets: Sequence[str] | None = None, **options: Any) -> list[str]:
+def targeted(model: nn.Module, name: str, targets: Targets | None = None, **options: Any) -> list[str]:
     """The linear layers that `apply` would adapt: `targets`, or else those that the method goes to by itself.
 
+    By itself a method that wraps layers leaves those out that it cannot wrap safely, see `obstacle`.
+
     Raises:
-        UsageError: no such method, option or layer; a layer named twice; or nothing to adapt.
+        UsageError: no such method, option or layer; a layer named twice, or one that the method cannot wrap; or nothing
+            to adapt.
     """
     chosen = complete(name, options)
-    layers = list(linear_layers(model))
+    layers = {layer: model.get_submodule(layer) for layer in linear_layers(model)}
     if "" in layers:
         raise UsageError("the model is itself a linear layer; methods adapt those inside a model: nn.Sequential(layer)")
-    if isinstance(targets, str):
-        raise UsageError(f"targets are a list of names: [{targets!r}], not {targets!r}")
+    hindered = {} if METHODS[name].in_place else {n: why for n, m in layers.items() if (why := obstacle(model, m))}
     if targets is None:
-        targets = METHODS[name].where(layers, chosen)
-    for target in targets:
-        if target not in layers:
-            raise UsageError(f"the model has no linear layer {target!r}; it has {', '.join(layers) or 'none'}")
-    if twice := [target for target in dict.fromkeys(targets) if list(targets).count(target) > 1]:
+        found = METHODS[name].where([layer for layer in layers if layer not in hindered], chosen)
+    else:
+        found = _matching("linear layer", layers, targets)
+    for layer in found:
+        if layer in hindered:
+            raise UsageError(f"{name} cannot adapt {layer!r}: it {hindered[layer]}")
+    if not found:
+        left = "".join(f"; {layer!r} {why}" for layer, why in hindered.items())
+        raise UsageError(f"{name} finds no linear layer to adapt among {', '.join(layers) or 'none'}{left}")
+    return list(found)
+
+
+def _matching(kind: str, modules: Mapping[str, nn.Module], wanted: Targets) -> list[str]:
+    """Those of the modules that are wanted, by name, pattern or predicate."""
+    if isinstance(wanted, str):
+        raise UsageError(f"targets are a list of names: [{wanted!r}], not {wanted!r}")
+    if callable(wanted):
+        return [name for name, module in modules.items() if wanted(name, module)]
+    if twice := [name for name in dict.fromkeys(wanted) if list(wanted).count(name) > 1]:
         raise UsageError(f"the layer {twice[0]!r} is named twice")
-    if not targets:
-        raise UsageError(f"{name} finds no linear layer to adapt among {', '.join(layers) or 'none'}")
-    return list(targets)
+    found: dict[str, None] = {}
+    for name in wanted:
+        matching = [name] if name in modules else fnmatch.filter(modules, name)
+        if not matching:
+            raise UsageError(f"the model has no {kind} {name!r}; it has {', '.join(modules) or 'none'}")
+        found |= dict.fromkeys(matching)
+    return list(found)
 
 
-def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, **options: Any) -> None:
+def obstacle(model: nn.Module, layer: nn.Module) -> str:
+    """Why this linear layer cannot be wrapped safely, as the rest of a sentence; empty if it can."""
+    own = dict(layer.named_parameters(recurse=False))
+    if "weight" not in own or own.keys() - {"weight", "bias"} or next(layer.buffers(recurse=False), None) is not None:
+        return "is more than a linear layer: its weight is computed anew, as when pruned or normalised"
+    hooks: list[dict[int, Any]] = [vars(layer)["_forward_hooks"], vars(layer)["_forward_pre_hooks"]]
+    if any(hooks):
+        return "has a forward hook, which may change what it computes: remove the hook first"
+    for name, module in _modules(model):
+        if module is not layer and any(p is own["weight"] for p in module.parameters(recurse=False)):
+            return f"shares its weight with {name!r}, and what is added to the one would not reach the other"
+    return ""
+
+
+def apply(
+    model: nn.Module,
+    name: str,
+    *,
+    targets: Targets | None = None,
+    also_train: Targets = (),
+    **options: Any,
+) -> None:
     """Make `model` ready to be fine-tuned by the method `name`, in place.
 
     Args:
         model: a trained model with `nn.Linear` layers, not yet wrapped.
         name: a key of `METHODS`.
-        targets: names of the linear layers to adapt; None for those that the method goes to by itself.
+        targets: the linear layers to adapt: their names, patterns as `*.fc1`, or a function of a layer's name and the
+            layer that says yes or no; None for those that the method goes to by itself.
+        also_train: modules of any kind that are trained whole beside it, as heads and norms, told in the same ways.
         options: the method's own settings; defaults fill the rest.
 
     What a method draws, it draws from torch's global generator on the CPU: seed it before. A layer that the model holds
@@ -173,6 +220,7 @@ def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, 
         raise UsageError("a method was applied to this model before; merge or remove it first")
     found = targeted(model, name, targets, **options)
     chosen = complete(name, options)
+    beside = _beside(model, found, also_train)
     parameters = dict(model.named_parameters())
     before = {own: (parameter.requires_grad, parameter.grad) for own, parameter in parameters.items()}
     plain = {target: model.get_submodule(target) for target in found}
@@ -180,12 +228,14 @@ def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, 
     try:
         model.requires_grad_(False)
         import_module(f"lorabench.methods.{name.replace('-', '_')}").apply(model, found, **chosen)
+        for module in beside.values():
+            module.requires_grad_(True)
         wrappers = [new for target in found if isinstance(new := model.get_submodule(target), Wrapper)]
         trained = applied.trained(model, set(parameters.values()))
         places = [*trained, *places]
         values = [getattr(module, own).detach().clone() for module, own in places]
         flags = {own: flag for own, (flag, _) in before.items()}
-        new = applied.Applied(name, chosen, found, [], flags, wrappers, trained, places, values)
+        new = applied.Applied(name, chosen, found, list(beside), flags, wrappers, trained, places, values)
         for parameter in parameters.values():
             parameter.grad = None
     except BaseException:
@@ -195,6 +245,19 @@ def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, 
             parameters[own].grad = gradient
         raise
     applied.note(model, name, new)
+
+
+def _beside(model: nn.Module, targets: Sequence[str], also_train: Targets) -> dict[str, nn.Module]:
+    """The modules to train whole, by name: none of them an adapted layer, or with a parameter of one."""
+    modules = dict(_modules(model))
+    found = {name: modules[name] for name in _matching("module", modules, also_train)}
+    adapted = {p: target for target in targets for p in model.get_submodule(target).parameters()}
+    for name, module in found.items():
+        if (first := next(module.parameters(), None)) is None:
+            raise UsageError(f"also_train: {name!r} has no parameters")
+        if clash := next((adapted[p] for p in (first, *module.parameters()) if p in adapted), None):
+            raise UsageError(f"also_train: {name!r} has parameters of {clash!r}, which the method adapts")
+    return found
 
 
 @contextlib.contextmanager
