@@ -49,7 +49,7 @@ def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:
 
 
 def compare(run: Run, model: nn.Module, session: Session) -> list[Same]:
-    """Compare `model`, read back from an export, with the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
+    """Compare `model`, read back, with the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
 
     Raises:
         RunFailedError: another digit for any image, or a logit further off than `LIMIT`.
