@@ -6,12 +6,12 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from report_factory import finetune, fmnist, pretrain, render, squeezed, two_ways, widest
+from report_factory import finetune, fmnist, pretrain, render, squeezed, study_report, two_ways, widest
 from rich.console import Console
 
 from lorabench.analysis.rank import rank_series
 from lorabench.analysis.single import run_data
-from lorabench.report import overview, single
+from lorabench.report import single
 from lorabench.report.figures.curves import curves
 from lorabench.report.figures.material import Material
 from lorabench.report.plot import LONGEST, rank_plot, sparkline, training_table
@@ -150,7 +150,7 @@ def test_a_long_word_of_a_name_does_not_touch_its_k() -> None:
 
 
 def test_reports_show_the_plot_where_there_are_two_ranks(tmp_path: Path) -> None:
-    assert "accuracy against k" in render(overview.study_report(study()))
+    assert "accuracy against k" in render(study_report(study()))
     assert "accuracy against k" in render(runs_shown(Store(tmp_path), study()[4:]).table)
     assert "accuracy against k" not in render(
         runs_shown(Store(tmp_path), [finetune(0), finetune(1), finetune(2)]).table

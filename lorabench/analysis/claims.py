@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lorabench import scale
 from lorabench.analysis import inference, number
-from lorabench.analysis.aggregate import count
 from lorabench.analysis.parameters import base_run
-from lorabench.analysis.settings import arms, main_arm, ways
+from lorabench.analysis.quantities import count
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
 from lorabench.errors import ConfigError
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.settings import Arm
+    from lorabench.analysis.settings import Setting
     from lorabench.config import Expectation
     from lorabench.runs import Metrics, Params, Run
 
@@ -113,7 +113,7 @@ def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) ->
         study_runs: the study's runs with their parents.
         bench: what the last bench measured.
     """
-    study = Study(study_runs, bench, arms(study_runs))
+    study = Study(study_runs, bench, collect(study_runs).settings)
     return [
         Row(claim.key, claim.label, claim.talk, claim.source, *(claim.answer(study) or Answer())) for claim in CLAIMS
     ]
@@ -125,7 +125,7 @@ class Study:
 
     runs: Sequence[Run]
     bench: Mapping[str, Any] | None
-    arms: Sequence[Arm]
+    arms: Sequence[Setting]
 
     @property
     def whole(self) -> int | None:
@@ -140,14 +140,14 @@ class Study:
         return sorted(done, key=lambda run: len(_data(run)))
 
     @cached_property
-    def sized(self) -> Arm | None:
+    def sized(self) -> Setting | None:
         """The LoRA of the talk's size, on whatever images."""
-        return main_arm([arm for arm in self.arms if arm.method == "lora" and not _size(arm.runs[0])])
+        return featured_setting([arm for arm in self.arms if arm.method == "lora" and not _size(arm.runs[0])])
 
     @cached_property
-    def lora(self) -> Arm | None:
+    def lora(self) -> Setting | None:
         """The LoRA that is the talk's in all, on the talk's images."""
-        return main_arm([arm for arm in self.arms if arm.method == "lora" and not self.departures(arm)])
+        return featured_setting([arm for arm in self.arms if arm.method == "lora" and not self.departures(arm)])
 
     @property
     def trained(self) -> Params | None:
@@ -158,7 +158,7 @@ class Study:
         """How the F-MNIST that a run was measured on departs from the talk's."""
         return _data(next((data for data in self.fmnists if data.id == run.parents.data), None))
 
-    def departures(self, arm: Arm) -> list[str]:
+    def departures(self, arm: Setting) -> list[str]:
         """How a setting departs from what the talk says of its method, as words such as `k=8`.
 
         Of others than these two methods the talk says the name alone.
@@ -241,7 +241,9 @@ def _base(name: str, talk: float, study: Study) -> Answer | None:
                 {key: each[key] for key in each if key != "fmnist"} for each in (run.metrics, run.before)
             )
             runs[index] = run.model_copy(update={"metrics": metrics, "before": before})
-    recipes = [bases for bases in ways(runs).values() if any(name in metrics for metrics in bases.values())]
+    recipes = [
+        bases for bases in collect(runs).bases_by_recipe.values() if any(name in metrics for metrics in bases.values())
+    ]
     arm = study.lora or study.sized
     own = (arm.runs[0].parents.base, arm.runs[0].parents.data) if arm else None
     chosen = next((bases for bases in recipes if own in bases), recipes[0] if recipes else {})
@@ -250,7 +252,7 @@ def _base(name: str, talk: float, study: Study) -> Answer | None:
 
 def _tuned(study: Study) -> Answer | None:
     if study.lora is None:
-        other = main_arm([arm for arm in study.arms if arm.method == "lora"])
+        other = featured_setting([arm for arm in study.arms if arm.method == "lora"])
         return _instead(study.departures(other)) if other else None
     return _accuracy([run.metrics for run in study.lora.runs], "fmnist", 97.74)
 

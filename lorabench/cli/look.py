@@ -98,13 +98,13 @@ def show(
 ) -> None:
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
     from lorabench import query
-    from lorabench.analysis import gates
+    from lorabench.analysis import fields, gates
     from lorabench.report import summary
     from lorabench.report.style import stack
     from lorabench.report.writers.terminal import renderable
 
     chosen = writers.chosen(form, out, json=shared.json)
-    condition = query.parse(fail_on, unit.suits) if fail_on is not None else None
+    condition = query.parse(fail_on, fields.suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline)
     unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
     outcomes = _write_figures(shown.runs, shared, figures) if figures else []

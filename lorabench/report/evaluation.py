@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis.plain import plain
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import scores
 from lorabench.report import confusion
 from lorabench.report.blocks import Picture

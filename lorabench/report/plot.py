@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lorabench.analysis import number
 from lorabench.analysis.inference import FEWEST
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.rank import base_accuracy, rank_series
-from lorabench.analysis.settings import SETS
 from lorabench.report.blocks import Picture
 from lorabench.report.style import grid, group, line, note
 

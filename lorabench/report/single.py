@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
 from lorabench.analysis.class_counts import census_rows
+from lorabench.analysis.comparison import metrics_of
 from lorabench.analysis.confusion import worst_cells
+from lorabench.analysis.fairness import unfinished
 from lorabench.analysis.format_setting import flatten, shown
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import Score, before_and_after, scores
 from lorabench.analysis.spectrum import spectrum_rows
-from lorabench.analysis.study import unfinished
 from lorabench.report import confusion
+from lorabench.report.compare import metrics_table
 from lorabench.report.contrast import contrast_note, contrast_table
-from lorabench.report.overview import unfinished_table
+from lorabench.report.fairness import unfinished_table
 from lorabench.report.plot import training_table
 from lorabench.report.style import grid, group, heading, line, note, stack
 from lorabench.report.tables import class_counts_table, spectrum_table
@@ -69,7 +71,7 @@ def run_report(
             spectrum_table(spectrum_rows(run)) if spectrum_rows(run) else None,
             facts({key: shown(value) for key, value in flatten(run.settings).items()}, "settings"),
             facts({key: value for key, value in run.parents.model_dump().items() if value}, "made from"),
-            facts(_cost(run), "cost"),
+            metrics_table(metrics_of([run]), [""]),
             facts(_checks(run), "checks"),
         ]
     )
@@ -97,27 +99,6 @@ def facts(found: Mapping[str, str], title: str) -> Block | None:
     for key, value in found.items():
         table.add_row(key, value)
     return table
-
-
-def _cost(run: Run) -> dict[str, str]:
-    if run.cost is None:
-        return {}
-    cost = run.cost
-    peak, before = cost.peak_rss_bytes, cost.rss_before_bytes
-    memory = {} if peak is None else {"memory": _memory(peak, before)}
-    return {
-        "training": f"{number.seconds(cost.train_s)}, {cost.steps:,} steps of {cost.step_ms:.2f} ms",
-        "speed": f"{cost.images_per_s:,.0f} images/s",
-        "all": number.seconds(cost.wall_s),
-        **memory,
-    }
-
-
-def _memory(peak: int, before: int | None) -> str:
-    """What the process held at most: while it trained, or if that is not known, in its life."""
-    if before is None:
-        return f"{peak / 1e6:,.0f} MB at most in the process, earlier runs included"
-    return f"{before / 1e6:,.0f} MB before training, at most {peak / 1e6:,.0f} MB in it"
 
 
 def _checks(run: Run) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis import number
 from lorabench.analysis.class_counts import census_rows
 from lorabench.analysis.plain import plain
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import scores
 from lorabench.report.fairness import held_out_note
 from lorabench.report.single import parameters_line, score_table

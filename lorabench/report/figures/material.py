@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lorabench.analysis.settings import arms, main_arm
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def gather(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Material
 
 
 def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictures | str:
-    arm = main_arm(arms(runs))
+    arm = featured_setting(collect(runs).settings)
     if arm is None:
         return "a finished fine-tuned run"
     run = arm.runs[0]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.aggregate import differences
+from lorabench.analysis.aggregate import differences, over_seeds
+from lorabench.analysis.groups import method_rows
 from lorabench.analysis.inference import Estimate
-from lorabench.analysis.methods import method_rows
 from lorabench.analysis.pareto import front
+from lorabench.analysis.quantities import HEADLINE, QUANTITIES
 from lorabench.analysis.rank import base_accuracy
-from lorabench.analysis.settings import arms, base_metrics, bases
+from lorabench.analysis.settings import collect
 from lorabench.report.figures.labels import place
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, PALE, bar, base_line, canvas, caption, limits, logarithmic, over
@@ -34,8 +35,10 @@ def parameters(material: Material) -> Figure:
     Raises:
         Missing: fewer than two ways to fine-tune were measured.
     """
-    rows = method_rows(material.runs, arms(material.runs))
-    known = [(row.label, row.trained, row.fmnist) for row in rows if row.trained and row.fmnist]
+    rows = [
+        (row.label, row.values.get("params.trainable"), row.estimate(HEADLINE)) for row in method_rows(material.runs)
+    ]
+    known = [(label, size, mean) for label, size, mean in rows if size and isinstance(size, int) and mean]
     if len(known) < 2:
         raise Missing("two or more ways to fine-tune, measured on F-MNIST")
     sizes, estimates = [size for _, size, _ in known], [estimate for *_, estimate in known]
@@ -70,14 +73,13 @@ def forgetting(material: Material) -> Figure:
     Raises:
         Missing: no fine-tuned run has changed test images and a base to compare with.
     """
-    known = bases(material.runs)
+    runs = collect(material.runs)
     rows: list[tuple[str, Estimate, Estimate]] = []
-    for arm in arms(material.runs):
-        pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
-        gained = differences(pairs, ("fmnist.flipped",))
-        forgotten = differences([(new, old) for old, new in pairs], ("mnist",))
-        if gained and forgotten:
-            rows.append((arm.label, forgotten["mnist"].estimate, gained["fmnist.flipped"].estimate))
+    for setting in runs.settings:
+        gained = differences([(runs.base_of(run), run) for run in setting.runs]).get("fmnist.flipped")
+        forgotten = over_seeds(QUANTITIES["forgotten"], map(QUANTITIES["forgotten"].of, runs.with_bases(setting).runs))
+        if gained and isinstance(forgotten, Estimate):
+            rows.append((setting.label, forgotten, gained.estimate))
     word = material.changed
     if not rows:
         raise Missing(f"a fine-tuned run measured on {word} images and on MNIST, before and after")
