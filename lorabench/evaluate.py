@@ -36,7 +36,8 @@ class Mistake:
 def predict(model: nn.Module, images: Tensor, batch_size: int = 5_000) -> Tensor:
     """Logits (n, 10) of `images` (n, ...), uint8 or float."""
     model.eval()
-    return torch.cat([model(pixels(batch)) for batch in torch.split(images, batch_size)])
+    # A copy: a first layer that works in place would write on the images.
+    return torch.cat([model(pixels(batch.clone())) for batch in torch.split(images, batch_size)])
 
 
 def measure(logits: Tensor, labels: Tensor, slices: Mapping[str, Tensor] | None = None) -> dict[str, Any]:

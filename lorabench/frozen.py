@@ -1,8 +1,8 @@
 """Frozen work once: what a method leaves frozen before its first trainable part is a constant of the data set.
 
 For LoRA that is `fc1(x)` of every image, for adapter layers the whole first hidden layer, for a new head everything
-below it. `split` finds it for any `nn.Sequential` from PyTorch's own `requires_grad`; a layer that is partly trainable
-takes part by splitting its forward in two:
+below it. `split` finds it for any `nn.Sequential`: the layers that train nothing and are `PURE`, from the first on. A
+layer that is partly trainable takes part by splitting its forward in two:
 
     def frozen_part(self, x): ...         # what no training step changes
     def trainable_part(self, *kept): ...  # the rest; forward(x) == trainable_part(*frozen_part(x))
@@ -10,7 +10,7 @@ takes part by splitting its forward in two:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 CHUNK = 5_000
 """Images at a time: enough to keep the processor busy, few enough to need no memory worth mentioning."""
+PURE = (nn.Flatten, nn.Identity, nn.Linear, nn.LayerNorm, nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
+"""Layers that make of each row what depends on nothing but the row and their weights. Dropout draws, BatchNorm looks at
+the other rows and remembers, and what is not of these very classes may do anything."""
 
 
 @runtime_checkable
@@ -52,33 +55,59 @@ def whole(model: nn.Module, images: Tensor) -> Parts:
 def split(model: nn.Module, images: Tensor) -> Parts:
     """What to keep of `images` (n, ...; uint8 or float), tensors of n rows, and what makes logits of their rows.
 
-    A model that is no `nn.Sequential`, or trains from its first layer on, gives the images and itself.
+    A model that is no `nn.Sequential`, or trains from its first layer on, gives the images and itself. Rows are given
+    up to what is made of them: a layer that works in place may write on them.
     """
-    if not isinstance(model, nn.Sequential):
+    if not _plain_sequence(model):
         return whole(model, images)
     layers: list[nn.Module] = list(model)
-    done = next((i for i, layer in enumerate(layers) if _trainable(layer)), len(layers))
+    done = next((i for i, layer in enumerate(layers) if not _pure(layer)), len(layers))
     head = nn.Sequential(*layers[:done])
-    first = layers[done] if done < len(layers) and isinstance(layers[done], Splittable) else None
-    rest = nn.Sequential(*layers[done + 1 if first else done :])
     only_reshaped = next(head.parameters(), None) is None
+    first = _half_frozen(layers[done], head(pixels(images[:1]))) if done < len(layers) else None
+    rest = nn.Sequential(*layers[done + 1 if first else done :])
 
-    def kept_of(chunk: Tensor) -> list[Tensor | None]:
+    def parts(chunk: Tensor) -> list[Tensor | None]:
+        """What is nothing but the images, None, is not stored again, in four times the bytes."""
         x = head(pixels(chunk))
-        found: tuple[Tensor, ...] = first.frozen_part(x) if isinstance(first, Splittable) else (x,)
-        return [None if c is x and only_reshaped else c for c in found]
+        return [None if only_reshaped and part is x else part for part in (first.frozen_part(x) if first else (x,))]
 
     with torch.no_grad():
-        columns = list(zip(*(kept_of(chunk) for chunk in torch.split(images, CHUNK)), strict=True))
-    # What is nothing but the images is not stored again, in four times the bytes.
-    kept = tuple(images if column[0] is None else torch.cat([c for c in column if c is not None]) for column in columns)
+        kept = tuple(images if p is None else p.new_empty(len(images), *p.shape[1:]) for p in parts(images[:1]))
+        for start in range(0, len(images), CHUNK):
+            for whole_part, part in zip(kept, parts(images[start : start + CHUNK]), strict=True):
+                if part is not None:
+                    whole_part[start : start + CHUNK] = part
 
     def forward(*rows: Tensor) -> Tensor:
         parts = [head(pixels(r)) if source is images else r for r, source in zip(rows, kept, strict=True)]
-        return rest(first.trainable_part(*parts)) if isinstance(first, Splittable) else rest(*parts)
+        return rest(first.trainable_part(*parts)) if first else rest(*parts)
 
     return kept, forward
 
 
-def _trainable(layer: nn.Module) -> bool:
-    return any(p.requires_grad for p in layer.parameters())
+def _half_frozen(layer: nn.Module, x: Tensor) -> Splittable | None:
+    """The layer, if it is called as it is and its frozen part, here of x, has nothing trainable in it; or None."""
+    inner = layer.inner if isinstance(layer, Splittable) and not _watched(layer) else None
+    if not (isinstance(layer, Splittable) and isinstance(inner, nn.Module) and _pure(inner)):
+        return None
+    with torch.enable_grad():
+        return None if any(part.requires_grad for part in layer.frozen_part(x.detach())) else layer
+
+
+def _plain_sequence(layer: nn.Module) -> TypeGuard[nn.Sequential]:
+    return isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward and not _watched(layer)
+
+
+def _pure(layer: nn.Module) -> bool:
+    """Whether nothing in the layer is trained and all of it is known to be `PURE`."""
+    if _plain_sequence(layer):
+        return all(_pure(child) for child in layer)
+    frozen = not any(p.requires_grad for p in layer.parameters())
+    return type(layer) in PURE and frozen and not getattr(layer, "inplace", False) and not _watched(layer)
+
+
+def _watched(layer: nn.Module) -> bool:
+    """Whether calling the layer does more than its class says: by a hook, or a forward of its own."""
+    own = vars(layer)
+    return bool(own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own)

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lorabench import config, methods
 from lorabench.analysis import inference
-from lorabench.analysis.aggregate import count
+from lorabench.analysis.aggregate import accuracy, over_seeds
 from lorabench.analysis.fairness import ground, other_ground
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import HEADLINE, SETS, Count, count, shown_in
 from lorabench.config.source import dotted, parse_yaml
 from lorabench.errors import ConfigError, InputError, UsageError
 from lorabench.runner import stages
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from lorabench.analysis.aggregate import Folded
     from lorabench.analysis.fairness import Unequal
-    from lorabench.analysis.inference import Count, Difference, Estimate
+    from lorabench.analysis.inference import Difference, Estimate
+    from lorabench.analysis.quantities import Measured, Quantity
     from lorabench.config import Config, Loaded, Source
     from lorabench.config.source import KeyPath
     from lorabench.runner.queue import Result
@@ -321,27 +323,30 @@ def _alike(kind: str, method: str | None, settings: Mapping[str, Any]) -> list[t
 
 
 @dataclass(frozen=True)
-class Score:
+class TunedRun:
     """What a sweep keeps of one finished fine-tune.
 
-    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ. `images` is the id of the
-    F-MNIST that `fmnist` and `flipped` are of, and `before` what the base gave there.
+    `seed` is the one of `study.seeds`: the run's own may be fixed, with bases that differ. `values` are by the keys of
+    the quantities that a sweep shows, `images` is the id of the F-MNIST that they are of, and `before` what the base
+    gave there.
     """
 
     id: str
     seed: int
-    fmnist: Count
-    flipped: Count | None
-    mnist: Count
-    trained: int | None
+    values: Mapping[str, Measured | None]
     images: str | None = None
     before: Count | None = None
     ground: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    @property
+    def fmnist(self) -> Count | None:
+        """What is right on F-MNIST."""
+        return found if isinstance(found := self.values.get(HEADLINE), Count) else None
+
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A fine-tune that there is no result of, why, and the folder that says more; `seed` as in `Score`."""
+    """A fine-tune that there is no result of, why, and the folder that says more; `seed` as in `TunedRun`."""
 
     id: str
     seed: int
@@ -350,32 +355,26 @@ class FailedRun:
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridPoint:
     """One point of the grid: a value for every axis, and what became of its fine-tunes, one for each seed."""
 
     values: tuple[Any, ...]
-    scores: tuple[Score, ...]
+    tuned: tuple[TunedRun, ...]
     failed: tuple[FailedRun, ...]
+
+    def over_seeds(self, quantity: Quantity) -> Folded | None:
+        """What a sweep shows of the quantity, over the seeds that finished."""
+        return over_seeds(quantity, [run.values.get(quantity.key) for run in self.tuned])
 
     @property
     def fmnist(self) -> Estimate | None:
         """Accuracy on F-MNIST over the seeds that finished."""
-        return inference.accuracy([score.fmnist for score in self.scores])
-
-    @property
-    def flipped(self) -> Estimate | None:
-        """On the mirrored images of it, likewise."""
-        return inference.accuracy([score.flipped for score in self.scores if score.flipped])
-
-    @property
-    def mnist(self) -> Estimate | None:
-        """On MNIST, likewise."""
-        return inference.accuracy([score.mnist for score in self.scores])
+        return accuracy(run.fmnist for run in self.tuned)
 
     @property
     def gain(self) -> Difference | None:
         """Tuned − base on F-MNIST, on the same images."""
-        return inference.difference([(score.before, score.fmnist) for score in self.scores])
+        return inference.difference([(run.before, run.fmnist) for run in self.tuned])
 
 
 @dataclass(frozen=True)
@@ -389,10 +388,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Best:
-    """The whole cell with the highest mean, the next one, and how far the best is ahead, paired by seed."""
+    """The whole point with the highest mean, the next one, and how far the best is ahead, paired by seed."""
 
-    cell: Cell
-    next: Cell | None
+    point: GridPoint
+    next: GridPoint | None
     ahead: Difference | None
     of: int
 
@@ -403,7 +402,7 @@ class SweepResult:
 
     Attributes:
         keys: the axes, as the user wrote them.
-        cells: every combination of the axes' values, the last axis fastest.
+        points: every combination of the axes' values, the last axis fastest.
         held_out: how many images of the training set all was measured on; 0: on the test set.
         tuned: counts of the points' fine-tunes.
         shared: counts of what they start from.
@@ -411,7 +410,7 @@ class SweepResult:
 
     name: str
     keys: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    points: tuple[GridPoint, ...]
     seeds: tuple[int, ...]
     held_out: int
     tuned: Counts
@@ -430,48 +429,42 @@ class SweepResult:
     @property
     def unequal(self) -> list[Unequal]:
         """Which fine-tunes were made with another lorabench, torch, device or kind of machine."""
-        return other_ground((score.id, score.ground) for cell in self.cells for score in cell.scores)
+        return other_ground((run.id, run.ground) for point in self.points for run in point.tuned)
 
     @property
     def several(self) -> bool:
         """Whether the points were measured on several F-MNISTs, which makes none of them the best."""
-        return len({score.images for cell in self.cells for score in cell.scores}) > 1
+        return len({run.images for point in self.points for run in point.tuned}) > 1
 
     @property
     def best(self) -> Best | None:
         """None if no point has all its runs, or if the points were not measured on the same images."""
         if self.several:
             return None
-        whole = [(found.mean, cell) for cell in self.cells if (found := cell.fmnist) and not cell.failed]
+        whole = [(mean.mean, point) for point in self.points if (mean := point.fmnist) and not point.failed]
         whole.sort(key=lambda pair: -pair[0])
         if not whole:
             return None
         if len(whole) == 1:
             return Best(whole[0][1], None, None, 1)
         first, second = whole[0][1], whole[1][1]
-        behind = {score.seed: score.fmnist for score in second.scores}
-        ahead = inference.difference([(behind.get(score.seed), score.fmnist) for score in first.scores])
+        behind = {run.seed: run.fmnist for run in second.tuned}
+        ahead = inference.difference([(behind.get(run.seed), run.fmnist) for run in first.tuned])
         return Best(first, second, ahead, len(whole))
 
 
-def score(run: Run, seed: int) -> Score:
+def tuned_run(run: Run, seed: int) -> TunedRun:
     """The few numbers that a sweep shows of `run`, the finished fine-tune of the study's `seed`.
 
     Raises:
-        InputError: it is one of another hand, which measured nothing.
+        InputError: the record says done but has no accuracy (was it edited?).
     """
     if not run.metrics.keys() >= SETS.keys():
         raise InputError(f"{run.id}: its record is done and says no accuracy; run it again with --force")
-    fmnist, mnist = count(run.metrics, "fmnist"), count(run.metrics, "mnist")
-    assert fmnist
-    assert mnist
-    return Score(
+    return TunedRun(
         id=run.id,
         seed=seed,
-        fmnist=fmnist,
-        flipped=count(run.metrics, "fmnist.flipped"),
-        mnist=mnist,
-        trained=run.params.trainable if run.params else None,
+        values={quantity.key: quantity.of(run) for quantity in shown_in("sweep")},
         images=run.parents.data,
         before=count(run.before, "fmnist"),
         ground=ground(run),
@@ -499,7 +492,7 @@ class SweepPlan:
     workers: int
 
 
-class Tally:
+class Results:
     """Keeps of each result the few numbers that a sweep shows.
 
     Args:
@@ -509,27 +502,27 @@ class Tally:
 
     def __init__(self, planned: Plan, store: Store) -> None:
         self._planned, self._store = planned, store
-        self._scores: dict[str, Score] = {}
+        self._tuned: dict[str, TunedRun] = {}
         self._failed: dict[str, FailedRun] = {}
         self._counts = {kind: Counter[str]() for kind in ("tuned", "shared")}
 
     def add(self, result: Result) -> None:
-        """Hear what became of a stage."""
+        """Keep what became of a stage."""
         stage = result.stage
         what = "failed" if result.run is None else "cached" if result.cached else "ran"
         self._counts["tuned" if stage.kind == "finetune" else "shared"][what] += 1
         if stage.kind == "finetune" and result.run:
-            self._scores[stage.id] = score(result.run, stage.config.seed)
+            self._tuned[stage.id] = tuned_run(result.run, stage.config.seed)
         elif stage.kind == "finetune":
             folder = str(self._store.path(result.culprit))
             self._failed[stage.id] = FailedRun(stage.id, stage.config.seed, result.reason or "", folder)
 
     def result(self) -> SweepResult:
         """The sweep as far as it has come."""
-        cells = [
-            Cell(
+        points = [
+            GridPoint(
                 point.values,
-                tuple(self._scores[stage.id] for stage in point.tuned if stage.id in self._scores),
+                tuple(self._tuned[stage.id] for stage in point.tuned if stage.id in self._tuned),
                 tuple(self._failed[stage.id] for stage in point.tuned if stage.id in self._failed),
             )
             for point in self._planned.points
@@ -539,7 +532,7 @@ class Tally:
         return SweepResult(
             name=settings.sweep.name,
             keys=self._planned.keys,
-            cells=tuple(cells),
+            points=tuple(points),
             seeds=settings.study.seeds,
             held_out=settings.holdout,
             **counts,

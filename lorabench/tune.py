@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench import methods
+from lorabench.analysis.aggregate import accuracy
+from lorabench.analysis.quantities import count
 from lorabench.runner import stages
 
 if TYPE_CHECKING:
@@ -61,12 +63,12 @@ class Curve:
 
     def values(self, done: Mapping[str, Run]) -> list[float | None]:
         """Mean held-out accuracy on F-MNIST in percent at each of `lrs`; None where a run failed."""
-        found: list[float | None] = []
+        means: list[float | None] = []
         for lr in self.lrs:
             runs = [done.get(self.stage(lr, seed).id) for seed in self.config.study.seeds]
-            right = [100 * run.metrics["fmnist"].correct / run.metrics["fmnist"].n for run in runs if run]
-            found.append(sum(right) / len(runs) if len(right) == len(runs) else None)
-        return found
+            mean = accuracy(count(run.metrics, "fmnist") for run in runs if run)
+            means.append(mean.mean if mean and mean.n == len(runs) else None)
+        return means
 
     def best(self, done: Mapping[str, Run]) -> float | None:
         """The learning rate of the highest value, the smallest of several; None if every run failed."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from lorabench.report.shown import study_shown
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Cost, Failure, Metrics, Params, Parents, Run, Slice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lorabench.analysis.inference import Estimate
     from lorabench.report.blocks import Block
@@ -211,3 +212,11 @@ def squeezed(text: str) -> str:
 
 def widest(text: str) -> int:
     return max(len(line) for line in text.splitlines())
+
+
+def study_report(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Block:
+    return study_shown(runs, bench).table
+
+
+def study_data(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return study_shown(runs, bench).data

@@ -22,7 +22,7 @@ from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedE
 from lorabench.exchange import import_peft, peft_format
 from lorabench.exchange.verify import LIMIT
 from lorabench.model import SimpleMnistClassifier
-from lorabench.report import exported as tables
+from lorabench.report import summary as tables
 from lorabench.runner import make, stages
 from lorabench.runner.load import apply_settings, load_model
 from lorabench.runner.session import Session
@@ -463,7 +463,7 @@ def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: 
 def test_an_export_as_plain_data(shop: Shop, tmp_path: Path) -> None:
     run = shop.run("lora")
     done = exchange.export([run], "merged", tmp_path / "two words", shop.session)
-    document = tables.exported_data(done, " --runs-dir x")
+    document = tables.export_data(done, " --runs-dir x")
     assert json.loads(json.dumps(document)) == document
     assert (document["runs"], document["to"], document["folder"]) == ([run.id], "merged", str(tmp_path / "two words"))
     assert [file["name"] for file in document["files"]] == ["model.safetensors"]

@@ -144,16 +144,19 @@ def test_parameters_draws_every_arm_and_the_front(drawn: dict[str, Figure]) -> N
     assert {"lora-k1", "lora-k4", "lora-k8"} <= set(said(drawn["parameters"]).splitlines())
 
 
-def test_forgetting_draws_gain_against_loss_with_both_intervals() -> None:
+@pytest.mark.parametrize("losses", [[3, -6, 12], [100, -200, 400]], ids=["narrow", "wider than the means lie apart"])
+def test_forgetting_draws_gain_against_loss_with_both_whole_intervals(losses: list[int]) -> None:
     runs = [fmnist()]
-    gains, losses = [490, 500, 512], [3, -6, 12]
+    gains = [490, 500, 512]
     for seed, (gain, loss) in enumerate(zip(gains, losses, strict=True)):
         run = finetune(seed, 222 + loss)
         before = run.before["fmnist"].slices["flipped"].correct
         part = Slice(n=613, correct=before + gain, accuracy=(before + gain) / 613)
         changed = run.metrics["fmnist"].model_copy(update={"slices": {"flipped": part}})
         runs += [pretrain(seed), run.model_copy(update={"metrics": run.metrics | {"fmnist": changed}})]
-    axes = visible(figures.draw("forgetting", Material(runs)))[0]
+    figure = figures.draw("forgetting", Material(runs))
+    axes = visible(figure)[0]
+    assert "so one point" in said(figure)
     x, y = stats.t_interval([loss / 100 for loss in losses]), stats.t_interval([100 * g / 613 for g in gains])
     assert points(axes) == [pytest.approx((x.mean, y.mean))]
     assert [value for end in bars(axes) for value in end] == [
@@ -162,6 +165,8 @@ def test_forgetting_draws_gain_against_loss_with_both_intervals() -> None:
         pytest.approx((x.mean, y.low)),
         pytest.approx((x.mean, y.high)),
     ]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert all(left <= a <= right and bottom <= b <= top for end in bars(axes) for a, b in end)
 
 
 def test_spectra_draw_what_the_runs_recorded(drawn: dict[str, Figure]) -> None:

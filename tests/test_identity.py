@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import toy
-from report_factory import finetune, fmnist, pretrain, render, squeezed
+from report_factory import finetune, fmnist, pretrain, render, squeezed, study_data, study_report
 
 from lorabench import config, data, methods
 from lorabench.analysis import selection
 from lorabench.analysis.listing import listing_data
-from lorabench.analysis.study import study_data
 from lorabench.errors import InputError
 from lorabench.methods import registry
-from lorabench.report import listing, overview, sweep
+from lorabench.report import listing, sweep
 from lorabench.report.shown import runs_shown
 from lorabench.runner import environment, make, stages
 from lorabench.runner.load import load_model
 from lorabench.runner.session import open_session
 from lorabench.runs import Parents, Run, Store, earlier, make_id
-from lorabench.sweep import Cell, Counts, SweepResult, score
+from lorabench.sweep import Counts, GridPoint, SweepResult, tuned_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -275,11 +274,11 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
     one, *others = (finetune(seed, env=MADE_WITH) for seed in range(3))
     odd = one.model_copy(update={"env": {**MADE_WITH, key: "other"}})
     runs = [fmnist(), *(pretrain(seed, env=MADE_WITH) for seed in range(3)), odd, *others]
-    scores = tuple(score(run, run.seed) for run in runs if run.stage == "finetune")
-    cells = (Cell((1,), scores[:1], ()), Cell((2,), scores[1:], ()))
-    swept = SweepResult("sweep", ("k",), cells, (0,), 0, *[Counts(0, 0, 0)] * 2)
+    tuned = tuple(tuned_run(run, run.seed) for run in runs if run.stage == "finetune")
+    points = (GridPoint((1,), tuned[:1], ()), GridPoint((2,), tuned[1:], ()))
+    swept = SweepResult("sweep", ("k",), points, (0,), 0, *[Counts(0, 0, 0)] * 2)
     shown = [
-        render(overview.study_report(runs)),
+        render(study_report(runs)),
         render(listing.listing(selection.select(runs), now=datetime.now(UTC))),
         render(sweep.sweep_report(swept)),
         render(runs_shown(Store(tmp_path), runs).table),

@@ -8,7 +8,7 @@ import torch
 from report_factory import finetune, render, widest
 
 from lorabench.evaluate import Mistake, mistakes
-from lorabench.report.mistakes import mistakes as table
+from lorabench.report import evaluation
 
 
 def drawn(count: int) -> list[Mistake]:
@@ -35,18 +35,18 @@ def test_mistakes_are_the_wrong_images_most_confident_first() -> None:
 
 
 def test_mistakes_are_drawn_four_beside_each_other_with_their_captions() -> None:
-    text = render(table(finetune(), drawn(9), 6))
+    text = render(evaluation.mistakes(finetune(), drawn(9), 6, "turned"))
     lines = text.splitlines()
     assert widest(text) <= 80
-    assert "9 of 10,000 F-MNIST test images wrong, 5 of them mirrored" in text
+    assert "9 of 10,000 F-MNIST test images wrong, 5 of them turned" in text
     first = next(index for index, line in enumerate(lines) if line.startswith("3 as 8"))
     assert lines[first].split() == "3 as 8 99.0% 3 as 8 98.0% 3 as 8 97.0% 3 as 8 96.0%".split()  # noqa: SIM905
-    assert lines[first + 1].split() == ["#100", "mirrored", "#101", "#102", "mirrored", "#103"]
+    assert lines[first + 1].split() == ["#100", "turned", "#101", "#102", "turned", "#103"]
     assert lines[first + 6].count("█████████") == 4
     assert "#105" in text
     assert "#106" not in text
-    assert widest(render(table(finetune(), drawn(2), 2), 30)) <= 30
+    assert widest(render(evaluation.mistakes(finetune(), drawn(2), 2, "turned"), 30)) <= 30
 
 
 def test_no_mistakes_are_no_pictures() -> None:
-    assert render(table(finetune(), [], 5)).splitlines()[-1].startswith("0 of 10,000 F-MNIST")
+    assert render(evaluation.mistakes(finetune(), [], 5, "turned")).splitlines()[-1].startswith("0 of 10,000 F-MNIST")

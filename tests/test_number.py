@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lorabench.analysis import inference, number
-from lorabench.analysis.inference import Count, Estimate
+from lorabench.analysis.inference import Estimate
+from lorabench.analysis.quantities import Count
 
 
 def estimate(mean: float, half: float | None, *values: float) -> Estimate:

@@ -19,21 +19,23 @@ from report_factory import (
     render,
     squeezed,
     study,
+    study_data,
+    study_report,
     two_ways,
     widest,
     without_escapes,
 )
 
 from lorabench import stats
-from lorabench.analysis import claims
+from lorabench.analysis import claims, settings
 from lorabench.analysis.aggregate import AFTER_HOLM, NO_DIFFERENCE, verdict
-from lorabench.analysis.inference import Count, Difference, corrected, difference
+from lorabench.analysis.inference import Difference, corrected, difference
 from lorabench.analysis.number import age, ranges, signed
-from lorabench.analysis.settings import Arm, arms, main_arm
-from lorabench.analysis.study import study_data
+from lorabench.analysis.quantities import Count
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.config import Expectation
 from lorabench.errors import ConfigError
-from lorabench.report import ledger, overview
+from lorabench.report import ledger
 from lorabench.report.shown import study_shown
 from lorabench.runs import Params, Parents, Run
 
@@ -59,14 +61,14 @@ def other(method: str, seed: int = 0, errors: int = 230) -> Run:
 
 def test_the_whole_report_fits_80_columns_with_and_without_colour() -> None:
     for runs in (study(), study([3]), [*study(), failed(), other("full"), other("adapter")]):
-        plain = render(overview.study_report(runs))
+        plain = render(study_report(runs))
         assert widest(plain) <= 80
-        assert without_escapes(render(overview.study_report(runs), color=True)) == plain
+        assert without_escapes(render(study_report(runs), color=True)) == plain
         assert plain.isascii()
 
 
 def test_the_2x2_holds_the_mean_interval_and_paired_difference() -> None:
-    text = squeezed(render(overview.study_report(study())))
+    text = squeezed(render(study_report(study())))
     tuned = stats.t_interval([100 - (226 + 5 * seed) / 100 for seed in range(5)])
     gain = stats.t_interval([(222 + 452 - 226 - 5 * seed) / 100 for seed in range(5)])
     assert tuned.low is not None
@@ -86,20 +88,20 @@ def test_a_difference_whose_interval_holds_0_is_said_aloud() -> None:
     gain = stats.paired_t([(448 - 5 * seed) / 100 for seed in range(5)]).p
     assert (found["fmnist"]["p"], found["fmnist"]["holm"]) == pytest.approx((gain, gain))
     assert (found["fmnist"]["sign_flip"], found["fmnist"]["least_sign_flip"]) == (0.0625, 0.0625)
-    lines = render(overview.study_report(study())).splitlines()
+    lines = render(study_report(study())).splitlines()
     below = next(lines[i + 1] for i, line in enumerate(lines) if "lora-k4 - base" in line)
     assert squeezed(below) == f"{NO_DIFFERENCE} p < 0.0001"
     assert "5 seeds cannot give it a p below 0.0625" in "\n".join(lines)
 
 
 def test_two_seeds_and_equal_ones_show_their_values_and_no_verdict() -> None:
-    text = render(overview.study_report(study(range(2)))).split("confusion on")[0]
+    text = render(study_report(study(range(2)))).split("confusion on")[0]
     assert "[" not in text
     assert "97.74, 97.69" in text
     assert "2 seeds decide nothing" in text
     assert NO_DIFFERENCE not in text
     equal = [fmnist(), *(run for seed in range(4) for run in (pretrain(seed), finetune(seed)))]
-    text = squeezed(render(overview.study_report(equal)))
+    text = squeezed(render(study_report(equal)))
     assert "97.74 (all 4)" in text
     assert "lora-k4 - base 0.00 (all 4) +4.48 (all 4) spread below one image" in text
 
@@ -134,14 +136,14 @@ def test_what_is_said_of_a_difference() -> None:
 def test_an_accuracy_stands_with_what_other_images_would_give() -> None:
     found = study_data(study())["accuracy"][1]["accuracy"]["fmnist"]
     assert found["images"]["low"] < found["low"] < found["high"] < found["images"]["high"]
-    text = squeezed(render(overview.study_report(study())))
+    text = squeezed(render(study_report(study())))
     assert f"images too [{found['images']['low']:.2f}, {found['images']['high']:.2f}]" in text
 
 
 def test_a_collapsed_seed_is_shown_beside_the_mean() -> None:
     runs = [*study(range(4)), pretrain(4), finetune(4, fmnist_errors=900)]
-    assert "97.74, 97.69, 97.64, 97.59, 91.00" in squeezed(render(overview.study_report(runs)))
-    assert "91.00" not in render(overview.study_report(study()))
+    assert "97.74, 97.69, 97.64, 97.59, 91.00" in squeezed(render(study_report(runs)))
+    assert "91.00" not in render(study_report(study()))
 
 
 def test_a_difference_has_the_number_of_its_pairs() -> None:
@@ -151,14 +153,12 @@ def test_a_difference_has_the_number_of_its_pairs() -> None:
     )
     found = study_data([*study(range(4)), lost])["accuracy"][1]
     assert (found["accuracy"]["fmnist"]["n"], found["difference"]["fmnist"]["estimate"]["n"]) == (5, 4)
-    shown = next(
-        line for line in render(overview.study_report([*study(range(4)), lost])).splitlines() if "- base" in line
-    )
+    shown = next(line for line in render(study_report([*study(range(4)), lost])).splitlines() if "- base" in line)
     assert shown.count("n=4") == 2
 
 
 def test_one_seed_has_no_interval_and_no_spread() -> None:
-    text = render(overview.study_report(study([3])))
+    text = render(study_report(study([3])))
     above, _ = text.split("what the talk says")
     assert "1 seed: no interval" in above
     assert "mean over" not in above
@@ -177,7 +177,7 @@ def test_more_seeds_than_the_sign_flip_test_takes() -> None:
     found = study_data(many)["accuracy"][1]["difference"]["fmnist"]
     assert found["estimate"]["n"] == 30
     assert (found["sign_flip"], found["least_sign_flip"], found["detectable"]) == (None, None, True)
-    assert "sign-flip" not in render(overview.study_report(many))
+    assert "sign-flip" not in render(study_report(many))
 
 
 def test_a_seed_whose_fine_tune_failed_counts_for_the_base_alone() -> None:
@@ -192,7 +192,7 @@ def test_a_seed_whose_fine_tune_failed_counts_for_the_base_alone() -> None:
             "error": "RunFailedError: the loss is NaN at step 12 of 940; try a smaller finetune.lr",
         }
     ]
-    text = squeezed(render(overview.study_report(runs)))
+    text = squeezed(render(study_report(runs)))
     assert f"{failed(4).id} failed RunFailedError: the loss is NaN" in text
     assert "] n=4" in text
 
@@ -209,20 +209,20 @@ def test_the_base_is_what_its_fine_tunes_measured() -> None:
 
 def test_missing_metrics_leave_gaps_and_not_errors() -> None:
     runs = [fmnist(), finetune(0, metrics={}, before={}, params=None, checkpoint_bytes=None, checks={})]
-    assert "not measured" in render(overview.study_report(runs))
+    assert "not measured" in render(study_report(runs))
     no_mnist = finetune(0, before={}, metrics={"fmnist": finetune(0).metrics["fmnist"]})
-    assert "97.74" in render(overview.study_report([no_mnist]))
+    assert "97.74" in render(study_report([no_mnist]))
 
 
 def test_nothing_finished() -> None:
-    assert "no run of this study is finished" in render(overview.study_report([failed()]))
-    assert failed().id in render(overview.study_report([failed()]))
+    assert "no run of this study is finished" in render(study_report([failed()]))
+    assert failed().id in render(study_report([failed()]))
     assert all(row.verdict == "not run here" for row in claims.ledger([]) if not row.key.startswith("gpt3."))
 
 
 def test_tables_and_data_agree() -> None:
     found = study_data(study())
-    text = squeezed(render(overview.study_report(study())))
+    text = squeezed(render(study_report(study())))
     for row in found["accuracy"]:
         for cell in row["accuracy"].values():
             interval = "(all 5)" if cell["lacks"] else f"[{cell['low']:.2f}, {cell['high']:.2f}]"
@@ -247,7 +247,7 @@ def test_the_data_are_plain_json() -> None:
 
 
 def test_the_largest_changes_come_first() -> None:
-    text = squeezed(render(overview.study_report(study())))
+    text = squeezed(render(study_report(study())))
     assert "largest changes 9->4 0 to 1,135 4->9 1,110 to 0 3->8 865 to 45 2->5 665 to 0" in text
 
 
@@ -256,7 +256,7 @@ def test_the_largest_changes_come_first() -> None:
 
 def test_arms_are_runs_that_differ_in_their_seed_alone() -> None:
     slow = [finetune(s, settings=finetune(s).settings | {"lr": 0.1}) for s in (0, 1)]
-    found = arms([*study([0, 1]), *slow, other("full"), failed()])
+    found = collect([*study([0, 1]), *slow, other("full"), failed()]).settings
     assert [(arm.label, [run.seed for run in arm.runs]) for arm in found] == [
         ("lora-k4 lr=0.003", [0, 1]),
         ("lora-k4 lr=0.1", [0, 1]),
@@ -266,7 +266,7 @@ def test_arms_are_runs_that_differ_in_their_seed_alone() -> None:
 
 def test_another_f_mnist_makes_another_arm() -> None:
     elsewhere = finetune(1, parents=Parents(base="b", data="fmnist-s9-00000000"))
-    assert [arm.label for arm in arms([finetune(0), elsewhere])] == [
+    assert [arm.label for arm in collect([finetune(0), elsewhere]).settings] == [
         f"lora-k4 data={FMNIST}",
         "lora-k4 data=fmnist-s9-00000000",
     ]
@@ -276,18 +276,18 @@ def test_fine_tunes_of_one_seed_on_several_bases_all_count() -> None:
     """As `finetune.seed=0` with five seeds leaves them."""
     runs = study()
     fixed = [run.model_copy(update={"seed": 0}) if run.stage == "finetune" else run for run in runs]
-    assert [len(arm.runs) for arm in arms(fixed)] == [5]
+    assert [len(arm.runs) for arm in collect(fixed).settings] == [5]
     assert study_data(fixed)["accuracy"] == study_data(runs)["accuracy"]
 
 
 def test_fine_tunes_of_bases_trained_in_other_ways_are_other_arms() -> None:
     runs = two_ways()
-    assert [(arm.label, [run.seed for run in arm.runs]) for arm in arms(runs)] == [
+    assert [(arm.label, [run.seed for run in arm.runs]) for arm in collect(runs).settings] == [
         ("lora-k4 pretrain.epochs=4", [0, 1, 2]),
         ("lora-k4 pretrain.epochs=2", [0, 1, 2]),
     ]
     unknown = [run for run in runs if run.id != "pretrain-s0-2b2c3d40"]
-    assert [(arm.label, len(arm.runs)) for arm in arms(unknown)] == [("lora-k4", 6)]
+    assert [(arm.label, len(arm.runs)) for arm in collect(unknown).settings] == [("lora-k4", 6)]
 
 
 def test_every_arm_is_compared_with_its_own_bases() -> None:
@@ -301,23 +301,23 @@ def test_every_arm_is_compared_with_its_own_bases() -> None:
     assert [row["difference"]["mnist"]["estimate"]["mean"] for row in found[2:]] == pytest.approx([0.2, 0.1])
     assert {row["accuracy"]["mnist"]["n"] for row in found} == {3}
     assert rows(two_ways())["mnist.base"].value == pytest.approx(97.78)  # pyright: ignore[reportUnknownMemberType]
-    text = render(overview.study_report(two_ways()))
+    text = render(study_report(two_ways()))
     assert widest(text) <= 80
     assert "base epochs=2" in text[: text.index("on F-MNIST, %")]
 
 
 def test_a_seed_twice_counts_once() -> None:
-    assert [len(arm.runs) for arm in arms([finetune(0), finetune(0), finetune(1)])] == [2]
+    assert [len(arm.runs) for arm in collect([finetune(0), finetune(0), finetune(1)]).settings] == [2]
 
 
 def test_the_talks_lora_is_shown_in_full() -> None:
     k8 = finetune(0, k=8, id="lora-k8-s0-00000000")
-    found = arms([other("full"), k8, finetune(0)])
+    found = collect([other("full"), k8, finetune(0)]).settings
     assert [arm.label for arm in found] == ["full", "lora-k8", "lora-k4"]
-    assert main_arm(found) is found[2]
-    assert main_arm(found[:2]) is found[1]
-    assert main_arm(found[:1]) is found[0]
-    assert main_arm([]) is None
+    assert featured_setting(found) is found[2]
+    assert featured_setting(found[:2]) is found[1]
+    assert featured_setting(found[:1]) is found[0]
+    assert featured_setting([]) is None
 
 
 # Ledger
@@ -694,15 +694,20 @@ def test_importing_the_report_loads_nothing_slow() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_report_of_a_study_computes_its_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
+def test_a_report_forms_bases_and_settings_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger, which is of the test set, is about the talk's F-MNIST alone and so about other bases."""
+    calls: list[str] = []
 
-    def counted(runs: Sequence[Run]) -> list[Arm]:
-        calls.append(len(runs))
-        return arms(runs)
+    def counted(name: str) -> None:
+        made = getattr(settings, name)
 
-    monkeypatch.setattr("lorabench.analysis.study.arms", counted)
-    shown = study_shown(study())
-    assert calls == [len(study())]
-    assert shown.data == study_data(study())
-    assert render(shown.table) == render(overview.study_report(study()))
+        def counting(*given: Any) -> Any:
+            calls.append(name)
+            return made(*given)
+
+        monkeypatch.setattr(settings, name, counting)
+
+    counted("_bases")
+    counted("group_by_setting")
+    study_shown([run.model_copy(update={"holdout": 5000}) for run in study()])
+    assert sorted(calls) == ["_bases", "group_by_setting"]

@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
-from report_factory import failed, finetune, render, squeezed, study, without_escapes
+from report_factory import (
+    failed,
+    finetune,
+    render,
+    squeezed,
+    study,
+    study_data,
+    study_report,
+    without_escapes,
+)
 from rich.console import Console
 
 from lorabench.analysis.comparison import compare
 from lorabench.analysis.groups import groups
-from lorabench.analysis.study import study_data
 from lorabench.cli import main
 from lorabench.errors import InputError, UsageError
-from lorabench.report import confusion, evaluation, overview, single, writers
+from lorabench.report import confusion, evaluation, single, writers
 from lorabench.report.blocks import Beside, Line, Picture, Table, leaves
 from lorabench.report.compare import compare_report
-from lorabench.report.group_tables import groups_report
+from lorabench.report.groups import groups_report
 from lorabench.report.style import grid, heading, line, note, stack
 from lorabench.report.writers import Report, latex, markdown, page
 from lorabench.report.writers.terminal import renderable
@@ -150,7 +158,7 @@ READ = {"html": from_html, "md": from_markdown, "tex": from_latex}
 def test_every_format_holds_the_same_rows(form: str) -> None:
     runs = many()
     for shown in (
-        overview.study_report(runs),
+        study_report(runs),
         single.run_report(runs[2]),
         groups_report(groups(runs[1:4])),
         evaluation.evaluation([finetune(0), finetune(1)]),
@@ -250,7 +258,7 @@ def test_thousands_of_rows_are_neither_folded_nor_cut() -> None:
 
 def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
     svg = '<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg viewBox="0 0 1 1"><path d="M0 0"/></svg>'
-    text = page.write(Report(overview.study_report(many()), figures=lambda: [("k & accuracy", svg)]))
+    text = page.write(Report(study_report(many()), figures=lambda: [("k & accuracy", svg)]))
     found = Page(text)
     names = {name for name, _ in found.tags}
     assert not names & {"script", "link", "img", "iframe", "object", "a"}
@@ -266,14 +274,14 @@ def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
 
 
 def test_verdicts_keep_their_colours() -> None:
-    text = write(overview.study_report(many()), [], "html")
+    text = write(study_report(many()), [], "html")
     assert '<span class="red">failed</span>' in text
     assert '<span class="green">reproduced</span>' in text
     assert '<span class="dim">\np &lt; 0.0001</span>' in text
 
 
 def test_a_study_is_the_pages_title() -> None:
-    assert "<title>demo</title>" in write(overview.study_report(study()), [], "html")
+    assert "<title>demo</title>" in write(study_report(study()), [], "html")
     two = compare_report(compare(finetune(0), finetune(1)))
     assert "<title>lorabench report</title>" in write(two, [], "html")
 
@@ -283,7 +291,7 @@ def test_a_study_is_the_pages_title() -> None:
 
 def test_csv_has_a_line_for_each_run_with_its_exact_numbers() -> None:
     runs = many()
-    found = list(csv.DictReader(io.StringIO(write(overview.study_report(runs), runs, "csv"))))
+    found = list(csv.DictReader(io.StringIO(write(study_report(runs), runs, "csv"))))
     assert [line["id"] for line in found] == [run.id for run in runs]
     for row, run in zip(found, runs, strict=True):
         for name, metrics in run.metrics.items():
@@ -292,7 +300,7 @@ def test_csv_has_a_line_for_each_run_with_its_exact_numbers() -> None:
         if run.cost:
             assert float(row["cost.train_s"]) == run.cost.train_s
         assert row["settings.lr"] == ("" if run.stage == "fmnist" else str(run.settings["lr"]))
-    assert found[0]["settings.classes"] == "[2, 3]"
+    assert found[0]["settings.classes"] == "2,3"
     broken = found[[run.id for run in runs].index(failed().id)]
     assert (broken["status"], broken["fmnist.accuracy"], broken["error.type"]) == ("failed", "", "RunFailedError")
 
@@ -322,7 +330,16 @@ def test_csv_columns_stand_together_whichever_run_comes_first() -> None:
     assert sorted(heads[0]) == sorted(heads[1])
     for head in heads:
         groups = [column.split(".")[0] for column in head if "." in column]
-        assert list(dict.fromkeys(groups)) == ["mnist", "fmnist", "before", "params", "cost", "parents", "settings"]
+        assert list(dict.fromkeys(groups)) == [
+            "mnist",
+            "fmnist",
+            "before",
+            "params",
+            "cost",
+            "parents",
+            "settings",
+            "error",
+        ]
         assert groups == sorted(groups, key=groups.index)
 
 
@@ -377,8 +394,8 @@ def test_contradictions_are_refused(name: str | None, out: Path | None, json: bo
 
 def test_every_format_can_be_written() -> None:
     for form in set(writers.FORMATS) - {"json"}:
-        assert "97.64" in write(overview.study_report(study()), study(), form) or form == "csv"
-    assert write(overview.study_report(study()), study(), "rich") == render(overview.study_report(study()))
+        assert "97.64" in write(study_report(study()), study(), form) or form == "csv"
+    assert write(study_report(study()), study(), "rich") == render(study_report(study()))
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, student, study, two_ways, widest
 
 from lorabench import stats
 from lorabench.analysis.aggregate import NO_DIFFERENCE
-from lorabench.analysis.groups import KEYS, GroupRow, Groups, groups, groups_data
+from lorabench.analysis.groups import Groups, SettingRow, groups, groups_data
 from lorabench.analysis.pareto import front
 from lorabench.analysis.settings import records
 from lorabench.errors import UsageError
-from lorabench.report.group_tables import groups_report
+from lorabench.report.groups import groups_report
 from lorabench.report.shown import study_shown
 from lorabench.runs import Broken, Params, Parents, Run
+
+if TYPE_CHECKING:
+    from lorabench.analysis.inference import Estimate
 
 
 def tuned(seed: int, errors: int, trained: int = 6_248, label: str = "adapter", **changes: Any) -> Run:
@@ -44,21 +47,26 @@ def some(seeds: int = 5) -> list[Run]:
     return runs
 
 
-def rows(found: Groups) -> dict[str, GroupRow]:
+def rows(found: Groups) -> dict[str, SettingRow]:
     return {row.label: row for row in found.rows}
+
+
+def estimate(row: SettingRow, key: str) -> Estimate:
+    found = row.estimate(key)
+    assert found is not None
+    return found
 
 
 def test_seeds_fold_into_a_row_for_each_setting() -> None:
     found = groups(some())
     assert list(rows(found)) == ["pretrain", "lora-k4", "adapter", "full"]
     lora = rows(found)["lora-k4"]
-    assert (lora.seeds, lora.trained, lora.stored_bytes, lora.lr) == ([0, 1, 2, 3, 4], 6_248, 25_616, 0.003)
-    assert lora.runs == [finetune(seed).id for seed in range(5)]
-    assert student(lora.accuracy["fmnist"]) == stats.t_interval([100 - (226 + 5 * seed) / 100 for seed in range(5)])
-    assert lora.accuracy["fmnist.flipped"].mean == pytest.approx(100 * 584 / 613)
-    assert list(lora.accuracy) == list(KEYS)
-    assert lora.train_s is not None
-    assert lora.train_s.mean == pytest.approx(4.1)
+    assert (lora.values["params.trainable"], lora.values["checkpoint_bytes"], lora.lr) == (6_248, 25_616, 0.003)
+    assert [(run.id, run.seed) for run in lora.setting.runs] == [(finetune(seed).id, seed) for seed in range(5)]
+    means = [100 - (226 + 5 * seed) / 100 for seed in range(5)]
+    assert student(estimate(lora, "fmnist.accuracy")) == stats.t_interval(means)
+    assert estimate(lora, "fmnist.flipped.accuracy").mean == pytest.approx(100 * 584 / 613)
+    assert estimate(lora, "cost.train_s").mean == pytest.approx(4.1)
 
 
 def test_differences_are_paired_by_seed_with_the_first_row() -> None:
@@ -169,7 +177,7 @@ def test_the_tables_say_all_of_it_in_80_columns() -> None:
     assert "full 97.63 +- 0.11 +- 0.32 5 +4.37 +- 0.11" in flat
     assert "Holm p: paired t test, which decides, adjusted for 3 rows" in flat
     assert "difference: from pretrain, paired by seed" in flat
-    assert "adapter 98.02 95.27 +- 0.64 6,248 * 25,616 0.003 4.10" in flat
+    assert "adapter 98.02 95.27 +- 0.64 6,248 25,616 4.10 0.003 *" in flat
     assert f"left out, they hold no model: {fmnist().id}" in flat
     assert "the loss is NaN" in flat
     against = render(groups_report(groups([run for run in some() if run.stage == "finetune"])))
@@ -266,7 +274,8 @@ def test_nothing_finished_and_nothing_measured() -> None:
     assert "no run has a result" in render(groups_report(groups([failed(), fmnist(), failed(8)])))
     bare: dict[str, Any] = {"metrics": {}, "params": None, "cost": None, "checkpoint_bytes": None}
     found = groups([finetune(0), tuned(0, 1, **bare), tuned(1, 1, **bare)])
-    assert (rows(found)["adapter"].accuracy, rows(found)["adapter"].front) == ({}, False)
+    row = rows(found)["adapter"]
+    assert ([key for key in row.values if not key.startswith("before.")], row.front) == ([], False)
     assert widest(render(groups_report(found))) <= 80
 
 

@@ -16,21 +16,23 @@ from report_factory import (
     squeezed,
     student,
     study,
+    study_data,
+    study_report,
     two_ways,
     widest,
 )
 
 from lorabench import stats
 from lorabench.analysis.aggregate import NO_DIFFERENCE
-from lorabench.analysis.methods import method_rows
-from lorabench.analysis.settings import arms, main_arm
+from lorabench.analysis.groups import method_rows, rows_data
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.analysis.single import run_data
-from lorabench.analysis.study import study_data
-from lorabench.report import overview, single
+from lorabench.report import single
 from lorabench.runs import Params
 
 if TYPE_CHECKING:
-    from lorabench.analysis.methods import MethodRow
+    from lorabench.analysis.groups import SettingRow
+    from lorabench.analysis.inference import Difference
     from lorabench.runs import Run
 
 SPECTRUM = {"fc1": {"frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}}
@@ -64,39 +66,41 @@ def comparison(seeds: int = 5) -> list[Run]:
     return runs
 
 
-def by_label(runs: list[Run]) -> dict[str, MethodRow]:
-    return {row.label: row for row in method_rows(runs, arms(runs))}
+def by_label(runs: list[Run]) -> dict[str, SettingRow]:
+    return {row.label: row for row in method_rows(runs)}
+
+
+def versus(row: SettingRow) -> Difference:
+    return row.difference["fmnist"]
 
 
 def test_rows_by_hand() -> None:
     found = by_label(comparison())
     assert list(found) == ["lora-k4 talk", "lora-k4 kaiming", "adapter", "prompt border", "prompt reprogram"]
     lora, kaiming, adapter, border, _ = found.values()
-    assert lora.versus is None
-    assert kaiming.versus is not None
-    assert adapter.versus is not None
-    assert student(kaiming.versus.estimate) == pytest.approx(stats.t_interval([(30 - seed) / 100 for seed in range(5)]))
-    assert (kaiming.versus.detectable, adapter.versus.detectable) == (True, False)
-    tested = [kaiming.versus, adapter.versus]
-    assert [one.holm for one in tested] == stats.holm([one.p or 0.0 for one in tested]), "prompts are 400 images behind"
-    assert border.versus is not None
-    assert (border.versus.estimate.lacks, border.versus.detectable) == ("a spread below one image", None)
+    assert lora.difference == {}
+    assert student(versus(kaiming).estimate) == pytest.approx(
+        stats.t_interval([(30 - seed) / 100 for seed in range(5)])
+    )
+    assert (versus(kaiming).detectable, versus(adapter).detectable) == (True, False)
+    tested = [versus(kaiming), versus(adapter)]
+    assert [gap.holm for gap in tested] == stats.holm([gap.p or 0.0 for gap in tested]), "prompts are 400 images behind"
+    assert (versus(border).estimate.lacks, versus(border).detectable) == ("a spread below one image", None)
     assert (lora.matched, kaiming.matched, adapter.matched, border.matched) == (True, True, True, False)
-    assert (lora.merges, kaiming.merges, adapter.merges) == (None, True, False)
-    assert (kaiming.rank90, adapter.rank90) == ({"fc1": 3}, {})
-    assert lora.forgotten is not None
-    assert lora.forgotten.mean == pytest.approx(sum((-1) ** seed for seed in range(5)) / 50)
-    assert lora.flipped is not None
-    assert lora.flipped.mean == pytest.approx(100 * (580 + 4) / 613)
-    assert lora.step_ms is not None
-    assert lora.step_ms.mean == pytest.approx(4100 / 940)
+    assert [row.values.get("mergeable") for row in (lora, kaiming, adapter)] == [None, True, False]
+    data = rows_data([lora, kaiming, adapter])
+    assert [row["rank90"] for row in data] == [{}, {"fc1": 3}, {}]
+    assert data[0]["forgotten"]["mean"] == pytest.approx(sum((-1) ** seed for seed in range(5)) / 50)
+    assert data[0]["flipped"]["mean"] == pytest.approx(100 * (580 + 4) / 613)
+    assert data[0]["step_ms"]["mean"] == pytest.approx(4100 / 940)
 
 
 def test_fine_tunes_of_one_seed_are_paired_by_their_base() -> None:
     """As `finetune.seed=0` with five seeds leaves them."""
     runs = comparison()
     fixed = [run.model_copy(update={"seed": 0}) if run.stage == "finetune" else run for run in runs]
-    assert by_label(fixed) == by_label(runs)
+    measured = [[(row.label, row.values, row.difference) for row in by_label(each).values()] for each in (fixed, runs)]
+    assert measured[0] == measured[1]
 
 
 def test_fine_tunes_of_bases_trained_in_other_ways_are_paired_by_the_seeds_of_these() -> None:
@@ -107,14 +111,13 @@ def test_fine_tunes_of_bases_trained_in_other_ways_are_paired_by_the_seeds_of_th
         for run in runs
     ]
     first, second = by_label(changed).values()
-    assert first.versus is None
-    assert second.versus is not None
+    assert first.difference == {}
     ahead = [(errors[f"lora-k4-s{seed}-4f3c2a9{seed}"] - errors[f"lora-k4-s{seed}-2f3c2a9{seed}"]) for seed in range(3)]
-    assert second.versus.estimate.values == pytest.approx([gap / 100 for gap in ahead])
+    assert versus(second).estimate.values == pytest.approx([gap / 100 for gap in ahead])
 
 
 def test_the_tables_stand_above_the_ledger_in_80_columns() -> None:
-    text = render(overview.study_report(comparison()))
+    text = render(study_report(comparison()))
     assert widest(text) <= 80
     assert text.isascii()
     every, matched = text.index("every method"), text.index("about 6,248 parameters")
@@ -129,14 +132,14 @@ def test_the_tables_stand_above_the_ledger_in_80_columns() -> None:
 
 
 def test_one_seed_shows_no_spread() -> None:
-    text = render(overview.study_report(comparison(1)))
+    text = render(study_report(comparison(1)))
     assert "+-" not in text
     assert "1 seed: no interval; run 3 or more to compare" in text
 
 
 def test_one_arm_has_no_comparison() -> None:
     assert study_data(study())["methods"] == []
-    assert "every method" not in render(overview.study_report(study()))
+    assert "every method" not in render(study_report(study()))
 
 
 def test_records_without_measurements_leave_gaps() -> None:
@@ -144,8 +147,9 @@ def test_records_without_measurements_leave_gaps() -> None:
         update={"metrics": {}, "before": {}, "params": None, "cost": None, "checks": {}, "checkpoint_bytes": None}
     )
     row = by_label([fmnist(), pretrain(0), finetune(0), bare, failed()])["bitfit"]
-    assert (row.fmnist, row.versus, row.matched, row.step_ms, row.merges) == (None, None, None, None, None)
-    assert widest(render(overview.study_report([fmnist(), pretrain(0), finetune(0), bare]))) <= 80
+    measured = [key for key in row.values if not key.startswith("before.")]
+    assert (measured, row.difference, row.matched) == ([], {}, None)
+    assert widest(render(study_report([fmnist(), pretrain(0), finetune(0), bare]))) <= 80
 
 
 def test_the_data_are_the_tables_rows() -> None:
@@ -157,7 +161,7 @@ def test_the_data_are_the_tables_rows() -> None:
 def test_the_talks_initialisation_is_the_reference_whatever_comes_first() -> None:
     runs = comparison()
     first = [run for run in runs if run.settings.get("init") == "kaiming"]
-    main = main_arm(arms(first + runs))
+    main = featured_setting(collect(first + runs).settings)
     assert main is not None
     assert main.runs[0].settings["init"] == "talk"
 

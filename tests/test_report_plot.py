@@ -6,12 +6,12 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from report_factory import finetune, fmnist, pretrain, render, squeezed, two_ways, widest
+from report_factory import finetune, fmnist, pretrain, render, squeezed, study_report, two_ways, widest
 from rich.console import Console
 
 from lorabench.analysis.rank import rank_series
 from lorabench.analysis.single import run_data
-from lorabench.report import overview, single
+from lorabench.report import single
 from lorabench.report.figures.curves import curves
 from lorabench.report.figures.material import Material
 from lorabench.report.plot import LONGEST, rank_plot, sparkline, training_table
@@ -95,9 +95,12 @@ def test_one_seed_has_no_interval_and_ascii_is_enough() -> None:
     assert "1 seed: no interval" in text
 
 
-def test_two_seeds_do_not_flatten_the_plot() -> None:
-    text = render(shown(rank_plot(study(2))))
-    assert len({line.index("●") for line in text.splitlines() if "●" in line}) == 3
+def test_an_interval_wider_than_the_means_lie_apart_is_shown_whole() -> None:
+    text = render(shown(rank_plot([*study(), lora(16, 0, 300), lora(16, 1, 900), lora(16, 2, 100)])))
+    *narrow, wide = [line[26:] for line in text.splitlines() if "●" in line]
+    assert "├" in wide
+    assert "┤" in wide
+    assert all(line.rindex("●") < wide.index("┤") for line in narrow)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -128,25 +131,26 @@ def test_ranks_on_bases_trained_in_other_ways_are_other_series(tmp_path: Path) -
         ("lora pretrain.epochs=2", [4, 8]),
     ]
     text = render(shown(rank_plot([*runs, *more])))
-    assert "pretrain.epochs=4     8  " in text
+    assert "lora pretrain.epochs=4     4  " in text
     assert "base" not in text, "there is no one accuracy of the bases"
     store = Store(tmp_path)
     for base in (run for run in runs if run.stage == "pretrain"):
         with store.start(base, "") as folder:
             folder.finish(base)
     alone = render(runs_shown(store, [run for run in [*runs, *more] if run.stage == "finetune"]).table)
-    assert "pretrain.epochs=4     8  " in alone
+    assert "lora pretrain.epochs=4     4  " in alone
 
 
 def test_a_long_word_of_a_name_does_not_touch_its_k() -> None:
     runs = [lora(k, 0, 300 - k, alpha_of_a_very_long_name=a) for k in (1, 4) for a in (1000.0, 2000.0)]
     text = render(shown(rank_plot(runs)))
-    assert "alpha_of_a_very_long_name=     4" in text
+    assert "lora alpha_of_a_very_long_     1 " in text
+    assert "name=1000.0                    4 " in text
     assert widest(text) <= 80
 
 
 def test_reports_show_the_plot_where_there_are_two_ranks(tmp_path: Path) -> None:
-    assert "accuracy against k" in render(overview.study_report(study()))
+    assert "accuracy against k" in render(study_report(study()))
     assert "accuracy against k" in render(runs_shown(Store(tmp_path), study()[4:]).table)
     assert "accuracy against k" not in render(
         runs_shown(Store(tmp_path), [finetune(0), finetune(1), finetune(2)]).table

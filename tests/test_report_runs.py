@@ -9,14 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, study, widest, without_escapes
+from report_factory import (
+    failed,
+    finetune,
+    fmnist,
+    pretrain,
+    render,
+    squeezed,
+    study,
+    study_report,
+    widest,
+    without_escapes,
+)
 from rich.console import Console
 
 from lorabench import stats
 from lorabench.analysis import selection
 from lorabench.analysis.listing import listing_data
 from lorabench.analysis.single import run_data, scores
-from lorabench.report import digits, listing, overview, single, summary
+from lorabench.report import digits, listing, single, summary
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Broken, Run
 
@@ -34,7 +45,7 @@ def test_one_run_in_full() -> None:
     assert f"F-MNIST 97.74 [{100 * low:.2f}, {100 * high:.2f}] 93.26 10,000" in flat
     assert "mirrored 94.62" in flat
     assert "trains 6,248 of 241,394 parameters; checkpoint 25,616 B" in flat
-    assert "training 4.10 s, 940 steps of 4.36 ms" in flat
+    assert "steps 940 training, s 4.10 the whole run, s 5.10 a step, ms 4.36 images/s 58,537" in flat
     assert "max logit change at birth 0.0" in flat
     assert "frozen unchanged yes" in flat
     assert "worst 9->4 217 3->8 9" in flat
@@ -207,5 +218,5 @@ def test_digits_without_unicode_are_drawn_by_density() -> None:
 
 def test_tables_survive_an_output_without_unicode() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    Console(file=file, width=80).print(renderable(overview.study_report(study())))
+    Console(file=file, width=80).print(renderable(study_report(study())))
     file.flush()

@@ -10,7 +10,7 @@ import toy_shift
 from test_config import load
 
 from lorabench import config, data
-from lorabench.analysis.settings import SLICES
+from lorabench.analysis.quantities import SLICES
 from lorabench.data import shifts
 from lorabench.errors import ConfigError
 from lorabench.runner import stages

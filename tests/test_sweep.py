@@ -20,12 +20,12 @@ from report_factory import render, squeezed, widest
 from test_config import CONFIGS, load
 
 from lorabench import config, events, sweep
-from lorabench.analysis.inference import Count
+from lorabench.analysis.quantities import HEADLINE, Count
 from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError, WorkerDiedError
 from lorabench.report import sweep as tables
 from lorabench.runner import engines, queue, stages
 from lorabench.runs import Store
-from lorabench.sweep import Cell, Counts, FailedRun, Score, SweepResult, score
+from lorabench.sweep import Counts, FailedRun, GridPoint, SweepResult, TunedRun, tuned_run
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -158,15 +158,19 @@ def test_shipped_sweeps_hold_images_out_and_share_bases() -> None:
         assert sum(stage.kind == "pretrain" for stage in found.todo) == bases
 
 
-def cell(values: tuple[Any, ...], accuracies: Sequence[float], failed: int = 0) -> Cell:
+def cell(values: tuple[Any, ...], accuracies: Sequence[float], failed: int = 0) -> GridPoint:
+    rest = {
+        "fmnist.flipped.accuracy": Count(300, 600),
+        "mnist.accuracy": Count(9_700, 10_000),
+        "params.trainable": 6_248,
+    }
     counts = [Count(round(100 * value), 10_000) for value in accuracies]
-    flipped, mnist = Count(300, 600), Count(9_700, 10_000)
-    scores = [Score(f"lora-k4-s{i}-00000000", i, right, flipped, mnist, 6_248) for i, right in enumerate(counts)]
+    tuned = [TunedRun(f"lora-k4-s{i}-00000000", i, {HEADLINE: right, **rest}) for i, right in enumerate(counts)]
     lost = [FailedRun("lora-k4-s9-00000000", 9, "the loss became nan", "runs/lora-k4-s9-00000000")] * failed
-    return Cell(values, tuple(scores), tuple(lost))
+    return GridPoint(values, tuple(tuned), tuple(lost))
 
 
-def result(keys: tuple[str, ...], cells: Sequence[Cell], held_out: int = 0, seeds: int = 3) -> SweepResult:
+def result(keys: tuple[str, ...], cells: Sequence[GridPoint], held_out: int = 0, seeds: int = 3) -> SweepResult:
     counts = Counts(ran=5, cached=2, failed=1)
     return SweepResult("sweep", keys, tuple(cells), tuple(range(seeds)), held_out, tuned=counts, shared=Counts(0, 3, 0))
 
@@ -211,7 +215,7 @@ def test_a_lead_that_seeds_do_not_carry_is_called_none() -> None:
     assert "no detectable difference" in text
     assert "measured on 5,000 images held out" in text
     assert "test set" not in text
-    assert "k F-MNIST, % flipped, % MNIST, % trained 1 96.33 +- 1.43 50.00 (all 3)" in text
+    assert "k MNIST, % F-MNIST, % mirrored, % trained 1 97.00 (all 3) 96.33 +- 1.43 50.00 (all 3) 6,248" in text
     single = [cell((k,), [96.0 + k]) for k in (1, 2)]
     text = render(tables.sweep_report(result(("k",), single, seeds=1)))
     assert "one seed cannot tell them apart" in text
@@ -235,14 +239,14 @@ def test_pairs_are_made_by_the_studys_seed_where_the_runs_own_is_fixed(
     tmp_path: Path, axis: str, sets: list[str], ahead: list[float]
 ) -> None:
     found = planned(axis, sets=["study.seeds=0-2", *sets])
-    tally = sweep.Tally(found, Store(tmp_path))
+    results = sweep.Results(found, Store(tmp_path))
     for stage in found.todo:
         if stage.kind == "finetune":
             metrics = report_factory.metrics({(4, 9): errors(stage)})
             run = stage.new_record.model_copy(update={"metrics": {"mnist": metrics, "fmnist": metrics}})
-            tally.add(queue.Result(stage, run))
-    result = tally.result()
-    assert [score.seed for cell in result.cells for score in cell.scores] == [0, 1, 2] * 2
+            results.add(queue.Result(stage, run))
+    result = results.result()
+    assert [run.seed for point in result.points for run in point.tuned] == [0, 1, 2] * 2
     assert result.best is not None
     assert result.best.ahead is not None
     assert result.best.ahead.estimate.values == pytest.approx(ahead)
@@ -476,7 +480,7 @@ def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
 
 def test_a_record_that_is_done_and_measured_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="says no accuracy; run it again with --force"):
-        score(report_factory.finetune(metrics={}), 0)
+        tuned_run(report_factory.finetune(metrics={}), 0)
 
 
 def test_a_wrong_grid_is_one_clear_line(tmp_path: Path, data_dir: Path) -> None:

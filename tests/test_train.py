@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from lorabench.methods.lora import LoRALayer
 from lorabench.model import SimpleMnistClassifier, seeded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RECIPE = train.Recipe(epochs=3, batch_size=50, lr=0.01, warmup=0.2)
@@ -135,7 +136,8 @@ def test_only_what_the_method_trains_moves() -> None:
     assert checkpoint.frozen_hash(net) != before
 
 
-def test_frozen_work_is_done_once_and_changes_nothing() -> None:
+def test_frozen_work_is_done_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen, "CHUNK", 150)
     x, y = digits()
     net = tuned()
     with torch.no_grad():
@@ -169,6 +171,94 @@ def test_what_cannot_be_split_is_left_whole() -> None:
     block = nn.TransformerEncoderLayer(784, 2, 16, batch_first=True, dropout=0.0)
     constants, forward = frozen.split(block, x[:, None])
     assert torch.equal(forward(*constants), block(x[:, None]))
+
+
+class Doubled(nn.Sequential):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        for layer in self:
+            input = 2 * layer(input)  # noqa: A001
+        return input
+
+
+def hooked(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    """A hook that draws."""
+    del module, inputs
+    return 3 * output + torch.rand(())
+
+
+def with_hook(layer: Any) -> Any:
+    layer.register_forward_hook(hooked)
+    return layer
+
+
+def with_own_forward(layer: Any) -> Any:
+    forward = layer.forward
+
+    def drawing(x: Tensor) -> Tensor:
+        return forward(x) + torch.rand(())
+
+    layer.forward = drawing
+    return layer
+
+
+def pair() -> list[nn.Module]:
+    return [nn.Linear(784, 16), nn.Linear(16, 10)]
+
+
+IMPURE: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
+    "dropout": (lambda: nn.Sequential(nn.Linear(784, 16), nn.Dropout(0.5), nn.Linear(16, 10)), ["2"]),
+    "dropout before a wrapper": (lambda: nn.Sequential(nn.Dropout(0.5), *pair()), ["1"]),
+    "batchnorm": (lambda: nn.Sequential(nn.Linear(784, 16), nn.BatchNorm1d(16), nn.Linear(16, 10)), ["2"]),
+    "nested": (lambda: nn.Sequential(nn.Sequential(nn.Dropout(0.5), nn.Linear(784, 16)), nn.Linear(16, 10)), ["1"]),
+    "a hook on a layer": (lambda: nn.Sequential(with_hook(nn.Linear(784, 16)), nn.Linear(16, 10)), ["1"]),
+    "a hook on the model": (lambda: with_hook(nn.Sequential(*pair())), ["1"]),
+    "a forward of a layer's own": (lambda: nn.Sequential(with_own_forward(nn.Tanh()), *pair()), ["1"]),
+    "a forward of the model's own": (lambda: Doubled(*pair()), ["1"]),
+    "in place": (lambda: nn.Sequential(nn.ReLU(inplace=True), *pair()), ["2"]),
+    "in place before a wrapper": (lambda: nn.Sequential(nn.ReLU(inplace=True), *pair()), ["1"]),
+}
+
+
+@pytest.mark.parametrize("name", IMPURE)
+def test_what_is_not_known_to_be_pure_is_not_done_once(name: str) -> None:
+    """With and without `reuse` the same, and the images stay what they were."""
+    make, targets = IMPURE[name]
+    x, y = digits(60)
+    x = x - 0.5
+    before = x.clone()
+    logits: list[Tensor] = []
+    for reuse in (True, False):
+        with seeded(0):
+            net = make()
+            methods.apply(net, "lora", targets=targets)
+            train.fit(net, x, y, train.Recipe(2, 20, 0.01, 0.2), seed=0, reuse=reuse)
+            logits.append(evaluate.predict(net, x))
+    assert torch.allclose(*logits, rtol=1e-4, atol=1e-4)
+    assert torch.equal(x, before)
+
+
+def test_a_wrapped_layer_that_draws_is_not_done_once() -> None:
+    net = tuned()
+    with_hook(net.get_submodule("fc1.inner"))
+    x, _ = digits(20)
+    kept, _ = frozen.split(net, x)
+    assert len(kept) == 1
+    assert kept[0] is x
+
+
+@pytest.mark.parametrize("part", ["fc1.inner.bias", "fc1.A"])
+def test_a_part_that_is_trained_after_all_is_not_kept(part: str) -> None:
+    """Somebody's own `requires_grad`, within what LoRA-FA leaves frozen."""
+    x, y = digits(60)
+    moved: list[Tensor] = []
+    for reuse in (True, False):
+        net = model()
+        with seeded(0):
+            methods.apply(net, "lora-fa")
+        net.get_parameter(part).requires_grad_(True)
+        train.fit(net, x, y, train.Recipe(2, 20, 0.01, 0.2), seed=0, reuse=reuse)
+        moved.append(net.get_parameter(part).detach())
+    assert torch.allclose(*moved, rtol=1e-4, atol=1e-5)
 
 
 def test_measure_counts_by_hand() -> None:

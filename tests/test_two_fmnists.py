@@ -6,19 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from report_factory import FMNIST, HURT, finetune, fmnist, metrics, pretrain, render, squeezed
+from report_factory import FMNIST, HURT, finetune, fmnist, metrics, pretrain, render, squeezed, study_data
 from typer.testing import CliRunner
 
 from lorabench import config, methods
 from lorabench.analysis import claims
 from lorabench.analysis.gates import group_rows
-from lorabench.analysis.groups import GroupRow, groups
-from lorabench.analysis.inference import Count
-from lorabench.analysis.methods import method_rows
-from lorabench.analysis.settings import arms, base_metrics, bases, beside, facing, records, ways
-from lorabench.analysis.study import study_data
+from lorabench.analysis.groups import groups, method_rows
+from lorabench.analysis.quantities import HEADLINE, Count
+from lorabench.analysis.settings import beside, collect, comparable, records
+from lorabench.analysis.study import overview
 from lorabench.cli.app import app
-from lorabench.report import overview
 from lorabench.report.figures import Material
 from lorabench.report.figures.curves import curves
 from lorabench.report.shown import runs_shown, study_shown
@@ -26,7 +24,7 @@ from lorabench.report.sweep import sweep_data, sweep_report
 from lorabench.runner import make, stages
 from lorabench.runner.session import open_session
 from lorabench.runs import Epoch, Metrics, Parents, Run, Store
-from lorabench.sweep import Cell, Counts, Score, SweepResult
+from lorabench.sweep import Counts, GridPoint, SweepResult, TunedRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,15 +69,15 @@ def both(seeds: int = 3) -> list[Run]:
 
 
 def test_a_base_has_metrics_for_each_fmnist_and_each_fine_tune_its_own() -> None:
-    known = bases(both(1))
+    known = collect(both(1)).bases
     base = pretrain().id
     assert {key: percent(found) for key, found in known.items()} == {(base, FMNIST): EASY_BASE, (base, HARD): HARD_BASE}
     without = finetune(before={})
-    assert "fmnist" not in base_metrics(without, bases([made_beside(), without]))
-    assert percent(base_metrics(without, bases([made_beside(), without])), "mnist") == percent(
+    assert "fmnist" not in collect([made_beside(), without]).base_metrics(without)
+    assert percent(collect([made_beside(), without]).base_metrics(without), "mnist") == percent(
         pretrain().metrics, "mnist"
     )
-    assert percent(base_metrics(without, bases([pretrain(), without, tuned_on_hard()]))) == EASY_BASE
+    assert percent(collect([pretrain(), without, tuned_on_hard()]).base_metrics(without)) == EASY_BASE
 
 
 def test_what_a_base_measured_elsewhere_is_not_shown_as_the_studys() -> None:
@@ -91,7 +89,7 @@ def test_what_a_base_measured_elsewhere_is_not_shown_as_the_studys() -> None:
 
 
 def test_each_fmnist_has_its_bases_and_its_gains_and_no_mean_is_across() -> None:
-    found = {row.label: row for row in overview.overview(both()).accuracy}
+    found = {row.label: row for row in overview(both()).accuracy}
     assert list(found) == [
         "base fmnist.fraction=0.3",
         "base fmnist.fraction=0.9",
@@ -103,12 +101,13 @@ def test_each_fmnist_has_its_bases_and_its_gains_and_no_mean_is_across() -> None
     easy, hard = (found[f"lora-k4 fmnist.fraction={share}"].difference["fmnist"].estimate.mean for share in (0.3, 0.9))
     assert easy == pytest.approx(97.74 - EASY_BASE)
     assert hard == pytest.approx(97.00 - 0.01 - HARD_BASE)
-    assert len(ways(both(), by_images=False)) == 1
+    assert len(collect(both()).bases_by_training) == 1
 
 
 def test_methods_on_two_fmnists_have_no_difference_and_the_ledger_one_fmnist() -> None:
-    rows = method_rows(both(), arms(both()))
-    assert [row.versus for row in rows] == [None, None]
+    rows = method_rows(both())
+    assert ["fmnist" in row.difference for row in rows] == [False, False]
+    assert "mnist" in rows[1].difference
     full = finetune(method="full", id="full-s0-8f3c2a90", parents=tuned_on_hard().parents, before=on_hard())
     found = {row.key: row for row in claims.ledger([*both(1), full])}
     assert found["fmnist.base"].value == pytest.approx(EASY_BASE)
@@ -131,12 +130,12 @@ def test_differences_of_groups_are_of_the_same_images() -> None:
     easy = gated["lora-k4 fmnist.fraction=0.3"].values["fmnist.delta.mean"]
     assert easy == pytest.approx((97.74 - EASY_BASE) / 100)
     other_images = finetune(1).model_copy(update={"holdout": 5000})
-    assert facing(finetune(0), other_images) == ({}, {})
+    assert comparable(finetune(0), other_images) == ({}, {})
 
 
 def test_the_front_is_drawn_among_rows_of_one_fmnist() -> None:
     easy = [finetune(seed, fmnist_errors=226 + 5 * seed) for seed in range(3)]
-    rows: list[GroupRow] = groups([*easy, *(tuned_on_hard(seed) for seed in range(3))]).rows
+    rows = groups([*easy, *(tuned_on_hard(seed) for seed in range(3))]).rows
     assert [row.front for row in rows] == [True, True]
 
 
@@ -157,16 +156,16 @@ def test_a_base_has_one_training_curve_whatever_it_was_measured_on() -> None:
     assert [curve.label for curve in found if curve.label.startswith("base")] == ["base"]
 
 
-def scored(seed: int, images: str) -> Score:
+def tuned_run(seed: int, images: str) -> TunedRun:
     """97, 98 and 99 percent, 4 points more than before."""
     right = 9_700 + 100 * seed
-    now, before = Count(right, 10_000), Count(right - 400 - seed, 10_000)
-    return Score(f"r{seed}", seed, now, Count(540, 600), Count(9_800, 10_000), 6248, images, before)
+    values = {HEADLINE: Count(right, 10_000), "mnist.accuracy": Count(9_800, 10_000), "params.trainable": 6248}
+    return TunedRun(f"r{seed}", seed, values, images, before=Count(right - 400 - seed, 10_000))
 
 
 def swept(keys: tuple[str, ...], points: Sequence[tuple[tuple[Any, ...], str]]) -> SweepResult:
-    cells = [Cell(values, tuple(scored(seed, images) for seed in range(3)), ()) for values, images in points]
-    return SweepResult("sweep", keys, tuple(cells), (0, 1, 2), 0, Counts(6, 0, 0), Counts(4, 0, 0))
+    found = [GridPoint(values, tuple(tuned_run(seed, images) for seed in range(3)), ()) for values, images in points]
+    return SweepResult("sweep", keys, tuple(found), (0, 1, 2), 0, Counts(6, 0, 0), Counts(4, 0, 0))
 
 
 def test_a_sweep_over_fmnists_names_no_best_and_shows_the_gain_on_each() -> None:

@@ -1,4 +1,9 @@
-"""Accuracies and differences over the seeds of a setting: the one place that forms them from run records."""
+"""Quantities over the seeds of a setting, and differences between settings: the one place that forms them.
+
+over_seeds(quantity, [quantity.of(run) for run in setting.runs])      # 97.78 [97.69, 97.87]
+differences([(other, run), ...])                                      # of every quantity that is compared
+by_key([differences(pairs) for pairs in ...])                         # the same, corrected for the number of rows
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lorabench.analysis import inference, number
-from lorabench.analysis.inference import Count
-from lorabench.analysis.settings import SETS, SLICES, base_metrics, bases, ways
+from lorabench.analysis.inference import Estimate
+from lorabench.analysis.quantities import SLICES, Count, Lost, compared, count, shown_in
+from lorabench.analysis.settings import collect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from lorabench.analysis.inference import Difference, Estimate
-    from lorabench.analysis.settings import Arm
+    from lorabench.analysis.inference import Difference
+    from lorabench.analysis.quantities import Measured, Quantity
+    from lorabench.analysis.settings import Setting
     from lorabench.runs import Metrics, Run
 
+Folded = Estimate | float | bool
+"""What a setting has of a quantity: a mean over its seeds, or what all of them share."""
 
 NO_DIFFERENCE = "no detectable difference"
 AFTER_HOLM = "not detectable after Holm"
@@ -42,73 +51,99 @@ class SliceRow:
     difference: Difference
 
 
-def accuracy_rows(runs: Sequence[Run], arms: Sequence[Arm]) -> list[AccuracyRow]:
-    """A row for each way in which bases were trained, usually one, then one for each arm, against its own bases.
+def over_seeds(quantity: Quantity, values: Iterable[Measured | None]) -> Folded | None:
+    """What the values of a setting's seeds are together: percent for accuracies, points for what was lost, else as is.
 
-    The arms' differences are corrected for their number, each test set for itself.
+    None where nothing was measured, and where seeds that should share a value do not.
     """
-    known = bases(runs)
-    rows = [AccuracyRow(label, means(list(way.values()), tuple(SETS)), {}) for label, way in ways(runs).items()]
-    pairs = [[(base_metrics(run, known), run.metrics) for run in arm.runs] for arm in arms]
-    gains = by_key([differences(both, tuple(SETS)) for both in pairs])
-    for arm, both, gain in zip(arms, pairs, gains, strict=True):
-        rows.append(AccuracyRow(arm.label, means([new for _, new in both], tuple(SETS)), gain))
-    return rows
+    known = [value for value in values if value is not None]
+    numbers = [value for value in known if not isinstance(value, Count | Lost)]
+    if quantity.shared:
+        return numbers[0] if numbers and all(value == numbers[0] for value in numbers) else None
+    if quantity.counts:
+        return accuracy([value for value in known if isinstance(value, Count)])
+    if lost := inference.difference([(value.after, value.before) for value in known if isinstance(value, Lost)]):
+        return lost.estimate
+    return inference.mean(numbers)
 
 
-def slice_rows(runs: Sequence[Run], arm: Arm) -> list[SliceRow]:
-    """F-MNIST's parts that have images, for one arm, corrected for their number."""
-    known = bases(runs)
-    rows: list[SliceRow] = []
-    for name in SLICES:
-        pairs = [
-            (count(base_metrics(run, known), f"fmnist.{name}"), count(run.metrics, f"fmnist.{name}"))
-            for run in arm.runs
-        ]
-        both = [(before, after) for before, after in pairs if before is not None and after is not None]
-        gain = inference.difference(both)
-        base = inference.accuracy([before for before, _ in both])
-        tuned = inference.accuracy([after for _, after in both])
-        if gain and base and tuned:
-            rows.append(SliceRow(name, both[0][1].n, base, tuned, gain))
-    gains = inference.corrected([row.difference for row in rows])
-    return [replace(row, difference=gain) for row, gain in zip(rows, gains, strict=True)]
+def accuracy(counts: Iterable[Count | None]) -> Estimate | None:
+    """The mean accuracy in percent of the seeds that were measured on some images."""
+    return inference.accuracy([each for each in counts if each and each.n])
 
 
-def count(metrics: Mapping[str, Metrics], key: str) -> Count | None:
-    """What is right on the test set `mnist` or `fmnist`, or on a part of it, `fmnist.flipped`.
-
-    None if it was not measured or has no images.
-    """
-    name, _, part = key.partition(".")
-    found = metrics.get(name)
-    counted = found.slices.get(part) if found and part else found
-    return Count(counted.correct, counted.n) if counted and counted.n else None
+def means(runs: Sequence[Run], quantities: Iterable[Quantity]) -> dict[str, Folded]:
+    """By key, each quantity over the runs of a setting, as far as they measured it."""
+    found = {quantity.key: over_seeds(quantity, map(quantity.of, runs)) for quantity in quantities}
+    return {key: value for key, value in found.items() if value is not None}
 
 
-def differences(
-    pairs: Sequence[tuple[Mapping[str, Metrics], Mapping[str, Metrics]]], keys: Sequence[str]
-) -> dict[str, Difference]:
-    """Second − first over pairs of runs, for each of the `keys` that `count` takes and a pair has measured."""
-    found = {key: inference.difference([(count(old, key), count(new, key)) for old, new in pairs]) for key in keys}
-    return {key: gap for key, gap in found.items() if gap}
+def differences(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Difference]:
+    """By stem, second − first over pairs of runs, of each quantity that is compared and a pair has measured."""
+    found = {
+        quantity.stem: inference.difference([(_number(quantity, old), _number(quantity, new)) for old, new in pairs])
+        for quantity in compared()
+    }
+    return {stem: gap for stem, gap in found.items() if gap}
+
+
+def _number(quantity: Quantity, run: Run) -> Count | float | None:
+    """What can be held against another run's; nothing of a part without images."""
+    found = quantity.of(run)
+    return None if isinstance(found, Lost) or (isinstance(found, Count) and not found.n) else found
 
 
 def by_key(rows: Sequence[Mapping[str, Difference]]) -> list[dict[str, Difference]]:
     """The differences of a table's rows, corrected for the number of rows in each column for itself."""
-    found: list[dict[str, Difference]] = [dict(row) for row in rows]
+    adjusted: list[dict[str, Difference]] = [dict(row) for row in rows]
     for key in dict.fromkeys(key for row in rows for key in row):
-        column = [row for row in found if key in row]
+        column = [row for row in adjusted if key in row]
         for row, gap in zip(column, inference.corrected([row[key] for row in column]), strict=True):
             row[key] = gap
-    return found
+    return adjusted
 
 
-def means(found: Sequence[Mapping[str, Metrics]], keys: Sequence[str]) -> dict[str, Estimate]:
-    """The mean accuracy in percent of runs, for each of the `keys` that one has measured."""
-    every = {key: [count(metrics, key) for metrics in found] for key in keys}
-    known = {key: inference.accuracy([one for one in counts if one]) for key, counts in every.items()}
-    return {key: estimate for key, estimate in known.items() if estimate}
+def accuracy_rows(runs: Sequence[Run], settings: Sequence[Setting]) -> list[AccuracyRow]:
+    """A row for each way in which bases were trained, usually one, then one for each setting, against its own bases.
+
+    The settings' differences are corrected for their number, each test set for itself.
+    """
+    known = collect(runs)
+    rows = [AccuracyRow(label, accuracies(bases.values()), {}) for label, bases in known.bases_by_recipe.items()]
+    found = [differences([(known.base_of(run), run) for run in setting.runs]) for setting in settings]
+    gains = by_key([{stem: gap for stem, gap in each.items() if stem in _stems()} for each in found])
+    for setting, gain in zip(settings, gains, strict=True):
+        rows.append(AccuracyRow(setting.label, accuracies(run.metrics for run in setting.runs), gain))
+    return rows
+
+
+def accuracies(measured: Iterable[Mapping[str, Metrics]]) -> dict[str, Estimate]:
+    """By test set, the mean accuracy in percent of the seeds of a setting, of each its metrics."""
+    seeds = list(measured)
+    found = {stem: accuracy(count(metrics, stem) for metrics in seeds) for stem in _stems()}
+    return {stem: estimate for stem, estimate in found.items() if estimate}
+
+
+def _stems() -> list[str]:
+    return [quantity.stem for quantity in shown_in("accuracy")]
+
+
+def slice_rows(runs: Sequence[Run], setting: Setting) -> list[SliceRow]:
+    """F-MNIST's parts that have images, for one setting, corrected for their number."""
+    known = collect(runs)
+    rows: list[SliceRow] = []
+    for name in SLICES:
+        pairs = [
+            (count(known.base_metrics(run), f"fmnist.{name}"), count(run.metrics, f"fmnist.{name}"))
+            for run in setting.runs
+        ]
+        both = [(before, after) for before, after in pairs if before and after and before.n and after.n]
+        gain = inference.difference(both)
+        base, tuned = (accuracy([pair[side] for pair in both]) for side in (0, 1))
+        if gain and base and tuned:
+            rows.append(SliceRow(name, both[0][1].n, base, tuned, gain))
+    gains = inference.corrected([row.difference for row in rows])
+    return [replace(row, difference=gain) for row, gain in zip(rows, gains, strict=True)]
 
 
 def verdict(found: Difference) -> str:

@@ -1,8 +1,7 @@
 """Every figure that the talk quotes, how the runs of a study answer it, and whether a config's `expect:` holds.
 
-The talk's figures are typed here, as data; ours are counted, measured or computed from the run records, and each says
-which. A row is a function of `Study`, and `ROWS` lists them in the order of the table: a new one is a function and a
-line.
+`CLAIMS` lists them in the order of the table: what the talk says, as it prints it, and how ours is counted, measured or
+computed from the run records. A new claim is an entry there.
 
 A claim is answered by runs in the talk's setting and by no others: LoRA of k = 4 on all three layers, A from N(0, 1),
 its part not scaled, for F-MNIST with 30% of the twos and threes mirrored left to right, measured on the test set. How
@@ -16,33 +15,33 @@ An expected figure is in the unit of its row: percent, with the sign or without 
 from __future__ import annotations
 
 import difflib
-import functools
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lorabench import scale
 from lorabench.analysis import inference, number
-from lorabench.analysis.aggregate import count
 from lorabench.analysis.parameters import base_run
-from lorabench.analysis.settings import arms, main_arm, ways
+from lorabench.analysis.quantities import count
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
 from lorabench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from lorabench.analysis.inference import Count, Estimate
-    from lorabench.analysis.settings import Arm
+    from lorabench.analysis.inference import Estimate
+    from lorabench.analysis.settings import Setting
     from lorabench.config import Expectation
-    from lorabench.runs import Params, Run
-    from lorabench.scale import Claim, Projection
+    from lorabench.runs import Metrics, Params, Run
 
 
 Counted = Literal["exact", "rounds to 3%", "differs"]
 Judged = Literal["reproduced", "above", "below", "undecided", "no verdict"]
-Reckoned = Literal["holds", "possible", "no", "unknown"]
-Verdict = Counted | Judged | Reckoned | Literal["runs", "not run here"]
+Computed = Literal["holds", "possible", "no", "unknown"]
+Verdict = Counted | Judged | Computed | Literal["runs", "not run here"]
+Source = Literal["counted", "measured", "computed"]
 TOLERANCE = 0.5
 """Points from the talk's figure within which a whole interval must lie to have reproduced it."""
 LEVELS = 0.95, 0.90
@@ -51,25 +50,15 @@ LEVELS = 0.95, 0.90
 That the second is narrower is the usual test of equivalence: two one-sided tests at 5%. Schuirmann, J. Pharmacokinetics
 and Biopharmaceutics 15, 1987.
 """
-MIRRORED: Mapping[str, Any] = {"fraction": 0.3, "classes": [2, 3], "axis": "horizontal"}
+TALKS_FMNIST: Mapping[str, Any] = {"shift": "mirror", "fraction": 0.3, "classes": [2, 3], "axis": "horizontal"}
 """The settings of the talk's F-MNIST; which images of a digit are mirrored it does not say."""
 K = 4
 """The rank of the talk's LoRA."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One quantity: the talk's figure as it prints it, and ours, as text and as a number.
+class Answer(NamedTuple):
+    """Our figure for a claim. Without a value there is none; `note` may then say what was run instead."""
 
-    `value`, `low` and `high` are in the unit of the talk: percent for accuracies and shares, else a count. `low` and
-    `high` are a 95% interval; `n` is the number of runs behind them. A row that no run answers is "not run here" and
-    has no value; `note` may then say what was run instead.
-    """
-
-    key: str
-    label: str
-    talk: str
-    source: Literal["counted", "measured", "computed"]
     ours_text: str = ""
     value: float | None = None
     low: float | None = None
@@ -80,345 +69,308 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Study:
-    """What the rows read.
+class Claim:
+    """One figure of the talk, `talk` as it prints it, and how a study answers it.
 
     Attributes:
-        runs: all of the study, with their parents.
-        bench: what the last bench measured.
-        base: one of the bases.
-        fmnist: the run of F-MNIST, the talk's if there are several.
-        arms: the fine-tunes.
-        sized: the arm whose LoRA has the talk's size.
-        lora: the arm whose LoRA is the talk's in all, on the talk's images.
+        source: how our figure is found.
+        answer: from a study; None if it has no run for it.
+        unit: of the row's numbers.
     """
+
+    key: str
+    label: str
+    talk: str
+    source: Source
+    answer: Callable[[Study], Answer | None]
+    unit: Literal["percent", "count", "number"] = "percent"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim and our answer, as text and as numbers in the claim's unit.
+
+    `low` and `high` are a 95% interval; `n` is the number of runs behind them.
+    """
+
+    key: str
+    label: str
+    talk: str
+    source: Source
+    ours_text: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    verdict: Verdict
+    note: str
+
+
+def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
+    """A row for every figure of the talk.
+
+    Args:
+        study_runs: the study's runs with their parents.
+        bench: what the last bench measured.
+    """
+    study = Study(study_runs, bench, collect(study_runs).settings)
+    return [
+        Row(claim.key, claim.label, claim.talk, claim.source, *(claim.answer(study) or Answer())) for claim in CLAIMS
+    ]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a study with their parents, what the last bench measured, the fine-tunes by setting."""
 
     runs: Sequence[Run]
     bench: Mapping[str, Any] | None
-    base: Run | None
-    fmnist: Run | None
-    arms: Sequence[Arm]
-    sized: Arm | None
-    lora: Arm | None
+    arms: Sequence[Setting]
 
     @property
-    def whole(self) -> Params | None:
-        """Parameters of the base."""
-        return self.base.params if self.base else None
+    def whole(self) -> int | None:
+        """The base's parameters."""
+        base = base_run(self.runs)
+        return base.params.total if base and base.params else None
+
+    @cached_property
+    def fmnists(self) -> list[Run]:
+        """The runs of F-MNIST, the most like the talk's first."""
+        done = [run for run in self.runs if run.stage == "fmnist" and run.status == "done"]
+        return sorted(done, key=lambda run: len(_data(run)))
+
+    @cached_property
+    def sized(self) -> Setting | None:
+        """The LoRA of the talk's size, on whatever images."""
+        return featured_setting([arm for arm in self.arms if arm.method == "lora" and not _size(arm.runs[0])])
+
+    @cached_property
+    def lora(self) -> Setting | None:
+        """The LoRA that is the talk's in all, on the talk's images."""
+        return featured_setting([arm for arm in self.arms if arm.method == "lora" and not self.departures(arm)])
 
     @property
     def trained(self) -> Params | None:
-        """Parameters of the talk's LoRA, the same for each of its seeds."""
+        """Parameters of the LoRA of the talk's size, the same for each of its seeds."""
         return self.sized.runs[0].params if self.sized else None
 
+    def images(self, run: Run) -> list[str]:
+        """How the F-MNIST that a run was measured on departs from the talk's."""
+        return _data(next((data for data in self.fmnists if data.id == run.parents.data), None))
 
-def study(runs: Sequence[Run], bench: Mapping[str, Any] | None, arms: Sequence[Arm], base: Run | None) -> Study:
-    """The runs of a study, and which of them are in the talk's setting."""
-    loras = [arm for arm in arms if arm.method == "lora"]
-    data = sorted((run for run in runs if run.stage == "fmnist" and run.status == "done"), key=lambda r: len(_data(r)))
-    sized = [arm for arm in loras if not _size(arm.runs[0])]
-    found = Study(runs, bench, base, next(iter(data), None), arms, main_arm(sized), None)
-    return replace(found, lora=main_arm([arm for arm in sized if not _departures(found, arm)]))
+    def departures(self, arm: Setting) -> list[str]:
+        """How a setting departs from what the talk says of its method, as words such as `k=8`.
+
+        Of others than these two methods the talk says the name alone.
+        """
+        run = arm.runs[0]
+        init, alpha = run.settings.get("init"), run.settings.get("alpha")
+        # With alpha = k the factor is 1.
+        scaled = alpha is not None and alpha != run.k
+        layer = [*([f"init={init}"] if init != "talk" else []), *([f"alpha={alpha:g}"] if scaled else [])]
+        own = {"lora": [*_size(run), *layer], "full": _targets(run)}.get(arm.method, [])
+        return [*own, *self.images(run)]
 
 
 def _size(run: Run) -> list[str]:
-    """How a LoRA's size departs from the talk's: words such as `k=8`."""
     return [*([f"k={run.k}"] if run.k != K else []), *_targets(run)]
 
 
 def _targets(run: Run) -> list[str]:
-    """The layers that a method goes to, if not to all."""
     targets = run.settings.get("targets") or list(CLASSIFIER)
     return [f"targets={','.join(targets)}"] if set(targets) != set(CLASSIFIER) else []
 
 
-def _layer(run: Run) -> list[str]:
-    """How a LoRA's layer departs from the talk's, size apart. alpha = k is no departure: the factor is 1."""
-    init, alpha = run.settings.get("init"), run.settings.get("alpha")
-    return [
-        *([f"init={init}"] if init != "talk" else []),
-        *([f"alpha={alpha:g}"] if alpha is not None and alpha != run.k else []),
-    ]
-
-
 def _data(run: Run | None) -> list[str]:
-    """How an F-MNIST departs from the talk's."""
+    """How an F-MNIST departs from the talk's; another shift need not have an option of the talk's."""
     if run is None:
         return ["an F-MNIST of which no run is there"]
-    found = {**run.settings, "classes": sorted(run.settings["classes"])}
+    settings = {**run.settings, "classes": sorted(run.settings["classes"])}
     held_out = [f"holdout={run.holdout}"] if run.holdout else []
     return held_out + [
-        f"{key}={','.join(map(str, found[key])) if key == 'classes' else found.get(key)}"
-        for key, talk in MIRRORED.items()
-        if found.get(key) != talk
+        f"{key}={','.join(map(str, value)) if key == 'classes' else value}"
+        for key, talk in TALKS_FMNIST.items()
+        if (value := settings.get(key, talk)) != talk
     ]
 
 
-def _images(study: Study, run: Run) -> list[str]:
-    """How the F-MNIST that a run was measured on departs from the talk's."""
-    known = {data.id: data for data in study.runs if data.stage == "fmnist" and data.status == "done"}
-    return _data(known.get(run.parents.data or ""))
+def _instead(departures: Sequence[str]) -> Answer:
+    return Answer(note=f"here with {', '.join(departures)}")
 
 
-def _departures(study: Study, arm: Arm) -> list[str]:
-    """How an arm departs from what the talk says of its method; of others than these two it says the name alone."""
-    run = arm.runs[0]
-    own = {"lora": [*_size(run), *_layer(run)], "full": _targets(run)}.get(arm.method, [])
-    return [*own, *_images(study, run)]
+def _total(study: Study) -> Answer | None:
+    return _exact(study.whole, 235_146)
 
 
-def _instead(study: Study) -> str:
-    """What the study's LoRA is instead of the talk's."""
-    arm = main_arm([arm for arm in study.arms if arm.method == "lora"])
-    return f"here with {', '.join(_departures(study, arm))}" if arm else ""
+def _trainable(study: Study) -> Answer | None:
+    return _exact(study.trained and study.trained.trainable, 6_248)
 
 
-def _total(study: Study) -> Row:
-    row = Row("params.total", "classifier's parameters", "235,146", "counted")
-    return _exact(row, study.whole.total, 235_146) if study.whole else row
+def _exact(ours: int | None, talk: int) -> Answer | None:
+    return Answer(f"{ours:,}", ours, n=1, verdict="exact" if ours == talk else "differs") if ours else None
 
 
-def _mnist_base(study: Study) -> Row:
-    row = Row("mnist.base", "accuracy on MNIST", "97.78", "measured")
-    return _measured(row, 97.78, _base_values(study, "mnist"))
+def _flipped(split: str, study: Study) -> Answer | None:
+    run = next(iter(study.fmnists), None)
+    if run is None or split not in run.checks:
+        return None
+    if departures := _data(run):
+        return _instead(departures)
+    images, flipped = run.checks[split]["images"], run.checks[split]["flipped"]
+    talks = [round(0.3 * count) if digit in (2, 3) else 0 for digit, count in enumerate(images)]
+    affected = sum(count for digit, count in enumerate(images) if flipped[digit])
+    parts = " + ".join(f"{count:,}" for count in flipped if count)
+    text = f"{parts}, {100 * sum(flipped) / affected:.2f}%" if affected else "none"
+    return Answer(text, sum(flipped), n=1, verdict="exact" if flipped == talks else "differs")
 
 
-def _flipped(split: str) -> Callable[[Study], Row]:
-    def row(study: Study) -> Row:
-        blank = Row(f"flipped.{split}", f"2s and 3s mirrored, {split}", "30%", "counted")
-        if study.fmnist is None or split not in study.fmnist.checks:
-            return blank
-        if other := _data(study.fmnist):
-            return replace(blank, note=f"here with {', '.join(other)}")
-        images, flipped = study.fmnist.checks[split]["images"], study.fmnist.checks[split]["flipped"]
-        expected = [round(0.3 * count) if digit in (2, 3) else 0 for digit, count in enumerate(images)]
-        affected = sum(count for digit, count in enumerate(images) if flipped[digit])
-        parts = " + ".join(f"{count:,}" for count in flipped if count)
-        return replace(
-            blank,
-            ours_text=f"{parts}, {100 * sum(flipped) / affected:.2f}%" if affected else "none",
-            value=sum(flipped),
-            n=1,
-            verdict="exact" if flipped == expected else "differs",
-        )
-
-    return row
-
-
-def _fmnist_base(study: Study) -> Row:
-    row = Row("fmnist.base", "accuracy on F-MNIST", "92.87", "measured")
-    return _measured(row, 92.87, _base_values(study, "fmnist"))
-
-
-def _trainable(study: Study) -> Row:
-    row = Row("params.trainable", f"trained by LoRA k = {K}", "6,248", "counted")
-    return _exact(row, study.trained.trainable, 6_248) if study.trained else row
-
-
-def _share(study: Study) -> Row:
-    row = Row("params.share", "  of the classifier's", "3%", "counted")
+def _share(study: Study) -> Answer | None:
     if study.whole is None or study.trained is None:
-        return row
-    share = 100 * study.trained.trainable / study.whole.total
-    verdict: Verdict = "rounds to 3%" if round(share) == 3 else "differs"
-    return replace(row, ours_text=f"{share:.2f}%", value=share, n=1, verdict=verdict)
+        return None
+    share = 100 * study.trained.trainable / study.whole
+    return Answer(f"{share:.2f}%", share, n=1, verdict="rounds to 3%" if round(share) == 3 else "differs")
 
 
-def _fmnist_tuned(study: Study) -> Row:
-    row = Row("fmnist.tuned", f"F-MNIST after LoRA k = {K}", "97.74", "measured")
-    return _measured(row, 97.74, _tuned_values(study.lora)) if study.lora else replace(row, note=_instead(study))
+def _base(name: str, talk: float, study: Study) -> Answer | None:
+    """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was."""
+    runs = [run for run in study.runs if not run.holdout]
+    # What was measured on another F-MNIST than the talk's is left out.
+    for index, run in enumerate(runs):
+        if run.stage != "fmnist" and study.images(run):
+            metrics, before = (
+                {key: each[key] for key in each if key != "fmnist"} for each in (run.metrics, run.before)
+            )
+            runs[index] = run.model_copy(update={"metrics": metrics, "before": before})
+    recipes = [
+        bases for bases in collect(runs).bases_by_recipe.values() if any(name in metrics for metrics in bases.values())
+    ]
+    arm = study.lora or study.sized
+    own = (arm.runs[0].parents.base, arm.runs[0].parents.data) if arm else None
+    chosen = next((bases for bases in recipes if own in bases), recipes[0] if recipes else {})
+    return _accuracy(chosen.values(), name, talk)
 
 
-def _birth(study: Study) -> Row:
-    row = Row("lora.birth", "logits when LoRA is added", "the same", "measured")
+def _tuned(study: Study) -> Answer | None:
+    if study.lora is None:
+        other = featured_setting([arm for arm in study.arms if arm.method == "lora"])
+        return _instead(study.departures(other)) if other else None
+    return _accuracy([run.metrics for run in study.lora.runs], "fmnist", 97.74)
+
+
+def _other(method: str, study: Study) -> Answer | None:
+    """The accuracy of another method, beside none of the talk's."""
+    settings = [arm for arm in study.arms if arm.method == method]
+    arm = next((arm for arm in settings if not study.departures(arm)), None)
+    if arm is None:
+        return _instead(study.departures(settings[0])) if settings else Answer(note="no run in this study")
+    return _accuracy([run.metrics for run in arm.runs], "fmnist", None)
+
+
+def _unchanged(study: Study) -> Answer | None:
+    """Whether adding the LoRA changes the logits before it is trained."""
     runs = study.lora.runs if study.lora else ()
-    checked = [run for run in runs if "max_logit_change_at_birth" in run.checks]
+    checked = [run.checks for run in runs if "max_logit_change_at_birth" in run.checks]
     if not checked:
-        return row
-    change = max(float(run.checks["max_logit_change_at_birth"]) for run in checked)
-    frozen = all(run.checks.get("frozen_unchanged") for run in checked)
-    return replace(
-        row,
-        ours_text=f"change by up to {change:.1g}" if change else "the same",
-        value=change,
-        n=len(checked),
-        verdict="exact" if change == 0 and frozen else "differs",
-    )
+        return None
+    change = max(float(checks["max_logit_change_at_birth"]) for checks in checked)
+    same = change == 0 and all(checks.get("frozen_unchanged") for checks in checked)
+    text = f"change by up to {change:.1g}" if change else "the same"
+    return Answer(text, change, n=len(checked), verdict="exact" if same else "differs")
 
 
-@functools.cache
-def _gpt3() -> Projection:
-    """The paper's case: LoRA with k = 4 on the query and value matrices, in 2 bytes."""
-    return scale.project("gpt3-175b", "lora", {"k": K})
-
-
-def _gpt3_checkpoint(_: Study) -> Row:
-    found, claim = _gpt3(), _claim("checkpoint")
-    note = f"{scale.size(found.tuned.checkpoint_bytes)} of {scale.size(found.full.checkpoint_bytes)}"
-    return _imagined("GPT-3: size of a checkpoint", "-99.99%", claim, -100 * (claim.value or 0), "{:+.2f}%", note)
-
-
-def _gpt3_speed(_: Study) -> Row:
-    claim = _claim("speed")
+def _gpt3(key: str, _: Study) -> Answer:
+    """By arithmetic alone, so of no run: LoRA on the query and value matrices, in 2 bytes; `scale` shows all of it."""
+    case = scale.project("gpt3-175b", "lora", {"k": K})
+    claim = next(claim for claim in scale.claims(case) if claim.key == key)
+    ours, tuned, full = claim.value or 0, case.tuned, case.full
     before, after = scale.PAPER_SPEED
-    note = f"multiply-adds; quoted from the paper: {after / before - 1:+.0%}"
-    gain = 100 / (1 - (claim.value or 0)) - 100
-    return _imagined("GPT-3: speed of training", "+25%", claim, gain, "up to {:+.0f}%", note)
+    value, form, note = {
+        "checkpoint": (
+            -100 * ours,
+            "{:+.2f}%",
+            f"{scale.size(tuned.checkpoint_bytes)} of {scale.size(full.checkpoint_bytes)}",
+        ),
+        "speed": (
+            100 / (1 - ours) - 100,
+            "up to {:+.0f}%",
+            f"multiply-adds; quoted from the paper: {after / before - 1:+.0%}",
+        ),
+        "gpus": (100 * ours, "{:.2f}%", f"{tuned.gpus} of {full.gpus} of {tuned.gpu_gb} GB, at {tuned.precision.name}"),
+    }[key]
+    return Answer(form.format(value), value, verdict=claim.verdict, note=note)
 
 
-def _gpt3_gpus(_: Study) -> Row:
-    found, claim = _gpt3(), _claim("gpus")
-    note = f"{found.tuned.gpus} of {found.full.gpus} of {found.tuned.gpu_gb} GB, at {found.tuned.precision.name}"
-    return _imagined("GPT-3: GPUs to train on", "a third", claim, 100 * (claim.value or 0), "{:.2f}%", note)
-
-
-def _claim(key: str) -> Claim:
-    return next(claim for claim in scale.claims(_gpt3()) if claim.key == key)
-
-
-def _imagined(label: str, talk: str, claim: Claim, value: float, form: str, note: str) -> Row:
-    """A claim by arithmetic alone, so of no run: `lorabench scale` shows all of it."""
-    row = Row(f"gpt3.{claim.key}", label, talk, "computed")
-    return replace(row, ours_text=form.format(value), value=value, verdict=claim.verdict, note=note)
-
-
-def _checkpoint(study: Study) -> Row:
-    row = Row("cost.checkpoint", "  this classifier's", "-99.99%", "counted")
+def _checkpoint(study: Study) -> Answer | None:
     ours = study.sized and study.sized.runs[0].checkpoint_bytes
-    if not ours or study.base is None or not study.base.checkpoint_bytes:
-        return row
-    whole = study.base.checkpoint_bytes
-    saving = 100 * (ours / whole - 1)
-    note = f"{ours:,} of {whole:,} B"
-    return replace(row, ours_text=f"{saving:+.2f}%", value=saving, n=1, verdict="differs", note=note)
+    base = base_run(study.runs)
+    if not ours or base is None or not base.checkpoint_bytes:
+        return None
+    saving = 100 * (ours / base.checkpoint_bytes - 1)
+    return Answer(f"{saving:+.2f}%", saving, n=1, verdict="differs", note=f"{ours:,} of {base.checkpoint_bytes:,} B")
 
 
-def _speed(study: Study) -> Row:
+def _speed(study: Study) -> Answer:
     """A step of LoRA against one of full fine-tuning, as `bench` timed them in turns."""
-    row = Row("cost.speed", "  this classifier's", "+25%", "measured")
     costs: Sequence[Mapping[str, Any]] = study.bench["costs"] if study.bench else []
     ours = next((cost for cost in costs if cost["label"] == f"lora k={K}" and cost["speedup"]), None)
     if study.bench is None or ours is None:
-        return replace(row, note="run lorabench bench")
-    ratios = ours.get("ratios") or [ours["speedup"]]
-    wide, narrow = (_scaled(inference.ratio(ratios, level), lambda x: 100 * (x - 1)) for level in LEVELS)
+        return Answer(note="run lorabench bench")
     noisy = any(cost.get("noisy") for cost in costs if cost["label"] in ("full", ours["label"]))
     note = f"a step of {study.bench['batch_size']} images, {study.bench['threads']} thread(s){', noisy' * noisy}"
-    return replace(
-        _answered(row, 25, wide, narrow), ours_text=_percent(wide, sign="+"), n=study.bench["rounds"], note=note
-    )
+    answer = _ratio(ours.get("ratios") or [ours["speedup"]], 25, lambda ratio: 100 * (ratio - 1), "+")
+    return answer._replace(n=study.bench["rounds"], note=note)
 
 
-def _memory(study: Study) -> Row:
+def _memory(study: Study) -> Answer | None:
     """The bytes that follow from the numbers of parameters."""
-    row = Row("cost.memory", "  this classifier's state", "a third", "computed")
     if study.whole is None or study.trained is None:
-        return row
+        return None
     fp32 = scale.PRECISIONS["fp32"]
     ours = scale.training_bytes(study.trained.total, study.trained.trainable, fp32)
-    whole = scale.training_bytes(study.whole.total, study.whole.total, fp32)
+    whole = scale.training_bytes(study.whole, study.whole, fp32)
     share = 100 * ours / whole
-    return replace(
-        row,
-        ours_text=f"{share:.2f}%",
-        value=share,
-        n=1,
-        verdict="holds" if share <= 100 * scale.GPU_SHARE else "no",
-        note=f"weights, gradients, Adam: {ours:,} of {whole:,} B",
-    )
+    verdict = "holds" if share <= 100 * scale.GPU_SHARE else "no"
+    note = f"weights, gradients, Adam: {ours:,} of {whole:,} B"
+    return Answer(f"{share:.2f}%", share, n=1, verdict=verdict, note=note)
 
 
-def _peak(study: Study) -> Row:
+def _peak(study: Study) -> Answer | None:
     """What the process took for training the LoRA, over what it took for its base, of which all is trained."""
-    row = Row("cost.peak", "  this classifier's peak", "a third", "measured")
     trained = {run.id: run.cost.training_rss_bytes for run in study.runs if run.cost}
     runs = study.sized.runs if study.sized else ()
     pairs = [(trained.get(run.id), trained.get(run.parents.base or "")) for run in runs]
     both = [(ours, whole) for ours, whole in pairs if ours and whole]
     if not both:
-        return row
-    wide, narrow = (
-        _scaled(inference.ratio([ours / whole for ours, whole in both], level), lambda x: 100 * x) for level in LEVELS
-    )
+        return None
     ours, whole = (sum(column) / len(both) / 1e6 for column in zip(*both, strict=True))
-    note = f"{ours:,.0f} MB; {whole:,.0f} MB to train the base"
-    return replace(_answered(row, 100 * scale.GPU_SHARE, wide, narrow), ours_text=_percent(wide), note=note)
+    answer = _ratio([ours / whole for ours, whole in both], 100 * scale.GPU_SHARE, lambda ratio: 100 * ratio)
+    return answer._replace(note=f"{ours:,.0f} MB; {whole:,.0f} MB to train the base")
 
 
-def _other(method: str, label: str) -> Callable[[Study], Row]:
-    def row(study: Study) -> Row:
-        blank = Row(f"fmnist.{method}", label, "named", "measured")
-        found = [arm for arm in study.arms if arm.method == method]
-        arm = next((arm for arm in found if not _departures(study, arm)), None)
-        if arm is None:
-            other = f"here with {', '.join(_departures(study, found[0]))}" if found else "no run in this study"
-            return replace(blank, note=other)
-        return _measured(blank, None, _tuned_values(arm))
-
-    return row
-
-
-ROWS: Sequence[Callable[[Study], Row]] = (
-    _total,
-    _mnist_base,
-    _flipped("train"),
-    _flipped("test"),
-    _fmnist_base,
-    _trainable,
-    _share,
-    _fmnist_tuned,
-    _birth,
-    _gpt3_checkpoint,
-    _checkpoint,
-    _gpt3_speed,
-    _speed,
-    _gpt3_gpus,
-    _memory,
-    _peak,
-    _other("full", "full fine-tuning"),
-    _other("adapter", "adapter layers"),
-    _other("prompt", "prompt optimisation"),
-)
-
-
-def _base_values(study: Study, name: str) -> list[Count]:
-    """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was."""
-    runs = [_on_the_talks_images(study, run) for run in study.runs if not run.holdout]
-    found = [way for way in ways(runs).values() if any(name in metrics for metrics in way.values())]
-    arm = study.lora or study.sized
-    own = (arm.runs[0].parents.base, arm.runs[0].parents.data) if arm else None
-    chosen = next((way for way in found if own in way), found[0] if found else {})
-    return [counted for metrics in chosen.values() if (counted := count(metrics, name))]
-
-
-def _on_the_talks_images(study: Study, run: Run) -> Run:
-    """The run without what was measured on another F-MNIST."""
-    if run.stage == "fmnist" or not _images(study, run):
-        return run
-    metrics, before = (
-        {name: found for name, found in both.items() if name != "fmnist"} for both in (run.metrics, run.before)
-    )
-    return run.model_copy(update={"metrics": metrics, "before": before})
-
-
-def _tuned_values(arm: Arm) -> list[Count]:
-    return [counted for run in arm.runs if (counted := count(run.metrics, "fmnist"))]
-
-
-def _exact(row: Row, ours: int, talk: int) -> Row:
-    return replace(row, ours_text=f"{ours:,}", value=ours, n=1, verdict="exact" if ours == talk else "differs")
-
-
-def _measured(row: Row, talk: float | None, counts: Sequence[Count]) -> Row:
-    """An accuracy beside the talk's, or beside none."""
+def _accuracy(measured: Iterable[Mapping[str, Metrics]], name: str, talk: float | None) -> Answer | None:
+    counts = [counted for metrics in measured if (counted := count(metrics, name))]
     wide, narrow = (inference.accuracy(counts, level) for level in LEVELS)
     if wide is None or narrow is None:
-        return row
-    return replace(_answered(row, talk, wide, narrow), ours_text=number.estimate(wide), note=number.undecided(wide))
+        return None
+    return _judged(number.estimate(wide), wide, narrow, talk)._replace(note=number.undecided(wide))
 
 
-def _answered(row: Row, talk: float | None, wide: Estimate, narrow: Estimate) -> Row:
-    """The row with our figure, and what follows for the talk's from its two intervals."""
+def _ratio(
+    ratios: Sequence[float], talk: float, percent: Callable[[float], float], sign: Literal["", "+"] = ""
+) -> Answer:
+    """Ratios of which `percent` makes the talk's unit: `556% [430, 680]`."""
+    wide, narrow = (_scaled(inference.ratio(ratios, level), percent) for level in LEVELS)
+    ends = "" if wide.low is None else f" [{wide.low:{sign}.0f}, {wide.high:{sign}.0f}]"
+    return _judged(f"{wide.mean:{sign}.0f}%{ends}", wide, narrow, talk)
+
+
+def _scaled(estimate: Estimate, by: Callable[[float], float]) -> Estimate:
+    low, high = (None if end is None else by(end) for end in (estimate.low, estimate.high))
+    return replace(estimate, mean=by(estimate.mean), low=low, high=high)
+
+
+def _judged(text: str, wide: Estimate, narrow: Estimate, talk: float | None) -> Answer:
+    """Our figure, and what follows for the talk's from its intervals of both `LEVELS`."""
     if talk is None:
         verdict: Verdict = "runs"
     elif wide.low is None or wide.high is None or narrow.low is None or narrow.high is None:
@@ -427,30 +379,32 @@ def _answered(row: Row, talk: float | None, wide: Estimate, narrow: Estimate) ->
         verdict = "reproduced"
     else:
         verdict = "above" if wide.low > talk else "below" if wide.high < talk else "undecided"
-    return replace(row, value=wide.mean, low=wide.low, high=wide.high, n=wide.n, verdict=verdict)
+    return Answer(text, wide.mean, wide.low, wide.high, wide.n, verdict)
 
 
-def _scaled(found: Estimate, by: Callable[[float], float]) -> Estimate:
-    """An estimate in another unit."""
-    low, high = (None if end is None else by(end) for end in (found.low, found.high))
-    return replace(found, mean=by(found.mean), low=low, high=high)
+CLAIMS = (
+    Claim("params.total", "classifier's parameters", "235,146", "counted", _total, "count"),
+    Claim("mnist.base", "accuracy on MNIST", "97.78", "measured", partial(_base, "mnist", 97.78)),
+    Claim("flipped.train", "2s and 3s mirrored, train", "30%", "counted", partial(_flipped, "train"), "count"),
+    Claim("flipped.test", "2s and 3s mirrored, test", "30%", "counted", partial(_flipped, "test"), "count"),
+    Claim("fmnist.base", "accuracy on F-MNIST", "92.87", "measured", partial(_base, "fmnist", 92.87)),
+    Claim("params.trainable", f"trained by LoRA k = {K}", "6,248", "counted", _trainable, "count"),
+    Claim("params.share", "  of the classifier's", "3%", "counted", _share),
+    Claim("fmnist.tuned", f"F-MNIST after LoRA k = {K}", "97.74", "measured", _tuned),
+    Claim("lora.birth", "logits when LoRA is added", "the same", "measured", _unchanged, "number"),
+    Claim("gpt3.checkpoint", "GPT-3: size of a checkpoint", "-99.99%", "computed", partial(_gpt3, "checkpoint")),
+    Claim("cost.checkpoint", "  this classifier's", "-99.99%", "counted", _checkpoint),
+    Claim("gpt3.speed", "GPT-3: speed of training", "+25%", "computed", partial(_gpt3, "speed")),
+    Claim("cost.speed", "  this classifier's", "+25%", "measured", _speed),
+    Claim("gpt3.gpus", "GPT-3: GPUs to train on", "a third", "computed", partial(_gpt3, "gpus")),
+    Claim("cost.memory", "  this classifier's state", "a third", "computed", _memory),
+    Claim("cost.peak", "  this classifier's peak", "a third", "measured", _peak),
+    Claim("fmnist.full", "full fine-tuning", "named", "measured", partial(_other, "full")),
+    Claim("fmnist.adapter", "adapter layers", "named", "measured", partial(_other, "adapter")),
+    Claim("fmnist.prompt", "prompt optimisation", "named", "measured", partial(_other, "prompt")),
+)
 
-
-def _percent(found: Estimate, sign: Literal["", "+"] = "") -> str:
-    """`556% [430, 680]`."""
-    ends = "" if found.low is None else f" [{found.low:{sign}.0f}, {found.high:{sign}.0f}]"
-    return f"{found.mean:{sign}.0f}%{ends}"
-
-
-def ledger(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> list[Row]:
-    """A row for every figure of the talk. `study_runs` holds the study's runs with their parents."""
-    found = study(study_runs, bench, arms(study_runs), base_run(study_runs))
-    return [row(found) for row in ROWS]
-
-
-_COUNTED = ("params.total", "params.trainable", "flipped.train", "flipped.test")
-_BARE = (*_COUNTED, "lora.birth")
-"""The rows that are not in percent."""
+_UNITS = {claim.key: claim.unit for claim in CLAIMS}
 _DIGITS = 9
 """Decimals of a row's value that mean something: an image of 10,000, over 1,000 seeds, is 0.00001 percent."""
 
@@ -467,12 +421,11 @@ def check_keys(expectations: Mapping[str, Expectation], places: Mapping[str, str
     """
     if not expectations:
         return
-    known = [row.key for row in ledger([])]
     problems: list[str] = []
     for key, wanted in expectations.items():
         place = (places or {}).get(f"expect.{key}")
-        nearest = sorted(known, key=lambda name: -difflib.SequenceMatcher(None, key, name).ratio())
-        unknown = f"unknown key; known keys: {', '.join(nearest)}" if key not in known else None
+        nearest = sorted(_UNITS, key=lambda name: -difflib.SequenceMatcher(None, key, name).ratio())
+        unknown = f"unknown key; known keys: {', '.join(nearest)}" if key not in _UNITS else None
         if problem := unknown or _wrong_unit(key, wanted):
             problems.append(f"{f'{place}  ' if place else ''}expect.{key}  {problem}")
     if problems:
@@ -495,20 +448,20 @@ def check(expectations: Mapping[str, Expectation], rows: Sequence[Row]) -> list[
 
 
 def _wrong_unit(key: str, wanted: Expectation) -> str | None:
-    value, percent = _figure(wanted.value), key not in _BARE
+    value, unit = _figure(wanted.value), _UNITS[key]
     written = f"{float(value):.10g}"
-    if not percent and (isinstance(wanted.value, str) or isinstance(wanted.tolerance, str)):
+    if unit != "percent" and (isinstance(wanted.value, str) or isinstance(wanted.tolerance, str)):
         return "is not measured in percent; write numbers without %"
-    if percent and not isinstance(wanted.value, str) and 0 < abs(value) <= 1:
+    if unit == "percent" and not isinstance(wanted.value, str) and 0 < abs(value) <= 1:
         return f"{written}: is measured in percent; write {written}% or {float(100 * value):.10g}%"
-    if key in _COUNTED and value.denominator != 1:
+    if unit == "count" and value.denominator != 1:
         return f"{written}: is a count; write a whole number"
     return None
 
 
 def _unmet(wanted: Expectation, row: Row) -> str | None:
     value, tolerance = _figure(wanted.value), _figure(wanted.tolerance)
-    sign = "" if row.key in _BARE else "%"
+    sign = "%" if _UNITS[row.key] == "percent" else ""
     points = f" point{'' if tolerance == 1 else 's'}" if sign else ""
     within = f" within {float(tolerance):g}{points}" if tolerance else ""
     expected = f"{row.key}  expected {float(value):,.10g}{sign}{within}"

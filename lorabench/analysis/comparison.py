@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import confusion
-from lorabench.analysis.fairness import unequal
+from lorabench.analysis.fairness import unequal, unfinished
 from lorabench.analysis.format_setting import flatten
 from lorabench.analysis.paired import contrasts, mirroring_contrasts
 from lorabench.analysis.plain import plain
 from lorabench.analysis.predictions import Evidence
-from lorabench.analysis.settings import SETS
-from lorabench.analysis.study import unfinished
+from lorabench.analysis.quantities import SETS, shown_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lorabench.analysis.fairness import Unequal
+    from lorabench.analysis.fairness import Unequal, Unfinished
     from lorabench.analysis.paired import Contrast
-    from lorabench.analysis.study import Unfinished
     from lorabench.runs import Run
 
 
@@ -77,7 +75,7 @@ NAMES = ("A", "B")
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of both runs, None where one has none. `decimals` is how many of them mean something."""
+    """A number of one run or two, None where one has none. `decimals` is how many of them mean something."""
 
     label: str
     values: list[float | None]
@@ -85,8 +83,8 @@ class Metric:
 
     @property
     def difference(self) -> float | None:
-        """The second less the baseline."""
-        first, second = self.values
+        """The second less the baseline; None of one run alone."""
+        first, second = (*self.values, None)[:2]
         return None if first is None or second is None else second - first
 
 
@@ -131,7 +129,7 @@ def compare(first: Run, second: Run, evidence: Mapping[str, Evidence] | None = N
         accuracy=contrasts(one, other),
         mirroring=mirroring_contrasts(one, other),
         confusion=_confusions(first, second),
-        metrics=_metrics(runs),
+        metrics=metrics_of(runs),
         unfinished=unfinished(runs),
     )
 
@@ -152,20 +150,13 @@ def _confusions(first: Run, second: Run) -> list[ConfusionChange]:
     return found
 
 
-def _metrics(runs: Sequence[Run]) -> list[Metric]:
-    done = [run if run.status == "done" else None for run in runs]
-    found = {name: [run.metrics.get(name) if run else None for run in done] for name in SETS}
-    params = [run.params if run else None for run in done]
-    costs = [run.cost if run else None for run in done]
-    peaks = [cost.training_rss_bytes if cost else None for cost in costs]
-    return [
-        *(Metric(f"{SETS[name]} loss, nats", [m.loss if m else None for m in both], 4) for name, both in found.items()),
-        Metric("parameters", [p.total if p else None for p in params], 0),
-        Metric("  trained", [p.trainable if p else None for p in params], 0),
-        Metric("checkpoint, B", [run.checkpoint_bytes if run else None for run in done], 0),
-        Metric("steps", [cost.steps if cost else None for cost in costs], 0),
-        Metric("training, s", [cost.train_s if cost else None for cost in costs], 2),
-        Metric("  a step, ms", [cost.step_ms if cost else None for cost in costs], 2),
-        Metric("  images/s", [cost.images_per_s if cost else None for cost in costs], 0),
-        Metric("peak memory of training, MB", [peak / 1e6 if peak else None for peak in peaks], 0),
-    ]
+def metrics_of(runs: Sequence[Run]) -> list[Metric]:
+    """What is measured of the runs besides accuracies, a row for each quantity; of one that is not done nothing."""
+    rows: list[Metric] = []
+    for quantity in shown_in("comparison"):
+        head, _, decimals, per = quantity.columns["comparison"]
+        found = [quantity.of(run) if run.status == "done" else None for run in runs]
+        rows.append(
+            Metric(head, [value / per if isinstance(value, float | int) else None for value in found], decimals)
+        )
+    return rows

@@ -1,4 +1,4 @@
-"""What makes a comparison unfair: rows with other base weights, flipped images, budget, torch, machine and so on."""
+"""What makes a comparison unfair, rows with other base weights, images, budget or machine; and what it lacks."""
 
 from __future__ import annotations
 
@@ -76,3 +76,21 @@ def other_ground(runs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Unequal]
 def grounds(runs: Iterable[Run]) -> list[Unequal]:
     """`other_ground` of those that were measured."""
     return other_ground((run.id, ground(run)) for run in runs if run.metrics)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that has no result, and why, as far as it is known."""
+
+    id: str
+    status: str
+    error: str
+
+
+def unfinished(runs: Iterable[Run]) -> list[Unfinished]:
+    """The runs among `runs` that are not done."""
+    return [
+        Unfinished(run.id, run.status, f"{run.error.type}: {run.error.message}" if run.error else "")
+        for run in runs
+        if run.status != "done"
+    ]

@@ -1,9 +1,10 @@
-"""A run as flat, named values: what `ls --where`, `--sort` and `--cols` and `report --fail-on` speak of.
+"""A run as flat, named values: what `ls --where`, `--sort` and `--cols` and `report --fail-on` speak of, and CSV holds.
 
     fields(run)["fmnist.flipped.accuracy"]    # Fraction(597, 613): the units of run.json, and exact
     fields(run)["lr"]                         # short for settings.lr
+    suits(left, right)                        # whether a comparison is of one unit, for `query.parse`
 
-Measured names are always there, null where a run has none; settings, checks and env are those of the run.
+Names of what is measured are always there, null where a run has none; settings, checks and env are those of the run.
 """
 
 from __future__ import annotations
@@ -12,24 +13,25 @@ import difflib
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
-from lorabench.analysis.settings import SETS, SLICES
+from lorabench.analysis import number
+from lorabench.analysis.quantities import QUANTITIES, quantity_of
+from lorabench.analysis.unit import COUNT, NUMBER, POINTS, PROBABILITY, SHARE, Unit, described
 from lorabench.errors import UsageError
-from lorabench.runs import Cost, Params
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from lorabench.query import Value
-    from lorabench.runs import Metrics, Run, Slice
+    from lorabench.query import Operand, Value
+    from lorabench.runs import Run
 
 HELP = "(`lorabench ls --cols help` lists them)"
-_MEASURED = {"mnist", "fmnist", "before", "forgotten", "params", "cost", "checkpoint_bytes", "checks"}
+_SHORT = {"parents.base": "base", "parents.data": "data", "error.message": "error"}
 _ALIKE = 0.6
 """How alike a name must be to be suggested; difflib's own measure and default."""
 
 
-def fields(run: Run) -> dict[str, Value]:
-    """Every value of a run that can be asked for, by its name.
+def long_fields(run: Run) -> dict[str, Value]:
+    """Every value of a run under its full name.
 
     `low` and `high` of an accuracy are no fields: they need scipy, and `ls` must answer at once.
     """
@@ -39,31 +41,82 @@ def fields(run: Run) -> dict[str, Value]:
         "method": run.method,
         "k": run.k,
         "seed": run.seed,
-        "status": run.status,
         "study": run.study,
+        "status": run.status,
         "started": run.started,
         "ended": run.ended,
-        "base": run.parents.base,
-        "data": run.parents.data,
         "holdout": run.holdout,
-        "error": run.error and run.error.message,
-        "checkpoint_bytes": run.checkpoint_bytes,
-        "forgotten": _forgotten(run),
+        "parents.base": run.parents.base,
+        "parents.data": run.parents.data,
+        "error.type": run.error and run.error.type,
+        "error.message": run.error and run.error.message,
     }
-    for prefix, metrics in (("", run.metrics), ("before.", run.before)):
-        for name in SETS:
-            named |= _metrics(f"{prefix}{name}", metrics.get(name))
-    for prefix, part, kind in (("params", run.params, Params), ("cost", run.cost, Cost)):
-        named |= {f"{prefix}.{name}": getattr(part, name, None) for name in kind.model_fields}
     for prefix, mapping in (("settings", run.settings), ("checks", run.checks), ("env", run.env)):
         named.update(_flat(prefix, mapping))
+    for quantity in QUANTITIES.values():
+        named |= quantity.fields(run)
+    return named
+
+
+def fields(run: Run) -> dict[str, Value]:
+    """Every value that can be asked for, by its full name and by a shorter one where there is one."""
+    named = long_fields(run)
     short = {name.removeprefix("settings."): value for name, value in named.items() if name.startswith("settings.")}
-    return {**short, **named}
+    return {**short, **named, **{name: named[full] for full, name in _SHORT.items()}}
 
 
 def measured(name: str) -> bool:
     """Whether a field says what came of a run, so that it lacks something if it has none; the others describe it."""
-    return name.partition(".")[0] in _MEASURED
+    return name.startswith("checks.") or quantity_of(name) is not None
+
+
+def unit(name: str) -> Unit:
+    """The unit of the field `name`; of a difference, `fmnist.delta.low`, points or that of its quantity."""
+    quantity = quantity_of(name)
+    _, _, end = name.partition(".delta.")
+    if end == "p":
+        return PROBABILITY
+    if quantity is None or (quantity.counts and name.endswith((".correct", ".n"))):
+        return described(name)
+    return POINTS if end and quantity.counts else quantity.unit
+
+
+def in_percent(name: str) -> bool:
+    """Whether a person reads the field in percent: shares and points are, probabilities are not."""
+    return unit(name) in {SHARE, POINTS}
+
+
+def suits(left: Operand, right: Operand) -> str | None:
+    """What is wrong with comparing the two, for `query.parse`; None if nothing is."""
+    names = [side for side in (left, right) if side.is_name]
+    constants = [side for side in (left, right) if not side.is_name]
+    if not names:
+        return "no field is compared here, so it says nothing about a run"
+    units = [unit(side.text) for side in names]
+    if not constants:
+        first, second = units
+        alike = first == second or {first, second} == {COUNT, NUMBER}
+        return None if alike else f"{left.text} is {first.what}, {right.text} is {second.what}"
+    value, text = constants[0].constant, constants[0].text
+    if isinstance(value, Fraction):
+        problem = units[0].problem(value, text)
+        return f"{text}: {names[0].text} is {problem}" if problem else None
+    if value is not None and units[0] != NUMBER:
+        return f"{names[0].text} is {units[0].what}, {text} is no number"
+    return None
+
+
+def shown(name: str, value: Value) -> str:
+    """A value as `ls` and the report show it: shares and points in percent; `-` where there is none."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value
+    if in_percent(name):
+        return f"{number.decimal(float(100 * value))}%"
+    return str(value) if isinstance(value, int) else f"{float(value):.6g}"
 
 
 def check_names(wanted: Iterable[str], known: Iterable[str], hint: str = "") -> None:
@@ -80,31 +133,10 @@ def check_names(wanted: Iterable[str], known: Iterable[str], hint: str = "") -> 
             raise UsageError(f"no run here has a field {name}{meant} {HELP}{hint}")
 
 
-def _forgotten(run: Run) -> Fraction | None:
-    """What fine-tuning lost on MNIST, as a fraction of its images."""
-    before, after = run.before.get("mnist"), run.metrics.get("mnist")
-    return Fraction(before.correct, before.n) - Fraction(after.correct, after.n) if before and after else None
-
-
-def _metrics(name: str, metrics: Metrics | None) -> dict[str, Value]:
-    named = _counted(name, metrics)
-    named[f"{name}.loss"] = metrics.loss if metrics else None
-    if name.endswith("fmnist"):
-        for part in SLICES:
-            named |= _counted(f"{name}.{part}", metrics.slices.get(part) if metrics else None)
-    return named
-
-
-def _counted(name: str, counts: Metrics | Slice | None) -> dict[str, Value]:
-    right, n = (counts.correct, counts.n) if counts else (None, None)
-    accuracy = Fraction(right, n) if right is not None and n else None
-    return {f"{name}.accuracy": accuracy, f"{name}.correct": right, f"{name}.n": n}
-
-
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Value]]:
     """Nested mappings as dotted names; a list as its items with commas between them."""
     if isinstance(value, dict):
-        for key, inner in cast("Mapping[str, Any]", value).items():
+        for key, inner in cast("dict[str, Any]", value).items():
             yield from _flat(f"{prefix}.{key}", inner)
     elif isinstance(value, list | tuple):
         yield prefix, ",".join(map(str, cast("list[Any]", value)))

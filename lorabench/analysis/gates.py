@@ -19,21 +19,25 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.fields import check_names, fields, measured
-from lorabench.analysis.groups import KEYS, pairs
-from lorabench.analysis.unit import in_percent
+from lorabench.analysis.fields import check_names, fields, in_percent, measured
+from lorabench.analysis.quantities import QUANTITIES, compared, quantity_of
+from lorabench.analysis.settings import pairs
 from lorabench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from lorabench.analysis.groups import GroupRow, Groups
+    from lorabench.analysis.groups import Groups, SettingRow
     from lorabench.analysis.paired import Contrast
+    from lorabench.analysis.quantities import Quantity
     from lorabench.query import Condition, Value
     from lorabench.runs import Run
 
 _ENDS = ("mean", "low", "high", "p")
-_DELTAS = {f"{key}.delta.{end}" for key in KEYS for end in _ENDS}
+
+
+def _delta_names() -> list[str]:
+    return [f"{quantity.stem}.delta.{end}" for quantity in compared() for end in _ENDS]
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ def run_rows(runs: Sequence[Run], accuracy: Sequence[Contrast] = ()) -> list[Gat
     for found in accuracy:
         first, second = found.first, found.second
         mean = Fraction(second.correct, second.n) - Fraction(first.correct, first.n)
-        deltas |= _deltas(found.name, mean, found.low, found.high, found.p)
-    why = dict.fromkeys(_DELTAS, f"nothing of {runs[0].id} to compare it with")
+        deltas |= _deltas(QUANTITIES[f"{found.name}.accuracy"], mean, found.low, found.high, found.p)
+    why = dict.fromkeys(_delta_names(), f"nothing of {runs[0].id} to compare it with")
     why |= dict.fromkeys(deltas, "not compared image by image")
     rows = [
         _row(run.id, [run], checks) if run is runs[0] else _row(run.id, [run], checks, deltas, why)
@@ -80,16 +84,16 @@ def group_rows(runs: Sequence[Run], found: Groups, bases: Mapping[str, Run]) -> 
     """
     by_id = {run.id: run for run in runs}
     checks = _checks(runs)
-    reference = [by_id[run_id] for row in found.rows if row.baseline for run_id in row.runs]
+    reference = [by_id[run.id] for row in found.rows if row.baseline for run in row.setting.runs]
     rows: list[GateRow] = []
     for row in found.rows:
-        own = [by_id[run_id] for run_id in row.runs]
+        own = [by_id[run.id] for run in row.setting.runs]
         if row.baseline:
             rows.append(_row(row.label, own, checks))
         else:
             deltas, why = _differences(row, pairs(own, reference, bases))
             rows.append(_row(row.label, own, checks, deltas, why))
-    shown = {run_id for row in found.rows for run_id in row.runs}
+    shown = {run.id for row in found.rows for run in row.setting.runs}
     doubles = [run for run in runs if run.status == "done" and run.stage != "fmnist" and run.id not in shown]
     rows += [GateRow(run.id, fields(run), lost="in no row: another run stands for its seed") for run in doubles]
     return rows + _unfinished(runs)
@@ -102,16 +106,16 @@ def failing(condition: Condition, rows: Sequence[GateRow], lost: Sequence[str] =
     that has no result; and if there is nothing of these, that no row decides the condition.
 
     Args:
-        condition: keeps to `unit.suits`.
+        condition: keeps to `fields.suits`.
         rows: what `run_rows` or `group_rows` gives.
         lost: lines about what was asked for and cannot be read.
 
     Raises:
         UsageError: no row knows a name of the condition, or values of different kinds are compared.
     """
-    check_names(condition.names, {name for row in rows for name in row.values} | _DELTAS)
+    check_names(condition.names, {name for row in rows for name in row.values} | set(_delta_names()))
     asked = [row for row in rows if row.lost is None]
-    deltas = [name for name in condition.names if name in _DELTAS]
+    deltas = [name for name in condition.names if name in set(_delta_names())]
     lines = [*lost, *(f"{row.label}  {row.lost}" for row in rows if row.lost is not None)]
     if deltas and not lines and not any(name in row.values for name in deltas for row in asked):
         raise UsageError(f"{deltas[0]}: no row is compared with another one here; name more runs, or --baseline RUN")
@@ -164,8 +168,8 @@ def _row(
         without = ", ".join(run.id for run, value in zip(runs, found, strict=True) if value is None)
         missing[name] = f"not measured in {without}" if without and measured(name) else "its runs differ in it"
     if deltas is not None:
-        values |= dict.fromkeys(_DELTAS) | dict(deltas)
-        missing |= {name: (why or {})[name] for name in _DELTAS if values[name] is None}
+        values |= dict.fromkeys(_delta_names()) | dict(deltas)
+        missing |= {name: (why or {})[name] for name in _delta_names() if values[name] is None}
     return GateRow(label, values, missing)
 
 
@@ -189,8 +193,8 @@ def _checks(runs: Iterable[Run]) -> dict[str, set[str]]:
 
 def _applies(name: str, stage: str) -> bool:
     """Whether a run of `stage` should have the measured field `name`. The checks that a row knows are its stage's."""
-    part = name.partition(".")[0]
-    return part == "checks" or (stage != "fmnist" and (stage == "finetune" or part not in {"before", "forgotten"}))
+    quantity = quantity_of(name)
+    return quantity is None or (stage != "fmnist" and (stage == "finetune" or not quantity.tuned))
 
 
 def _finite(value: Value) -> Value:
@@ -216,29 +220,38 @@ def _exact(value: Fraction | float) -> Fraction:
     return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
 
 
-def _differences(row: GroupRow, paired: Sequence[tuple[Run, Run]]) -> tuple[dict[str, Value], dict[str, str]]:
-    """The deltas of a row, and for each of `_DELTAS` why the row has none."""
+def _differences(row: SettingRow, paired: Sequence[tuple[Run, Run]]) -> tuple[dict[str, Value], dict[str, str]]:
+    """The deltas of a row, and for each delta why the row has none."""
     deltas: dict[str, Value] = {}
-    why = dict.fromkeys(_DELTAS, "no run has a partner in the baseline")
+    why = dict.fromkeys(_delta_names(), "no run has a partner in the baseline")
     both = [(fields(other), fields(run)) for other, run in paired]
-    for key, gap in row.difference.items():
-        n, of = gap.estimate.n, len(row.runs)
-        if n < of:
-            why |= {f"{key}.delta.{end}": f"{of - n} of {of} runs have no partner in the baseline" for end in _ENDS}
+    for quantity in compared():
+        stem, gap = quantity.stem, row.difference.get(quantity.stem)
+        if gap is None:
             continue
-        name = f"{key}.accuracy"
-        mean = _mean([_gap(other[name], run[name]) for other, run in both])
-        deltas |= _deltas(key, mean, gap.estimate.low, gap.estimate.high, gap.holm)
-        why |= {f"{key}.delta.{end}": f"no interval, {gap.estimate.lacks}" for end in _ENDS}
+        n, of = gap.estimate.n, len(row.setting.runs)
+        if n < of:
+            why |= {f"{stem}.delta.{end}": f"{of - n} of {of} runs have no partner in the baseline" for end in _ENDS}
+            continue
+        mean = _mean([_gap(other[quantity.key], run[quantity.key]) for other, run in both])
+        deltas |= _deltas(quantity, mean, gap.estimate.low, gap.estimate.high, gap.holm)
+        why |= {f"{stem}.delta.{end}": f"no interval, {gap.estimate.lacks}" for end in _ENDS}
     return deltas, why
 
 
-def _gap(before: Value, after: Value) -> Fraction | None:
-    return after - before if isinstance(before, Fraction) and isinstance(after, Fraction) else None
+def _gap(before: Value, after: Value) -> Value:
+    if isinstance(before, str) or isinstance(after, str) or before is None or after is None:
+        return None
+    return _exact(after) - _exact(before)
 
 
-def _deltas(key: str, mean: Value, low: float | None, high: float | None, p: float | None) -> dict[str, Value]:
-    """The mean as a fraction already; `low` and `high` in points."""
+def _deltas(
+    quantity: Quantity, mean: Value, low: float | None, high: float | None, p: float | None
+) -> dict[str, Value]:
+    """The mean in the unit of the field already; `low` and `high` of accuracies in points."""
+    share = 100 if quantity.counts else 1
     ends = {"low": low, "high": high}
-    found = {f"{key}.delta.{end}": None if value is None else _exact(value) / 100 for end, value in ends.items()}
-    return {f"{key}.delta.mean": mean, **found, f"{key}.delta.p": p}
+    exact = {
+        f"{quantity.stem}.delta.{end}": None if value is None else _exact(value) / share for end, value in ends.items()
+    }
+    return {f"{quantity.stem}.delta.mean": mean, **exact, f"{quantity.stem}.delta.p": p}

@@ -1,7 +1,7 @@
-"""Many runs: seeds folded into a row for each setting, each against the baseline's, paired by seed.
+"""Many runs: seeds folded into a row for each setting, each against the reference's, paired by seed and base.
 
-A run's partner in the baseline has the same seed, and if there are several the same base, or one of the same seed; a
-fine-tuned run and a base are partners where the one was made from the other.
+groups(runs, baseline={"lora-k4-s0-..."}).rows      # of any runs
+method_rows(study_runs)                             # of a study, against the talk's LoRA
 """
 
 from __future__ import annotations
@@ -9,56 +9,64 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench.analysis import inference
 from lorabench.analysis.aggregate import by_key, differences, means
-from lorabench.analysis.fairness import unequal
+from lorabench.analysis.fairness import unequal, unfinished
+from lorabench.analysis.inference import Estimate
 from lorabench.analysis.pareto import front
 from lorabench.analysis.plain import plain
-from lorabench.analysis.settings import SETS, SLICES, facing, fold, partner, records
-from lorabench.analysis.study import unfinished
+from lorabench.analysis.quantities import QUANTITIES
+from lorabench.analysis.settings import collect, featured_setting, group_by_setting, pairs, records
 from lorabench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from lorabench.analysis.fairness import Unequal
-    from lorabench.analysis.inference import Difference, Estimate
-    from lorabench.analysis.settings import Arm
-    from lorabench.analysis.study import Unfinished
+    from lorabench.analysis.aggregate import Folded
+    from lorabench.analysis.fairness import Unequal, Unfinished
+    from lorabench.analysis.inference import Difference
+    from lorabench.analysis.settings import Setting
     from lorabench.runs import Broken, Run
 
 
-KEYS = (*SETS, *(f"fmnist.{part}" for part in SLICES))
-"""What is compared: the test sets, and the parts of F-MNIST."""
+MATCHED = 0.1
+"""How far, as a share, a number of trained parameters may be from the reference's to count as the same size."""
 
 
 @dataclass(frozen=True)
-class GroupRow:
+class SettingRow:
     """One setting over its seeds; accuracies in percent, differences in points.
 
     Attributes:
+        setting: its label and its runs.
         baseline: whether the other rows are compared with this one.
-        trained: parameters.
-        stored_bytes: of its checkpoint.
-        accuracy: by the keys of `KEYS`, as far as it was measured.
-        difference: this − the baseline, likewise, corrected for the number of rows; empty for the baseline, and where
-            no runs are partners.
+        values: by the keys of `QUANTITIES`, as far as it was measured.
+        difference: this − the baseline, by stem, corrected for the number of rows; empty for the baseline, and where
+            no runs match.
+        matched: whether it trains as many parameters as the baseline, within `MATCHED`; None if either is unknown.
         front: whether no other row on the same F-MNIST trains fewer parameters and has a higher accuracy there, of
             those whose accuracy has an interval.
     """
 
-    label: str
+    setting: Setting
     baseline: bool
-    runs: list[str]
-    seeds: list[int]
-    lr: float | None
-    trained: int | None
-    stored_bytes: int | None
-    accuracy: dict[str, Estimate]
+    values: dict[str, Folded]
     difference: dict[str, Difference]
+    matched: bool | None
     front: bool
-    train_s: Estimate | None
-    step_ms: Estimate | None
+
+    @property
+    def label(self) -> str:
+        """What a table calls the setting."""
+        return self.setting.label
+
+    @property
+    def lr(self) -> float | None:
+        """The learning rate of the setting."""
+        return self.setting.runs[0].settings.get("lr")
+
+    def estimate(self, key: str) -> Estimate | None:
+        """The mean over seeds of a quantity; None if it was not measured."""
+        return found if isinstance(found := self.values.get(key), Estimate) else None
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Groups:
     """What `groups_report` shows. `without_model` are runs that make F-MNIST; `broken` folders cannot be read."""
 
     baseline: str | None
-    rows: list[GroupRow]
+    rows: list[SettingRow]
     unequal: list[Unequal]
     without_model: list[str]
     unfinished: list[Unfinished]
@@ -91,88 +99,109 @@ def groups(
     Raises:
         UsageError: `baseline` is not one setting, or has no finished run.
     """
-    known = records(runs) | dict(bases or {})
-    found = settings(runs, bases or {})
-    reference = _reference(found, baseline)
-    models = [run for run in runs if run.stage != "fmnist"]
+    settings = group_by_setting([run for run in runs if run.status == "done" and run.stage != "fmnist"], bases or {})
+    reference = _reference(settings, baseline)
     return Groups(
         baseline=reference.label if reference else None,
-        rows=_rows(found, reference, known) if reference else [],
-        unequal=unequal((arm.label, arm.runs) for arm in found),
+        rows=_rows(settings, reference, records(runs) | dict(bases or {})) if reference else [],
+        unequal=unequal((setting.label, setting.runs) for setting in settings),
         without_model=[run.id for run in runs if run.stage == "fmnist"],
-        unfinished=unfinished(models),
+        unfinished=unfinished(run for run in runs if run.stage != "fmnist"),
         broken=list(broken),
     )
 
 
+def method_rows(runs: Iterable[Run]) -> list[SettingRow]:
+    """A row for each setting of a study, if there are several; the reference is its featured one."""
+    known = collect(runs)
+    reference = featured_setting(known.settings)
+    if reference is None or len(known.settings) < 2:
+        return []
+    whole = [known.with_bases(setting) for setting in known.settings]
+    return _rows(whole, whole[known.settings.index(reference)], known.records)
+
+
+def rows_data(rows: Iterable[SettingRow]) -> list[dict[str, Any]]:
+    """The rows as plain data: every quantity by its name, and those that are compared by their stems besides."""
+    return [
+        {
+            "label": row.label,
+            "baseline": row.baseline,
+            "runs": [run.id for run in row.setting.runs],
+            "seeds": [run.seed for run in row.setting.runs],
+            "lr": row.lr,
+            **{q.name: plain(row.values.get(q.key)) for q in QUANTITIES.values() if q.name},
+            "rank90": {
+                key.split(".")[2]: mean.mean
+                for key in row.values
+                if key.endswith(".rank90") and (mean := row.estimate(key))
+            },
+            "accuracy": {
+                q.stem: plain(row.values[q.key]) for q in QUANTITIES.values() if q.compared and q.key in row.values
+            },
+            "difference": plain(row.difference),
+            "versus": plain(row.difference.get("fmnist")),
+            "matched": row.matched,
+            "front": row.front,
+        }
+        for row in rows
+    ]
+
+
 def groups_data(found: Groups) -> dict[str, Any]:
     """What `groups_report` shows, as plain data."""
-    return plain(found)
+    rest = {key: plain(value) for key, value in vars(found).items() if key != "rows"}
+    return {**rest, "rows": rows_data(found.rows)}
 
 
-def settings(runs: Iterable[Run], bases: Mapping[str, Run]) -> list[Arm]:
-    """The finished runs among `runs`, bases too, folded over their seeds; `bases` as `groups` takes them."""
-    done = [run for run in runs if run.status == "done" and run.stage != "fmnist"]
-    return fold(done, bases)
-
-
-def _reference(found: Sequence[Arm], baseline: Collection[str]) -> Arm | None:
+def _reference(settings: Sequence[Setting], baseline: Collection[str]) -> Setting | None:
     if not baseline:
-        return found[0] if found else None
-    fitting = [arm for arm in found if any(run.id in baseline for run in arm.runs)]
+        return settings[0] if settings else None
+    fitting = [setting for setting in settings if any(run.id in baseline for run in setting.runs)]
     if not fitting:
         raise UsageError("--baseline: no run that it names is finished and has a model")
     if len(fitting) > 1:
-        labels = ", ".join(arm.label for arm in fitting)
+        labels = ", ".join(setting.label for setting in fitting)
         raise UsageError(f"--baseline names {len(fitting)} settings: {labels}; name runs of one of them")
     return fitting[0]
 
 
-def _rows(found: Sequence[Arm], reference: Arm, bases: Mapping[str, Run]) -> list[GroupRow]:
-    accuracies = [means([run.metrics for run in arm.runs], KEYS) for arm in found]
-    gaps = by_key([{} if arm is reference else _differences(arm, reference, bases) for arm in found])
-    sizes = [arm.runs[0].params.trainable if arm.runs[0].params else None for arm in found]
-    points = [
-        (float(size), mean.mean) if size is not None and (mean := on.get("fmnist")) and not mean.lacks else None
-        for size, on in zip(sizes, accuracies, strict=True)
-    ]
-    images = [arm.recipe["data"] for arm in found]
-    on_front = [
-        front([point if other == own else None for point, other in zip(points, images, strict=True)])[index]
-        for index, own in enumerate(images)
-    ]
+def _rows(settings: Sequence[Setting], reference: Setting, bases: Mapping[str, Run]) -> list[SettingRow]:
+    values = [means(setting.runs, QUANTITIES.values()) for setting in settings]
+    gaps = by_key(
+        [
+            {} if setting is reference else differences(pairs(setting.runs, reference.runs, bases))
+            for setting in settings
+        ]
+    )
+    sizes = [trained if isinstance(trained := each.get("params.trainable"), int) else None for each in values]
+    size = sizes[next(place for place, setting in enumerate(settings) if setting is reference)]
+    fronts = _fronts(settings, values, sizes)
     return [
-        GroupRow(
-            label=arm.label,
-            baseline=arm is reference,
-            runs=[run.id for run in arm.runs],
-            seeds=[run.seed for run in arm.runs],
-            lr=arm.runs[0].settings.get("lr"),
-            trained=sizes[index],
-            stored_bytes=arm.runs[0].checkpoint_bytes,
-            accuracy=accuracies[index],
-            difference=gaps[index],
-            front=on_front[index],
-            train_s=inference.mean([run.cost.train_s if run.cost else None for run in arm.runs]),
-            step_ms=inference.mean([run.cost.step_ms if run.cost else None for run in arm.runs]),
+        SettingRow(
+            setting=setting,
+            baseline=setting is reference,
+            values=values[place],
+            difference=gaps[place],
+            matched=abs(own / size - 1) <= MATCHED if (own := sizes[place]) and size else None,
+            front=fronts[place],
         )
-        for index, arm in enumerate(found)
+        for place, setting in enumerate(settings)
     ]
 
 
-def pairs(runs: Iterable[Run], reference: Sequence[Run], bases: Mapping[str, Run]) -> list[tuple[Run, Run]]:
-    """Each of `runs` that has a partner in `reference`, the runs of the baseline, after it; `bases` by id.
-
-    Both have the metrics that can be held against each other, see `facing`.
-    """
-    both = [(other, run) for run in runs if (other := partner(run, reference, bases))]
+def _fronts(
+    settings: Sequence[Setting], values: Sequence[Mapping[str, Folded]], sizes: Sequence[int | None]
+) -> list[bool]:
+    """Which settings are on the Pareto front of those on their F-MNIST."""
+    points = [
+        (float(size), mean.mean)
+        if size is not None and isinstance(mean := each.get("fmnist.accuracy"), Estimate) and not mean.lacks
+        else None
+        for size, each in zip(sizes, values, strict=True)
+    ]
+    images = [setting.recipe["data"] for setting in settings]
     return [
-        (other.model_copy(update={"metrics": before}), run.model_copy(update={"metrics": after}))
-        for other, run in both
-        for before, after in [facing(other, run)]
+        front([point if other == own else None for point, other in zip(points, images, strict=True)])[place]
+        for place, own in enumerate(images)
     ]
-
-
-def _differences(arm: Arm, reference: Arm, bases: Mapping[str, Run]) -> dict[str, Difference]:
-    both = pairs(arm.runs, reference.runs, bases)
-    return differences([(other.metrics, run.metrics) for other, run in both], KEYS)

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from lorabench import stats
+from lorabench.analysis.quantities import Count
 from lorabench.stats import Interval
 
 if TYPE_CHECKING:
@@ -33,18 +34,6 @@ FAR_APART = 10
 
 Lack = Literal["fewer than 3 seeds", "a spread below one image", "no spread"]
 """Why there is no interval."""
-
-
-class Count(NamedTuple):
-    """`correct` of `n` images; n is not 0."""
-
-    correct: int
-    n: int
-
-    @property
-    def percent(self) -> float:
-        """The accuracy."""
-        return 100 * self.correct / self.n
 
 
 @dataclass(frozen=True)
@@ -126,8 +115,8 @@ def accuracy(counts: Sequence[Count], level: float = LEVEL) -> Estimate | None:
 
 def mean(values: Sequence[float | None], level: float = LEVEL) -> Estimate | None:
     """The mean of what is not counted in images, such as seconds; None is left out, and None if there is nothing."""
-    there = [value for value in values if value is not None]
-    return _estimate(there, 0.0, level) if there else None
+    known = [value for value in values if value is not None]
+    return _estimate(known, 0.0, level) if known else None
 
 
 def ratio(values: Sequence[float], level: float = LEVEL) -> Estimate:
@@ -141,17 +130,21 @@ def ratio(values: Sequence[float], level: float = LEVEL) -> Estimate:
     return replace(found, mean=math.exp(found.mean), low=low, high=high, values=tuple(values))
 
 
-def difference(pairs: Sequence[tuple[Count | None, Count | None]]) -> Difference | None:
-    """Second − first of the pairs that are complete; None if none is."""
-    there = [(first, second) for first, second in pairs if first is not None and second is not None]
-    if not there:
+def difference(pairs: Sequence[tuple[Count | float | None, Count | float | None]]) -> Difference | None:
+    """Second − first of the pairs that are complete, of counted images in points; None if no pair is."""
+    values: list[float] = []
+    image = 0.0
+    for first, second in pairs:
+        if isinstance(first, Count) and isinstance(second, Count):
+            # Of equal numbers of images the difference is of whole ones, and not of two rounded shares.
+            whole = first.n == second.n
+            gap = 100 * (second.correct - first.correct) / first.n if whole else second.percent - first.percent
+            values.append(gap)
+            image = max(image, 100 / min(first.n, second.n))
+        elif isinstance(first, float | int) and isinstance(second, float | int):
+            values.append(second - first)
+    if not values:
         return None
-    image = 100 / min(count.n for pair in there for count in pair)
-    # Of equal numbers of images the difference is of whole ones, and not of two rounded shares.
-    values = [
-        100 * (second.correct - first.correct) / first.n if first.n == second.n else second.percent - first.percent
-        for first, second in there
-    ]
     found = _estimate(values, image, LEVEL)
     if found.lacks:
         return Difference(found)
@@ -162,11 +155,11 @@ def difference(pairs: Sequence[tuple[Count | None, Count | None]]) -> Difference
 
 def corrected(found: Sequence[Difference]) -> list[Difference]:
     """The differences of one table, by Holm for the number of those that were tested; the others as they are."""
-    tested = [one.p for one in found if one.p is not None]
+    tested = [gap.p for gap in found if gap.p is not None]
     adjusted = iter(stats.holm(tested))
     return [
-        one if one.p is None else replace(one, holm=(p := next(adjusted)), of=len(tested), detectable=p < 1 - LEVEL)
-        for one in found
+        gap if gap.p is None else replace(gap, holm=(p := next(adjusted)), of=len(tested), detectable=p < 1 - LEVEL)
+        for gap in found
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis.fairness import grounds
 from lorabench.analysis.fields import fields
 from lorabench.analysis.plain import plain
-from lorabench.analysis.settings import accuracy
+from lorabench.analysis.quantities import shown_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,46 +21,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One run; accuracies in percent, None where there are none."""
+    """One run and what it measured, by the keys of quantities; None where it measured nothing."""
 
-    id: str
-    status: str
-    stage: str
-    method: str | None
-    k: int | None
-    seed: int
-    mnist: float | None
-    fmnist: float | None
-    trainable: int | None
-    started: str
-    error: str | None
+    run: Run
+    values: dict[str, Value]
+
+    @property
+    def error(self) -> str | None:
+        """Why it has no result."""
+        return f"{self.run.error.type}: {self.run.error.message}" if self.run.error else None
 
 
 def entries(runs: Sequence[Run]) -> list[Entry]:
     """A row for every run, in the given order."""
-    return [
-        Entry(
-            id=run.id,
-            status=run.status,
-            stage=run.stage,
-            method=run.method,
-            k=run.k,
-            seed=run.seed,
-            mnist=accuracy(run.metrics["mnist"]) if "mnist" in run.metrics else None,
-            fmnist=accuracy(run.metrics["fmnist"]) if "fmnist" in run.metrics else None,
-            trainable=run.params.trainable if run.params else None,
-            started=run.started,
-            error=f"{run.error.type}: {run.error.message}" if run.error else None,
-        )
-        for run in runs
-    ]
+    shown = shown_in("runs")
+    return [Entry(run, {quantity.key: quantity.fields(run)[quantity.key] for quantity in shown}) for run in runs]
+
+
+def _entry_data(row: Entry) -> dict[str, Any]:
+    """Accuracies in percent."""
+    run, shown = row.run, shown_in("runs")
+    values = {quantity.name: _percent(row.values[quantity.key]) for quantity in shown}
+    return {
+        **run.model_dump(include={"id", "status", "stage", "method", "k", "seed", "started"}),
+        **values,
+        "trainable": row.values["params.trainable"],
+        "error": row.error,
+    }
 
 
 def listing_data(chosen: Selection, broken: Sequence[Broken] = ()) -> dict[str, Any]:
     """What `listing` shows, as plain data; with columns, each run is those fields in the units of run.json."""
     asked = [dict(zip(chosen.columns, map(_plain, row), strict=True)) for row in chosen.rows]
     return {
-        "runs": asked if chosen.columns else plain(entries(chosen.runs)),
+        "runs": asked if chosen.columns else [_entry_data(row) for row in entries(chosen.runs)],
         "fitting": chosen.fitting,
         "total": chosen.total,
         "unequal": plain(grounds(chosen.runs)),
@@ -76,10 +70,14 @@ def fields_data(runs: Sequence[Run]) -> dict[str, Any]:
             values.setdefault(name, []).extend([] if value is None else [value])
     return {
         "fields": [
-            {"name": name, "runs": len(there), "newest": _plain(there[-1]) if there else None}
-            for name, there in sorted(values.items())
+            {"name": name, "runs": len(known), "newest": _plain(known[-1]) if known else None}
+            for name, known in sorted(values.items())
         ]
     }
+
+
+def _percent(value: Value) -> Value:
+    return float(100 * value) if isinstance(value, Fraction) else value
 
 
 def _plain(value: Value) -> float | str | bool | None:

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lorabench.analysis import inference
-from lorabench.analysis.inference import Count
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS, Count
 
 if TYPE_CHECKING:
     import numpy as np

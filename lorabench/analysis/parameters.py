@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.analysis.settings import Arm
+    from lorabench.analysis.settings import Setting
     from lorabench.runs import Run
 
 
@@ -37,9 +37,9 @@ def size_row(label: str, run: Run, base: Run | None) -> SizeRow | None:
     return SizeRow(label, run.params.total, run.params.trainable, share, run.checkpoint_bytes)
 
 
-def size_rows(runs: Sequence[Run], arms: Sequence[Arm]) -> list[SizeRow]:
-    """The base, then each arm."""
+def size_rows(runs: Sequence[Run], settings: Sequence[Setting]) -> list[SizeRow]:
+    """The base, then each setting."""
     base = base_run(runs)
     named = [("base", base)] if base else []
-    named += [(arm.label, arm.runs[0]) for arm in arms]
+    named += [(setting.label, setting.runs[0]) for setting in settings]
     return [row for label, run in named if (row := size_row(label, run, base))]

@@ -1,18 +1,18 @@
-"""Accuracy against k: the arms of a study that differ in nothing but their rank, as one series."""
+"""Accuracy against k: the settings of a study that differ in nothing but their rank, as one series."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench.analysis.aggregate import accuracy_rows
-from lorabench.analysis.settings import arms, distinctive
+from lorabench.analysis.aggregate import accuracies
+from lorabench.analysis.settings import collect, differing_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.settings import Arm
+    from lorabench.analysis.settings import Setting
     from lorabench.runs import Run
 
 
@@ -37,38 +37,38 @@ def rank_series(runs: Sequence[Run]) -> list[RankSeries]:
 
     Learning rates may differ from k to k, since each is tuned for itself, unless one k has several.
     """
-    found = [arm for arm in arms(runs) if arm.k is not None]
-    measured = {row.label: row.accuracy for row in accuracy_rows(runs, found)}
-    groups = [group for group in _groups(found) if len(group) > 1]
-    kept = [_settings(group[0], "k") for group in groups]
+    ranked = [setting for setting in collect(runs).settings if setting.k is not None]
+    groups = [group for group in _groups(ranked) if len(group) > 1]
+    kept = [_recipe(group[0], "k") for group in groups]
     series: list[RankSeries] = []
-    for group, settings in zip(groups, kept, strict=True):
-        twins = [other for other in kept if other["method"] == settings["method"]]
-        points = sorted((RankPoint(arm.k or 0, measured[arm.label]) for arm in group), key=lambda point: point.k)
-        series.append(RankSeries(" ".join([group[0].method, *distinctive(settings, twins)]), tuple(points)))
+    for group, recipe in zip(groups, kept, strict=True):
+        of_method = [other for other in kept if other["method"] == recipe["method"]]
+        label = " ".join([group[0].method, *differing_words(recipe, of_method)])
+        points = [RankPoint(each.k or 0, accuracies(run.metrics for run in each.runs)) for each in group]
+        series.append(RankSeries(label, tuple(sorted(points, key=lambda point: point.k))))
     return series
 
 
 def base_accuracy(runs: Sequence[Run]) -> dict[str, Estimate]:
     """The bases' mean accuracy in percent, by test set; empty if none is known, or where they differ in settings."""
-    rows = accuracy_rows(runs, ())
-    return rows[0].accuracy if len(rows) == 1 else {}
+    recipes = list(collect(runs).bases_by_recipe.values())
+    return accuracies(recipes[0].values()) if len(recipes) == 1 else {}
 
 
-def _groups(found: Sequence[Arm]) -> list[list[Arm]]:
-    """Arms that differ in k and learning rate alone; where a k would be there twice, in k alone."""
-    groups: list[list[Arm]] = []
-    for group in _alike(found, "k", "lr"):
-        groups += [group] if len({arm.k for arm in group}) == len(group) else _alike(group, "k")
+def _groups(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Settings that differ in k and learning rate alone; where a k would be there twice, in k alone."""
+    groups: list[list[Setting]] = []
+    for group in _alike(settings, "k", "lr"):
+        groups += [group] if len({setting.k for setting in group}) == len(group) else _alike(group, "k")
     return groups
 
 
-def _alike(found: Sequence[Arm], *ignored: str) -> list[list[Arm]]:
-    groups: dict[str, list[Arm]] = {}
-    for arm in found:
-        groups.setdefault(str(sorted(_settings(arm, *ignored).items())), []).append(arm)
+def _alike(settings: Sequence[Setting], *ignored: str) -> list[list[Setting]]:
+    groups: dict[str, list[Setting]] = {}
+    for setting in settings:
+        groups.setdefault(str(sorted(_recipe(setting, *ignored).items())), []).append(setting)
     return list(groups.values())
 
 
-def _settings(arm: Arm, *ignored: str) -> dict[str, Any]:
-    return {key: value for key, value in {**arm.recipe, "method": arm.method}.items() if key not in ignored}
+def _recipe(setting: Setting, *ignored: str) -> dict[str, Any]:
+    return {key: value for key, value in {**setting.recipe, "method": setting.method}.items() if key not in ignored}

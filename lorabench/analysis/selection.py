@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lorabench import query
-from lorabench.analysis.fields import check_names, fields
-from lorabench.analysis.unit import suits
+from lorabench.analysis.fields import check_names, fields, suits
 from lorabench.errors import UsageError
 
 if TYPE_CHECKING:

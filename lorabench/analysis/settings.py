@@ -1,4 +1,8 @@
-"""A study's arms: one way to fine-tune, over all seeds, and the bases that its runs started from.
+"""The settings of a report, each a way to fine-tune over all its seeds, and the bases that its runs started from.
+
+    runs = collect(store.runs(...))
+    featured_setting(runs.settings).label       # "lora-k4"
+    runs.base_of(run).metrics["fmnist"]         # what the base of a fine-tune gave on the F-MNIST of the fine-tune
 
 Metrics belong to a run and a test set, and two F-MNISTs are two test sets: what a base gives is kept by base and
 F-MNIST, and no mean and no difference is formed across them.
@@ -8,26 +12,24 @@ Accuracies in the report are in percent, as people quote them; `run.json` holds 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from lorabench.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from lorabench.runs import Metrics, Run
+    from lorabench.runs import Metrics
 
-SETS = {"mnist": "MNIST", "fmnist": "F-MNIST"}
-"""The test sets in their order, and what a reader calls them."""
-
-SLICES = {"flipped": "mirrored", "upright": "not mirrored", "rest": "other digits"}
-"""The parts of F-MNIST's test set in their order, and what a reader calls them."""
 OnImages = tuple[str, str | None]
 """Ids of a base and of an F-MNIST that it was measured on."""
 
 
 @dataclass(frozen=True)
-class Arm:
-    """Finished runs that differ in nothing but their seeds. `label` tells the arms of a study apart.
+class Setting:
+    """Finished runs that differ in nothing but their seeds. `label` tells the settings of a study apart.
 
     `recipe` is all that they were asked for, seeds apart; of their bases too, under `pretrain.`, if that is known.
     """
@@ -39,20 +41,78 @@ class Arm:
     recipe: Mapping[str, Any]
 
 
-def accuracy(metrics: Metrics) -> float:
-    """In percent."""
-    return 100 * metrics.correct / metrics.n
+class Collection(tuple[Run, ...]):
+    """The runs of a report in their order, and what several of its tables need of them, each formed once."""
+
+    @cached_property
+    def records(self) -> dict[str, Run]:
+        """The runs that others are made from, bases and F-MNISTs, by id."""
+        return records(self)
+
+    @cached_property
+    def settings(self) -> list[Setting]:
+        """The settings of the finished fine-tunes, in the order in which they first appear.
+
+        Fine-tunes whose bases were trained in other ways are of other settings, if all these bases are among the runs;
+        those on another F-MNIST always are.
+        """
+        tuned = [run for run in self if run.stage == "finetune" and run.status == "done"]
+        return group_by_setting(tuned, self.records)
+
+    @cached_property
+    def bases(self) -> dict[OnImages, dict[str, Metrics]]:
+        """(base, F-MNIST) -> its metrics per test set, as its fine-tunes measured them, or failing that it itself.
+
+        What a base itself measured on an F-MNIST that nothing else among the runs is about is left out; its MNIST is
+        not.
+        """
+        return _bases(self)
+
+    @cached_property
+    def bases_by_recipe(self) -> dict[str, dict[OnImages, dict[str, Metrics]]]:
+        """What a reader calls each way in which the bases were trained -> the `bases` that were trained so.
+
+        That is `base`, or `base epochs=1` and `base epochs=3`, as far as the bases are among the runs; and if they
+        were measured on several F-MNISTs `base fmnist.fraction=0.1` and so on.
+        """
+        return self._bases_by_recipe(by_images=True)
+
+    @cached_property
+    def bases_by_training(self) -> dict[str, dict[OnImages, dict[str, Metrics]]]:
+        """The same, whatever F-MNISTs they were measured on."""
+        return self._bases_by_recipe(by_images=False)
+
+    def _bases_by_recipe(self, *, by_images: bool) -> dict[str, dict[OnImages, dict[str, Metrics]]]:
+        made = self.records
+        whole = all(base in made for base, _ in self.bases)
+        recipes = {
+            (base, data): (_asked(made[base]) if whole else {}) | (_images(data, made) if by_images else {})
+            for base, data in self.bases
+        }
+        distinct = list({str(sorted(recipe.items())): recipe for recipe in recipes.values()}.values())
+        groups: dict[str, dict[OnImages, dict[str, Metrics]]] = {}
+        for key, metrics in self.bases.items():
+            label = " ".join(["base", *differing_words(recipes[key], distinct)])
+            groups.setdefault(label, {})[key] = metrics
+        return groups
+
+    def base_of(self, run: Run) -> Run:
+        """The base of the fine-tune `run`, as its metrics on the images of `run` say it."""
+        return run.model_copy(update={"metrics": self.base_metrics(run)})
+
+    def with_bases(self, setting: Setting) -> Setting:
+        """`setting`, whose runs say what their bases gave, even where another run of the report measured that."""
+        runs = tuple(run.model_copy(update={"before": self.base_metrics(run)}) for run in setting.runs)
+        return replace(setting, runs=runs)
+
+    def base_metrics(self, run: Run) -> dict[str, Metrics]:
+        """The metrics of the base of the fine-tune `run` on the images of `run`."""
+        return {**self.bases.get((run.parents.base or "", run.parents.data), {}), **run.before}
 
 
-def arms(runs: Iterable[Run]) -> list[Arm]:
-    """The arms among `runs`, in the order in which they first appear.
-
-    Fine-tunes whose bases were trained in other ways are of other arms, if `runs` has all these bases; those on another
-    F-MNIST always are.
-    """
-    known = list(runs)
-    tuned = [run for run in known if run.stage == "finetune" and run.status == "done"]
-    return fold(tuned, records(known))
+def collect(runs: Iterable[Run]) -> Collection:
+    """`runs` as a collection; one that is a collection already keeps what it knows."""
+    return runs if isinstance(runs, Collection) else Collection(runs)
 
 
 def records(runs: Iterable[Run]) -> dict[str, Run]:
@@ -73,11 +133,10 @@ def _images(data: str | None, made: Mapping[str, Run]) -> dict[str, Any]:
     return {"data": data, **{f"fmnist.{key}": value for key, value in known.items()}}
 
 
-def fold(runs: Sequence[Run], bases: Mapping[str, Run]) -> list[Arm]:
-    """Runs of one label and one recipe as one arm, in the order in which they first appear.
+def group_by_setting(runs: Sequence[Run], bases: Mapping[str, Run]) -> list[Setting]:
+    """Runs of one label and one recipe as one setting, in the order in which they first appear.
 
-    The members of an arm are told apart by their seed and their base, and sorted by these; of those that are not, the
-    last counts.
+    A setting has one run for each seed and base, and is sorted by these; of duplicates the last is kept.
 
     Args:
         runs: finished.
@@ -89,128 +148,111 @@ def fold(runs: Sequence[Run], bases: Mapping[str, Run]) -> list[Arm]:
         for base, run in bases.items()
         if complete and run.stage == "pretrain"
     }
-    groups: dict[str, dict[tuple[int, str], Run]] = {}
-    recipes: dict[str, Mapping[str, Any]] = {}
+    members: dict[tuple[str, str], dict[tuple[int, str], Run]] = {}
+    recipes: dict[tuple[str, str], Mapping[str, Any]] = {}
     for run in runs:
-        what = _asked(run) | _images(run.parents.data, bases) | of_base.get(run.parents.base or "", {})
-        key = f"{run.label} {sorted(what.items())}"
-        recipes[key] = what
-        groups.setdefault(key, {})[run.seed, run.parents.base or ""] = run
-    found: list[Arm] = []
-    for key, members in groups.items():
-        first = next(iter(members.values()))
-        twins = [recipes[other] for other in groups if other.split(" ", 1)[0] == first.label]
-        found.append(
-            Arm(
-                label=" ".join([first.label, *distinctive(recipes[key], twins)]),
+        recipe = _asked(run) | _images(run.parents.data, bases) | of_base.get(run.parents.base or "", {})
+        key = run.label, str(sorted(recipe.items()))
+        recipes[key] = recipe
+        members.setdefault(key, {})[run.seed, run.parents.base or ""] = run
+    settings: list[Setting] = []
+    for key, own in members.items():
+        first = next(iter(own.values()))
+        of_label = [recipe for other, recipe in recipes.items() if other[0] == first.label]
+        settings.append(
+            Setting(
+                label=" ".join([first.label, *differing_words(recipes[key], of_label)]),
                 method=first.method or first.label,
                 k=first.k,
-                runs=tuple(run for _, run in sorted(members.items(), key=lambda item: item[0])),
+                runs=tuple(own[place] for place in sorted(own)),
                 recipe=recipes[key],
             )
         )
-    return found
+    return settings
 
 
-def distinctive(mine: Mapping[str, Any], all_: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings in which arms of one label differ, as words: `kaiming`, `alpha=2.0`.
+def differing_words(recipe: Mapping[str, Any], recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings in which `recipe` differs from the other `recipes`, as words: `kaiming`, `alpha=2.0`.
 
     Where something else tells them apart too, the learning rate is left out, each has its own, and F-MNIST's id.
     """
-    differing = [key for key in mine if any(other.get(key) != mine[key] for other in all_)]
+    differing = [key for key in recipe if any(other.get(key) != recipe[key] for other in recipes)]
     telling = differing
     for spared in (("data", "lr"), ("data",), ("lr",)):
         fewer = [key for key in differing if key not in spared]
-        if sum(all(other.get(key) == mine[key] for key in fewer) for other in all_) == 1:
+        if sum(all(other.get(key) == recipe[key] for key in fewer) for other in recipes) == 1:
             telling = fewer
             break
-    return [value if isinstance(value := mine[key], str) and value.isalpha() else f"{key}={value}" for key in telling]
+    return [value if isinstance(value := recipe[key], str) and value.isalpha() else f"{key}={value}" for key in telling]
 
 
-def main_arm(found: Sequence[Arm]) -> Arm | None:
-    """The arm that the report shows in full: the talk's LoRA with k = 4, or another LoRA, or the first."""
+def featured_setting(settings: Sequence[Setting]) -> Setting | None:
+    """The setting that the report shows in full: the talk's LoRA with k = 4, or another LoRA, or the first."""
     return min(
-        found,
-        key=lambda arm: (arm.method != "lora", arm.k != 4, arm.runs[0].settings.get("init", "talk") != "talk"),
+        settings,
+        key=lambda each: (each.method != "lora", each.k != 4, each.runs[0].settings.get("init", "talk") != "talk"),
         default=None,
     )
 
 
-def bases(runs: Iterable[Run]) -> dict[OnImages, dict[str, Metrics]]:
-    """(base, F-MNIST) -> the base's metrics per test set, as its fine-tunes measured them, or failing that it itself.
-
-    What a base itself measured on an F-MNIST that nothing else among `runs` is about is left out; its MNIST is not.
-    """
+def _bases(runs: Iterable[Run]) -> dict[OnImages, dict[str, Metrics]]:
     done = [run for run in runs if run.status == "done"]
-    found: dict[OnImages, dict[str, Metrics]] = {}
+    bases: dict[OnImages, dict[str, Metrics]] = {}
     for run in done:
         if run.stage == "finetune":
             key = run.parents.base or f"the base of {run.id}", run.parents.data
-            found[key] = {**found.get(key, {}), **run.before}
-    asked = list(dict.fromkeys(data for _, data in found)) or [run.id for run in done if run.stage == "fmnist"]
+            bases[key] = {**bases.get(key, {}), **run.before}
+    asked = list(dict.fromkeys(data for _, data in bases)) or [run.id for run in done if run.stage == "fmnist"]
     for run in done:
         if run.stage == "pretrain":
             own, mnist = run.parents.data, {name: run.metrics[name] for name in run.metrics if name == "mnist"}
             if not asked or own in asked:
-                found[run.id, own] = {**run.metrics, **found.get((run.id, own), {})}
-            elif not any(base == run.id for base, _ in found):
-                found[run.id, asked[0]] = mnist
-            for key in found:
+                bases[run.id, own] = {**run.metrics, **bases.get((run.id, own), {})}
+            elif not any(base == run.id for base, _ in bases):
+                bases[run.id, asked[0]] = mnist
+            for key in bases:
                 if key[0] == run.id:
-                    found[key] = {**mnist, **found[key]}
-    return found
+                    bases[key] = {**mnist, **bases[key]}
+    return bases
 
 
-def ways(runs: Sequence[Run], *, by_images: bool = True) -> dict[str, dict[OnImages, dict[str, Metrics]]]:
-    """What a reader calls each way in which the bases were trained -> what `bases` gives for these bases.
+def matched_run(run: Run, others: Sequence[Run], bases: Mapping[str, Run]) -> Run | None:
+    """Which of `others`, the runs of another setting, `run` is compared with.
 
-    That is `base`, or `base epochs=1` and `base epochs=3`, as far as the bases are among `runs`; and if they were
-    measured on several F-MNISTs, and not without `by_images`, `base fmnist.fraction=0.1` and so on.
-    """
-    known, made = bases(runs), records(runs)
-    whole = all(base in made for base, _ in known)
-    recipes = {
-        (base, data): (_asked(made[base]) if whole else {}) | (_images(data, made) if by_images else {})
-        for base, data in known
-    }
-    distinct = list({str(sorted(what.items())): what for what in recipes.values()}.values())
-    groups: dict[str, dict[OnImages, dict[str, Metrics]]] = {}
-    for key, metrics in known.items():
-        label = " ".join(["base", *distinctive(recipes[key], distinct)])
-        groups.setdefault(label, {})[key] = metrics
-    return groups
-
-
-def partner(run: Run, others: Sequence[Run], bases: Mapping[str, Run]) -> Run | None:
-    """Which of `others`, the members of another arm, `run` is compared with.
-
-    One of which the one was made from the other; or else one of the same seed, and if there are several the one on the
-    same base, or on a base of the same seed.
+    Its own base or fine-tune; else the run of the same seed, preferring the same base, or a base of the same seed.
 
     Args:
-        run: a member of an arm.
-        others: all members of another arm.
+        run: of a setting.
+        others: all runs of another setting.
         bases: by id, as far as they are known.
     """
 
-    def origin(one: Run) -> int | None:
-        base = one if one.stage == "pretrain" else bases.get(one.parents.base or "")
+    def base_seed(other: Run) -> int | None:
+        base = other if other.stage == "pretrain" else bases.get(other.parents.base or "")
         return base.seed if base else None
 
-    kin = [other for other in others if run.id == other.parents.base or other.id == run.parents.base]
-    twins = [other for other in others if other.seed == run.seed]
-    siblings = [other for other in twins if other.parents.base == run.parents.base]
+    related = [other for other in others if run.id == other.parents.base or other.id == run.parents.base]
+    same_seed = [other for other in others if other.seed == run.seed]
+    same_base = [other for other in same_seed if other.parents.base == run.parents.base]
     alike = [other for other in others if other.seed == run.seed or other.stage != run.stage]
-    cousins = [other for other in alike if (seed := origin(other)) is not None and seed == origin(run)]
-    return next(iter([*kin, *siblings, *cousins, *(twins if len(twins) == 1 else ())]), None)
+    of_base_seed = [other for other in alike if (seed := base_seed(other)) is not None and seed == base_seed(run)]
+    return next(iter([*related, *same_base, *of_base_seed, *(same_seed if len(same_seed) == 1 else ())]), None)
 
 
-def base_metrics(run: Run, known: Mapping[OnImages, Mapping[str, Metrics]]) -> dict[str, Metrics]:
-    """The metrics of the base of the fine-tune `run` on the images of `run`, from `known`, which `bases` gives."""
-    return {**known.get((run.parents.base or "", run.parents.data), {}), **run.before}
+def pairs(runs: Iterable[Run], reference: Sequence[Run], bases: Mapping[str, Run]) -> list[tuple[Run, Run]]:
+    """Each of `runs` that matches one of `reference`, the runs of another setting, after it; `bases` by id.
+
+    Both have the metrics that can be held against each other, see `comparable`.
+    """
+    both = [(other, run) for run in runs if (other := matched_run(run, reference, bases))]
+    return [
+        (other.model_copy(update={"metrics": before}), run.model_copy(update={"metrics": after}))
+        for other, run in both
+        for before, after in [comparable(other, run)]
+    ]
 
 
-def facing(first: Run, second: Run) -> tuple[Mapping[str, Metrics], Mapping[str, Metrics]]:
+def comparable(first: Run, second: Run) -> tuple[Mapping[str, Metrics], Mapping[str, Metrics]]:
     """The metrics of two runs on the test sets that both were measured on.
 
     On another F-MNIST there is no difference to be formed; but a fine-tune has measured its base on its own.
@@ -225,18 +267,18 @@ def facing(first: Run, second: Run) -> tuple[Mapping[str, Metrics], Mapping[str,
 
 
 def _on(run: Run, data: str | None) -> dict[str, Metrics]:
-    return {name: found for name, found in run.metrics.items() if name == "mnist" or run.parents.data == data}
+    return {name: metrics for name, metrics in run.metrics.items() if name == "mnist" or run.parents.data == data}
 
 
-def beside(runs: Sequence[Run]) -> list[Run]:
+def beside(runs: Sequence[Run]) -> Collection:
     """`runs`, in which a base that was measured on an F-MNIST of none of its fine-tunes has what these measured."""
-    found: list[Run] = []
+    measured: list[Run] = []
     for run in runs:
         own = [other for other in runs if other.parents.base == run.id and other.status == "done" and other.before]
         if own and run.parents.data not in {other.parents.data for other in own}:
             parents = run.parents.model_copy(update={"data": own[0].parents.data})
             metrics = {**run.metrics, **own[0].before}
-            found.append(run.model_copy(update={"parents": parents, "metrics": metrics}))
+            measured.append(run.model_copy(update={"parents": parents, "metrics": metrics}))
         else:
-            found.append(run)
-    return found
+            measured.append(run)
+    return Collection(measured)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import confusion, inference
 from lorabench.analysis.class_counts import census_rows
-from lorabench.analysis.inference import Count
+from lorabench.analysis.comparison import metrics_of
+from lorabench.analysis.fairness import unfinished
 from lorabench.analysis.paired import paired
 from lorabench.analysis.plain import plain
-from lorabench.analysis.settings import SETS, SLICES
+from lorabench.analysis.quantities import SETS, SLICES, Count
 from lorabench.analysis.spectrum import spectrum_rows
-from lorabench.analysis.study import unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,6 +85,7 @@ def run_data(
         "worst_cells": {name: plain(confusion.worst_cells(matrix)) for name, matrix in matrices.items()},
         "census": plain(census_rows(run)) if run.stage == "fmnist" else [],
         "delta_w": plain(spectrum_rows(run)),
+        "measured": plain(metrics_of([run])),
         "history": [epoch.model_dump() for epoch in history],
         "unfinished": plain(unfinished([run])),
     }

@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis import confusion
 from lorabench.analysis.aggregate import AccuracyRow, SliceRow, accuracy_rows, slice_rows
 from lorabench.analysis.claims import ledger
-from lorabench.analysis.fairness import grounds
-from lorabench.analysis.methods import MethodRow, method_rows
+from lorabench.analysis.fairness import grounds, unfinished
+from lorabench.analysis.groups import method_rows, rows_data
 from lorabench.analysis.parameters import SizeRow, size_rows
 from lorabench.analysis.plain import plain
-from lorabench.analysis.settings import arms, base_metrics, bases, main_arm
+from lorabench.analysis.settings import collect, featured_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from lorabench.analysis.claims import Row
-    from lorabench.analysis.fairness import Unequal
-    from lorabench.analysis.settings import Arm, OnImages
-    from lorabench.runs import Metrics, Run
+    from lorabench.analysis.fairness import Unequal, Unfinished
+    from lorabench.analysis.groups import SettingRow
+    from lorabench.analysis.settings import Collection, Setting
+    from lorabench.runs import Run
 
 
 @dataclass(frozen=True)
 class Repair:
-    """The main arm's confusions on F-MNIST, before and after, summed over its seeds."""
+    """The featured setting's confusions on F-MNIST, before and after, summed over its seeds."""
 
     label: str
     seeds: int
@@ -35,19 +36,10 @@ class Repair:
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """A run that has no result, and why, as far as it is known."""
-
-    id: str
-    status: str
-    error: str
-
-
-@dataclass(frozen=True)
 class Overview:
-    """Everything that the report of a study shows. `main` is the arm whose parts and confusions it shows.
+    """Everything that the report of a study shows. `main` is the setting whose parts and confusions it shows.
 
-    `methods` has a row for each arm if there are several; the tables then show the main arm alone elsewhere.
+    `methods` has a row for each setting if there are several; the tables then show the main one alone elsewhere.
     `unequal` says which runs were made with another lorabench, torch, device or kind of machine.
     `ledger` is empty for a study that was measured on held-out images: the talk's figures are of the test set.
     """
@@ -59,51 +51,42 @@ class Overview:
     slices: list[SliceRow]
     parameters: list[SizeRow]
     confusion: Repair | None
-    methods: list[MethodRow]
+    methods: list[SettingRow]
     ledger: list[Row]
     unfinished: list[Unfinished]
     unequal: list[Unequal]
 
 
-def overview(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Overview:
+def overview(study_runs: Iterable[Run], bench: Mapping[str, Any] | None = None) -> Overview:
     """The report's rows. `study_runs` holds the study's runs with their parents, in any order."""
-    found = arms(study_runs)
-    main = main_arm(found)
-    trained = [run for run in study_runs if run.stage != "fmnist"]
+    runs = collect(study_runs)
+    main = featured_setting(runs.settings)
+    trained = [run for run in runs if run.stage != "fmnist"]
     return Overview(
-        study=next((run.study for run in reversed(study_runs) if run.study), None),
+        study=next((run.study for run in reversed(runs) if run.study), None),
         seeds=sorted({run.seed for run in trained if run.status == "done"}),
         main=main.label if main else None,
-        accuracy=accuracy_rows(study_runs, found),
-        slices=slice_rows(study_runs, main) if main else [],
-        parameters=size_rows(study_runs, found),
-        confusion=_repair(main, bases(study_runs)) if main else None,
-        methods=method_rows(study_runs, found),
-        ledger=[] if any(run.holdout for run in study_runs) else ledger(study_runs, bench),
-        unfinished=unfinished(study_runs),
-        unequal=grounds(study_runs),
+        accuracy=accuracy_rows(runs, runs.settings),
+        slices=slice_rows(runs, main) if main else [],
+        parameters=size_rows(runs, runs.settings),
+        confusion=_repair(main, runs) if main else None,
+        methods=method_rows(runs),
+        ledger=[] if any(run.holdout for run in runs) else ledger(runs, bench),
+        unfinished=unfinished(runs),
+        unequal=grounds(runs),
     )
 
 
-def unfinished(runs: Sequence[Run]) -> list[Unfinished]:
-    """The runs among `runs` that are not done."""
-    return [Unfinished(run.id, run.status, _reason(run)) for run in runs if run.status != "done"]
+def overview_data(found: Overview) -> dict[str, Any]:
+    """The same as plain data."""
+    return {key: rows_data(found.methods) if key == "methods" else plain(value) for key, value in vars(found).items()}
 
 
-def _reason(run: Run) -> str:
-    return f"{run.error.type}: {run.error.message}" if run.error else ""
-
-
-def _repair(arm: Arm, known: Mapping[OnImages, Mapping[str, Metrics]]) -> Repair | None:
-    pairs = [(base_metrics(run, known), run.metrics) for run in arm.runs]
+def _repair(setting: Setting, runs: Collection) -> Repair | None:
+    pairs = [(runs.base_metrics(run), run.metrics) for run in setting.runs]
     both = [(old["fmnist"], new["fmnist"]) for old, new in pairs if "fmnist" in old and "fmnist" in new]
     if not both:
         return None
     before = confusion.summed(old.confusion for old, _ in both)
     after = confusion.summed(new.confusion for _, new in both)
-    return Repair(arm.label, len(both), before, after, confusion.largest_changes(before, after))
-
-
-def study_data(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The report of a study as plain data."""
-    return plain(overview(study_runs, bench))
+    return Repair(setting.label, len(both), before, after, confusion.largest_changes(before, after))

@@ -45,9 +45,11 @@ def evaluate(
 ) -> None:
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
     from lorabench.cli import progress
-    from lorabench.report import evaluation, mistakes
+    from lorabench.data import shifts
+    from lorabench.report import evaluation
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import make
+    from lorabench.runner.load import own_config
     from lorabench.runner.session import open_session
 
     settings, found = device_settings(shared), find(shared, runs)
@@ -64,7 +66,8 @@ def evaluate(
     console.print(renderable(evaluation.evaluation(measured)))
     if show_errors:
         for run in measured:
-            console.print("", renderable(mistakes.mistakes(run, wrong[run.id], show_errors)), sep="\n")
+            word = shifts.of(own_config(run, shared.store).fmnist).word
+            console.print("", renderable(evaluation.mistakes(run, wrong[run.id], show_errors, word)), sep="\n")
 
 
 @command(app, name="report", epilog=unit.HELP)
@@ -95,19 +98,19 @@ def show(
 ) -> None:
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
     from lorabench import query
-    from lorabench.analysis import gates
-    from lorabench.report import drawn
+    from lorabench.analysis import fields, gates
+    from lorabench.report import summary
     from lorabench.report.style import stack
     from lorabench.report.writers.terminal import renderable
 
     chosen = writers.chosen(form, out, json=shared.json)
-    condition = query.parse(fail_on, unit.suits) if fail_on is not None else None
+    condition = query.parse(fail_on, fields.suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline)
     unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
     outcomes = _write_figures(shown.runs, shared, figures) if figures else []
     envelope = {"command": "report", **shown.data, "unmet": unmet}
-    envelope |= {"figures": drawn.drawn_data(outcomes)} if figures else {}
-    document = stack([shown.table, drawn.drawn(outcomes)]) if figures else shown.table
+    envelope |= {"figures": summary.figures_data(outcomes)} if figures else {}
+    document = stack([shown.table, summary.figures_written(outcomes)]) if figures else shown.table
     if chosen == "rich" and not out:
         stdout().print(renderable(document))
     else:
@@ -148,14 +151,14 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) ->
 
 def _write_figures(found: Sequence[Run], shared: Images, folder: Path) -> list[Outcome]:
     from lorabench.report import figures
-    from lorabench.report.figures.gather import gather
+    from lorabench.report.figures.material import gather
 
     return figures.write(gather(found, shared.store, shared.data_dir), folder)
 
 
 def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
     from lorabench.report import figures
-    from lorabench.report.figures.gather import gather
+    from lorabench.report.figures.material import gather
 
     return figures.svgs(gather(found, shared.store, shared.data_dir))
 

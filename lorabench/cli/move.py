@@ -37,7 +37,7 @@ def export(
 ) -> None:
     """Take a run elsewhere; done only once the files, read again, give what the run gives."""
     from lorabench.cli import progress
-    from lorabench.report import exported
+    from lorabench.report import summary
     from lorabench.report.writers.terminal import renderable
 
     settings, found = device_settings(shared), find(shared, runs)
@@ -59,9 +59,9 @@ def export(
     ):
         done = exchange.export(found, to, folder, session, force=shared.force)
     if shared.json:
-        emit({"command": "export", **exported.exported_data(done, shared.elsewhere)})
+        emit({"command": "export", **summary.export_data(done, shared.elsewhere)})
     else:
-        stdout().print(renderable(exported.exported(done, shared.elsewhere)), soft_wrap=True)
+        stdout().print(renderable(summary.export_summary(done, shared.elsewhere)), soft_wrap=True)
 
 
 @command(app)

@@ -46,8 +46,9 @@ def whole_study(
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
     from lorabench.analysis import claims
-    from lorabench.analysis.study import study_data
-    from lorabench.report import overview
+    from lorabench.analysis.settings import collect
+    from lorabench.analysis.study import overview, overview_data
+    from lorabench.report.overview import overview_report
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
@@ -60,15 +61,15 @@ def whole_study(
         dry_run(todo, loaded, shared)
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
-    done = list(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
+    done = collect(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
     costs = newest_bench(shared)
-    rows = claims.ledger(done, costs)
-    unmet = claims.check(settings.expect, rows)
+    found = overview(done, costs)
+    unmet = claims.check(settings.expect, found.ledger or claims.ledger(done, costs))
     if shared.json:
-        emit({"command": "study", **study_data(done, costs), "unmet": unmet})
+        emit({"command": "study", **overview_data(found), "unmet": unmet})
     else:
         console = stdout()
-        console.print(renderable(overview.study_report(done, costs)))
+        console.print(renderable(overview_report(found, done)))
         console.print(
             f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
             soft_wrap=True,
@@ -156,7 +157,7 @@ def sweep(
         else:
             stdout().print(renderable(tables.plan_report(expected)))
         return
-    tally = room.Tally(planned, shared.store)
+    results = room.Results(planned, shared.store)
     run_stages(
         todo,
         settings,
@@ -165,9 +166,9 @@ def sweep(
         force=todo,
         keep_going=keep_going,
         engine=engine,
-        on_result=tally.add,
+        on_result=results.add,
     )
-    found = tally.result()
+    found = results.result()
     if shared.json:
         emit({"command": "sweep", **tables.sweep_data(found)})
     else:

@@ -3,14 +3,13 @@
     overview   a study: `study_report(runs)`        ledger    the talk's figures beside ours
     single     one run: `run_report(run)`           compare   two runs, the baseline first
     group_tables   many runs, a row for each setting   methods   a study's methods side by side
-    accuracy, contrast, fairness, differing, parameters, spectrum, census   the tables that these share
+    accuracy, contrast, fairness, tables: what these share
     confusion  matrices, alone, paired, subtracted  listing   the table of `ls`
-    summary    how a command ends                   evaluation   runs measured again
+    summary    how a command ends                   evaluation   runs measured again, and their mistakes
     curves     learning rates on held-out images    sweep     a grid of settings over seeds
-    exported   how an export ends                   scaling   a method on a model that is not here
-    digits     images as block characters           mistakes  wrongly classified images, drawn
+    digits     images as block characters           scaling   a method on a model that is not here
     plot       accuracy against k, and a run's training, in characters
-    shown      which of these `report` shows        drawn     which figures were written
+    shown      which of these `report` shows
     blocks     the document: lines, tables, pictures; style builds them
     writers/   a file for each format: terminal, markdown, page (HTML), latex, sheet (CSV), data (JSON), ...
     figures/   the same as PNG and SVG

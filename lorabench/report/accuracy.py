@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lorabench.analysis import inference, number
 from lorabench.analysis.aggregate import AccuracyRow, SliceRow, verdict
-from lorabench.analysis.settings import SETS, SLICES
+from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.report.style import grid, line, note
 
 if TYPE_CHECKING:

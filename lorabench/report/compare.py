@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Metric
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS
 from lorabench.report import confusion
 from lorabench.report.contrast import contrast_note, contrast_table
-from lorabench.report.differing import differing_table
-from lorabench.report.fairness import unequal_note
-from lorabench.report.overview import unfinished_table
+from lorabench.report.fairness import unequal_note, unfinished_table
 from lorabench.report.style import grid, group, line, note, stack
+from lorabench.report.tables import differing_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +29,6 @@ def compare_report(found: Comparison) -> Block:
     names = grid("runs", "", "", align="<<<")
     for name, run, role in zip(NAMES, found.runs, ("baseline", ""), strict=True):
         names.add_row(name, run, line(role, "dim"))
-    metrics = [metric for metric in found.metrics if any(value is not None for value in metric.values)]
     return stack(
         [
             names,
@@ -40,7 +38,7 @@ def compare_report(found: Comparison) -> Block:
             _accuracy(found.accuracy) if found.accuracy else None,
             _mirroring(found.mirroring) if found.mirroring else None,
             *(block for change in found.confusion for block in _confusion_tables(change)),
-            _metrics_table(metrics) if metrics else note("no run has a result"),
+            metrics_table(found.metrics, NAMES) or note("no run has a result"),
         ]
     )
 
@@ -66,12 +64,15 @@ def _confusion_tables(found: ConfusionChange) -> list[Block]:
     return [largest, whole] if found.set == "fmnist" else [largest]
 
 
-def _metrics_table(rows: Sequence[Metric]) -> Block:
-    table = grid("loss and cost", *NAMES, "B - A", align="<>>>")
-    for row in rows:
+def metrics_table(rows: Sequence[Metric], names: Sequence[str]) -> Block | None:
+    """What is measured besides accuracies, of one run or of two and then their difference; None if nothing is."""
+    measured = [row for row in rows if any(value is not None for value in row.values)]
+    two = len(names) > 1
+    table = grid("loss and cost", *names, *(["B - A"] if two else []), align="<>>>"[: 2 + 2 * two])
+    for row in measured:
         values = [_cell(value, f",.{row.decimals}f") for value in row.values]
-        table.add_row(row.label, *values, _cell(row.difference, f"+,.{row.decimals}f"))
-    return table
+        table.add_row(row.label, *values, *([_cell(row.difference, f"+,.{row.decimals}f")] if two else []))
+    return table if measured else None
 
 
 def _cell(value: float | None, form: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.report.style import note
+from lorabench.report.style import grid, line, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lorabench.analysis.fairness import Unequal
+    from lorabench.analysis.fairness import Unequal, Unfinished
     from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
@@ -21,9 +21,9 @@ NAMED = 3
 def unequal_note(found: Sequence[Unequal]) -> Block | None:
     """A line for each; None if there are none."""
     lines = [
-        f"warning: not the same {one.what}: "
-        + "; ".join(f"{value} ({_names(labels)})" for value, labels in one.values.items())
-        for one in found
+        f"warning: not the same {fact.what}: "
+        + "; ".join(f"{value} ({_names(labels)})" for value, labels in fact.values.items())
+        for fact in found
     ]
     return note("\n".join(lines)) if lines else None
 
@@ -38,3 +38,13 @@ def held_out_note(runs: Iterable[Run]) -> Block | None:
 def _names(labels: Sequence[str]) -> str:
     more = len(labels) - NAMED
     return ", ".join(labels[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def unfinished_table(rows: Sequence[Unfinished]) -> Block | None:
+    """The runs without a result; None if there are none."""
+    if not rows:
+        return None
+    table = grid("not finished", "", "", align="<<<")
+    for row in rows:
+        table.add_row(row.id, line(row.status, "red"), row.error)
+    return table

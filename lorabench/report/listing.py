@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from numbers import Real
 from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
 from lorabench.analysis.fairness import grounds
+from lorabench.analysis.fields import shown
 from lorabench.analysis.listing import Entry, entries, fields_data
-from lorabench.analysis.unit import shown
+from lorabench.analysis.quantities import shown_in
 from lorabench.report.blocks import Table
 from lorabench.report.fairness import unequal_note
 from lorabench.report.style import line, note, stack
@@ -18,24 +20,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lorabench.analysis.selection import Selection
+    from lorabench.query import Value
     from lorabench.report.blocks import Block
     from lorabench.runs import Broken, Run
 
 
-_COLUMNS = {
-    "id": "<",
-    "status": "<",
-    "k": ">",
-    "seed": ">",
-    "MNIST": ">",
-    "F-MNIST": ">",
-    "trained": ">",
-    "age": ">",
-}
-
-
-_DROPPED = ("seed", "k", "trained", "age", "MNIST", "status", "F-MNIST")
-"""What a narrow terminal loses first: what the id says anyway. The id itself is never dropped."""
+_TEXTS = ("id", "status")
+_DROPPED = ("seed", "k")
+"""What a narrow terminal loses first: what the id says anyway. Then goes what was measured, the last column first."""
+_KEPT = ("id", "F-MNIST", "status", "MNIST", "age")
+"""What it loses last; the id never."""
 _STYLES = {"done": "", "running": "yellow"}
 
 
@@ -49,13 +43,14 @@ def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, 
         width: in columns; what does not fit is dropped, except the id. Columns that were asked for stay.
     """
     rows = entries(chosen.runs)
-    table = _asked(chosen) if chosen.columns else _usual(rows, now, width)
-    failures = [f"{row.id}  {row.error}" for row in rows if row.error]
+    failures = [f"{row.run.id}  {row.error}" for row in rows if row.error]
     unreadable = [f"{folder.id}  cannot be read: {folder.reason}" for folder in broken]
     reasons = "\n".join([*failures, *unreadable])
     return stack(
         [
-            table if rows else note("no runs fit" if chosen.total else "no runs"),
+            (_asked(chosen) if chosen.columns else _usual(rows, now, width))
+            if rows
+            else note("no runs fit" if chosen.total else "no runs"),
             note(f"{len(rows):,} of {chosen.total:,} runs") if 0 < len(rows) < chosen.total else None,
             unequal_note(grounds(chosen.runs)),
             line(reasons, "red") if reasons else None,
@@ -73,13 +68,13 @@ def fields_table(runs: Sequence[Run]) -> Block:
 
 def _usual(rows: Sequence[Entry], now: datetime, width: int) -> Table:
     cells = [_cells(row, now) for row in rows]
-    columns = list(_COLUMNS)
-    widest = {key: max(len(key), *(len(row[key]) for row in cells)) if cells else len(key) for key in columns}
-    for name in _DROPPED:
+    columns = list(cells[0])
+    widest = {key: max(len(key), *(len(row[key]) for row in cells)) for key in columns}
+    for name in (*_DROPPED, *(key for key in reversed(columns) if key not in (*_DROPPED, *_KEPT)), *_KEPT[:0:-1]):
         if sum(widest[key] + Table.gap for key in columns) - Table.gap <= width:
             break
         columns.remove(name)
-    table = Table(tuple(columns), "".join(_COLUMNS[name] for name in columns), folds=False)
+    table = Table(tuple(columns), "".join("<" if name in _TEXTS else ">" for name in columns), folds=False)
     for row in cells:
         styles = {"status": _STYLES.get(row["status"], "red")}
         table.add_row(*(line(row[name], styles.get(name, "")) for name in columns))
@@ -96,13 +91,20 @@ def _asked(chosen: Selection) -> Table:
 
 
 def _cells(row: Entry, now: datetime) -> dict[str, str]:
-    values = (
-        row.id,
-        row.status,
-        "" if row.k is None else str(row.k),
-        str(row.seed),
-        *("" if value is None else number.decimal(value) for value in (row.mnist, row.fmnist)),
-        "" if row.trainable is None else f"{row.trainable:,}",
-        number.age(row.started, now),
-    )
-    return dict(zip(_COLUMNS, values, strict=True))
+    run = row.run
+    return {
+        "id": run.id,
+        "status": run.status,
+        "k": "" if run.k is None else str(run.k),
+        "seed": str(run.seed),
+        **{q.columns["runs"].head: _measured(row.values[q.key]) for q in shown_in("runs")},
+        "age": number.age(run.started, now),
+    }
+
+
+def _measured(value: Value) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, Fraction):
+        return number.decimal(float(100 * value))
+    return f"{value:,}" if isinstance(value, int) else number.decimal(value)

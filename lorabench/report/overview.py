@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
-from lorabench.analysis.settings import ways
-from lorabench.analysis.study import Overview, Repair, Unfinished, overview
 from lorabench.report import confusion
 from lorabench.report.accuracy import accuracy_note, accuracy_table, slice_table
-from lorabench.report.fairness import held_out_note, unequal_note
+from lorabench.report.fairness import held_out_note, unequal_note, unfinished_table
+from lorabench.report.groups import methods_tables
 from lorabench.report.ledger import ledger_note, ledger_table
-from lorabench.report.methods import methods_tables
-from lorabench.report.parameters import size_table
 from lorabench.report.plot import rank_plot
-from lorabench.report.style import grid, group, heading, line, note, stack
+from lorabench.report.style import group, heading, note, stack
+from lorabench.report.tables import size_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
+    from lorabench.analysis.settings import Collection
+    from lorabench.analysis.study import Overview, Repair
     from lorabench.report.blocks import Block
-    from lorabench.runs import Run
 
 
-def study_report(study_runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Block:
-    """The report of a study, readable at 80 columns."""
-    return overview_report(overview(study_runs, bench), study_runs)
-
-
-def overview_report(found: Overview, study_runs: Sequence[Run]) -> Block:
-    """The same of what `overview` found in `study_runs`."""
+def overview_report(found: Overview, runs: Collection) -> Block:
+    """What `overview` found in the runs of a study, readable at 80 columns."""
     title = heading(found.study or "study", f"{number.seeds(len(found.seeds))}: {number.ranges(found.seeds)}")
     if not found.accuracy:
         return stack([title, note("no run of this study is finished"), unfinished_table(found.unfinished)])
-    shown = {"base", *ways(study_runs), found.main} if found.methods else {row.label for row in found.accuracy}
+    shown = {"base", *runs.bases_by_recipe, found.main} if found.methods else {row.label for row in found.accuracy}
     accuracies = [row for row in found.accuracy if row.label in shown]
     return stack(
         [
             title,
-            held_out_note(study_runs),
+            held_out_note(runs),
             unfinished_table(found.unfinished),
             unequal_note(found.unequal),
             group(accuracy_table(accuracies), accuracy_note(accuracies)),
@@ -46,7 +38,7 @@ def overview_report(found: Overview, study_runs: Sequence[Run]) -> Block:
             size_table([row for row in found.parameters if row.label in shown]) if found.parameters else None,
             *(_confusions(found.confusion) if found.confusion else []),
             methods_tables(found.methods, found.main or "") if found.methods else None,
-            rank_plot(study_runs),
+            rank_plot(runs),
             group(ledger_table(found.ledger), ledger_note(found.ledger))
             if found.ledger
             else note("the talk's figures are of the test set, so nothing here stands beside them"),
@@ -65,13 +57,3 @@ def _confusions(found: Repair) -> list[Block]:
         confusion.difference(found.before, found.after, f"{found.label} - base, images"),
         confusion.changes_table(found.changes),
     ]
-
-
-def unfinished_table(rows: Sequence[Unfinished]) -> Block | None:
-    """The runs without a result; None if there are none."""
-    if not rows:
-        return None
-    table = grid("not finished", "", "", align="<<<")
-    for row in rows:
-        table.add_row(row.id, line(row.status, "red"), row.error)
-    return table

@@ -11,14 +11,13 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lorabench.analysis import number
 from lorabench.analysis.inference import FEWEST
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.rank import base_accuracy, rank_series
-from lorabench.analysis.settings import SETS
 from lorabench.report.blocks import Picture
 from lorabench.report.style import grid, group, line, note
 
@@ -33,15 +32,8 @@ if TYPE_CHECKING:
 LONGEST = 48
 """Characters of a sparkline at most; of a longer curve it shows every second value, or every third, ..."""
 
-TITLE = "accuracy against k"
-WIDEST = 100
-"""Columns of the whole plot at most: a longer axis shows no more."""
-
-_NAMES, _WORD = 16, 26
-"""Columns of a series' name at most, and of a long word in it; the rest goes on below, beside its other ranks."""
-
-_UNICODE, _ASCII = "●─├┤┆╌", "o-||:~"
-"""A mean, its interval and the interval's ends, the base, and in place of an end one that lies beyond the plot."""
+_WIDEST, _NAMES = 100, 26
+"""Columns of the whole plot and of a series' name at most; the rest of a name goes on below, beside its other ranks."""
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -56,13 +48,14 @@ def training_table(history: Sequence[Epoch]) -> Block | None:
     if not history:
         return None
     table = grid("training", "first", "", "last", align="<><>")
-    losses, accuracies = [e.loss for e in history], [100 * e.accuracy for e in history]
-    for name, values, decimals in (("loss, nats", losses, 4), ("accuracy, %", accuracies, 2)):
-        first, last = (f"{value:.{decimals}f}" for value in (values[0], values[-1]))
-        table.add_row(name, first, sparkline(values) if len(values) > 1 else "", last)
-    if len(history) == 1:
-        return group(table, note("on the training images; 1 epoch has no curve"))
-    return group(table, note(f"on the training images, over {len(history)} epochs; each curve has a scale of its own"))
+    for name, values, decimals in (
+        ("loss, nats", [epoch.loss for epoch in history], 4),
+        ("accuracy, %", [100 * epoch.accuracy for epoch in history], 2),
+    ):
+        curve = sparkline(values) if len(values) > 1 else ""
+        table.add_row(name, f"{values[0]:.{decimals}f}", curve, f"{values[-1]:.{decimals}f}")
+    curves = f", over {len(history)} epochs; each curve has a scale of its own"
+    return group(table, note(f"on the training images{curves if len(history) > 1 else '; 1 epoch has no curve'}"))
 
 
 def rank_plot(runs: Sequence[Run]) -> Block | None:
@@ -78,32 +71,35 @@ def rank_plot(runs: Sequence[Run]) -> Block | None:
 
 
 def _draw(series: Sequence[RankSeries], base: Estimate | None, columns: int, ascii_only: bool) -> list[Line]:
-    """The axis, then a line for each k, then the base's."""
+    """The axis, then a line for each k, then the base's; the base is marked in every line."""
+    title = "accuracy against k"
     rows: list[tuple[str, str, Estimate | None]] = []
     for one in series:
-        for name, point in itertools.zip_longest(_folded(one.label), one.points):
+        for name, point in itertools.zip_longest(textwrap.wrap(one.label, _NAMES, break_on_hyphens=False), one.points):
             rows.append((name or "", str(point.k) if point else "", point.accuracy.get("fmnist") if point else None))
-    estimates = [estimate for *_, estimate in rows if estimate]
-    wide = max(len(TITLE), *(6 + len(name) for name, *_ in rows))
-    scale = _scale([*estimates, *([base] if base else [])], min(columns, WIDEST) - wide - 9)
-    signs = _ASCII if ascii_only else _UNICODE
-    rows += [("base", "", base)] if base else []
-    drawn = [line(TITLE.ljust(wide + 9), "bold") + line(scale.axis(), "dim")]
-    for name, k, estimate in rows:
+    estimates = [estimate for *_, estimate in rows if estimate] + ([base] if base else [])
+    shown = [end for e in estimates for end in (e.mean, e.low, e.high) if end is not None]
+    slack = max(0.02 * (max(shown) - min(shown)), 0.05)
+    wide = max(len(title), *(6 + len(name) for name, *_ in rows))
+    scale = _Scale(min(shown) - slack, max(shown) + slack, max(min(columns, _WIDEST) - wide - 9, 12))
+    drawn = [line(title.ljust(wide + 9), "bold") + line(scale.axis(), "dim")]
+    mean, dash, left, right, upright = "o-||:" if ascii_only else "●─├┤┆"
+    for name, k, estimate in [*rows, *([("base", "", base)] if base else [])]:
+        cells = [" "] * scale.columns
+        if base:
+            cells[scale.column(base.mean)] = upright
+        if estimate and estimate is not base:
+            if estimate.low is not None and estimate.high is not None:
+                low, high = scale.column(estimate.low), scale.column(estimate.high)
+                cells[low : high + 1] = dash * (high + 1 - low)
+                cells[low], cells[high] = left, right
+            cells[scale.column(estimate.mean)] = mean
         value = f"{number.decimal(estimate.mean):>5}" if estimate else ""
-        bar = scale.bar(None if estimate is base else estimate, base, signs)
-        drawn.append(line(f"{name}{k.rjust(wide - len(name))}  {value:5}  {bar}"))
+        drawn.append(line(f"{name}{k.rjust(wide - len(name))}  {value:5}  {''.join(cells).rstrip()}"))
     return drawn
 
 
-def _folded(label: str) -> list[str]:
-    """The words of `label` on lines of `_NAMES` columns, or of a longer word's."""
-    words = [part for word in label.split() for part in textwrap.wrap(word, _WORD, break_on_hyphens=False)]
-    return textwrap.wrap(" ".join(words), _NAMES, break_long_words=False, break_on_hyphens=False)
-
-
-@dataclass(frozen=True)
-class _Scale:
+class _Scale(NamedTuple):
     """Where a percentage stands on a line of `columns` characters that shows `low` to `high`."""
 
     low: float
@@ -125,29 +121,3 @@ class _Scale:
             start = min(max(0, self.column(index * step) - len(text) // 2), self.columns - len(text))
             cells[start : start + len(text)] = text
         return "".join(cells)
-
-    def bar(self, estimate: Estimate | None, base: Estimate | None, signs: str) -> str:
-        """The interval and its mean, over the base's mark; an interval may run off the ends."""
-        mean, dash, left, right, upright, beyond = signs
-        cells = [" "] * self.columns
-        if base is not None:
-            cells[self.column(base.mean)] = upright
-        if estimate is not None:
-            if estimate.low is not None and estimate.high is not None:
-                low, high = self.column(estimate.low), self.column(estimate.high)
-                first, last = max(0, low), min(self.columns - 1, high)
-                cells[first : last + 1] = dash * (last + 1 - first)
-                cells[first] = left if first == low else beyond
-                cells[last] = right if last == high else beyond
-            cells[self.column(estimate.mean)] = mean
-        return "".join(cells).rstrip()
-
-
-def _scale(estimates: Sequence[Estimate], columns: int) -> _Scale:
-    """Every mean, and every interval as far as it reaches no further out than the means lie apart."""
-    means = [estimate.mean for estimate in estimates]
-    room = max(max(means) - min(means), 0.5)
-    low = max(min([*means, *(e.low for e in estimates if e.low is not None)]), min(means) - room)
-    high = min(max([*means, *(e.high for e in estimates if e.high is not None)]), max(means) + room)
-    slack = max(0.02 * (high - low), 0.05)
-    return _Scale(max(low - slack, 0.0), min(high + slack, 100.0), max(columns, 12))

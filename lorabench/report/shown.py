@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.gates import group_rows, run_rows
 from lorabench.analysis.groups import groups, groups_data
-from lorabench.analysis.plain import plain
 from lorabench.analysis.predictions import evidence, seen_by
-from lorabench.analysis.settings import beside, records
+from lorabench.analysis.settings import beside, collect, records
 from lorabench.analysis.single import run_data
-from lorabench.analysis.study import overview
+from lorabench.analysis.study import overview, overview_data
 from lorabench.report.compare import compare_report
 from lorabench.report.fairness import held_out_note
-from lorabench.report.group_tables import groups_report
+from lorabench.report.groups import groups_report
 from lorabench.report.overview import overview_report
 from lorabench.report.plot import rank_plot
 from lorabench.report.single import run_report
@@ -45,14 +44,14 @@ class Shown:
 
 def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
     """A study; its gate has a row for the bases and for each way to fine-tune, whose deltas are from the bases."""
-    found = overview(runs, bench)
-    return Shown(runs, plain(found), overview_report(found, runs), lambda: _study_rows(runs))
+    collected = collect(runs)
+    found = overview(collected, bench)
+    return Shown(collected, overview_data(found), overview_report(found, collected), lambda: _study_rows(collected))
 
 
 def _study_rows(runs: Sequence[Run]) -> list[GateRow]:
     measured = beside(runs)
-    known = records(measured)
-    return group_rows(measured, groups(measured, bases=known), known)
+    return group_rows(measured, groups(measured, bases=measured.records), measured.records)
 
 
 def runs_shown(

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
 from lorabench.analysis.class_counts import census_rows
+from lorabench.analysis.comparison import metrics_of
 from lorabench.analysis.confusion import worst_cells
+from lorabench.analysis.fairness import unfinished
 from lorabench.analysis.format_setting import flatten, shown
-from lorabench.analysis.settings import SETS
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import Score, before_and_after, scores
 from lorabench.analysis.spectrum import spectrum_rows
-from lorabench.analysis.study import unfinished
 from lorabench.report import confusion
-from lorabench.report.census import census_table
+from lorabench.report.compare import metrics_table
 from lorabench.report.contrast import contrast_note, contrast_table
-from lorabench.report.overview import unfinished_table
+from lorabench.report.fairness import unfinished_table
 from lorabench.report.plot import training_table
-from lorabench.report.spectrum import spectrum_table
 from lorabench.report.style import grid, group, heading, line, note, stack
+from lorabench.report.tables import class_counts_table, spectrum_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +49,8 @@ def run_report(
     history: Sequence[Epoch] = (),
 ) -> Block:
     """One run in full, readable at 80 columns; paired with its base where `before_and_after` can."""
+    from lorabench.data.shifts import named
+
     title = heading(run.id, run.status)
     rows = scores(run)
     change = before_and_after(predictions, labels)
@@ -60,13 +63,15 @@ def run_report(
             group(contrast_table("same images, %", change, ("base", "tuned")), contrast_note(change))
             if change
             else None,
-            census_table(census_rows(run)) if run.stage == "fmnist" and run.checks else None,
+            class_counts_table(census_rows(run), named(run.settings).word)
+            if run.stage == "fmnist" and run.checks
+            else None,
             *(_confusion(name, run.metrics[name]) for name in SETS if name in run.metrics),
             training_table(history),
             spectrum_table(spectrum_rows(run)) if spectrum_rows(run) else None,
             facts({key: shown(value) for key, value in flatten(run.settings).items()}, "settings"),
             facts({key: value for key, value in run.parents.model_dump().items() if value}, "made from"),
-            facts(_cost(run), "cost"),
+            metrics_table(metrics_of([run]), [""]),
             facts(_checks(run), "checks"),
         ]
     )
@@ -94,27 +99,6 @@ def facts(found: Mapping[str, str], title: str) -> Block | None:
     for key, value in found.items():
         table.add_row(key, value)
     return table
-
-
-def _cost(run: Run) -> dict[str, str]:
-    if run.cost is None:
-        return {}
-    cost = run.cost
-    peak, before = cost.peak_rss_bytes, cost.rss_before_bytes
-    memory = {} if peak is None else {"memory": _memory(peak, before)}
-    return {
-        "training": f"{number.seconds(cost.train_s)}, {cost.steps:,} steps of {cost.step_ms:.2f} ms",
-        "speed": f"{cost.images_per_s:,.0f} images/s",
-        "all": number.seconds(cost.wall_s),
-        **memory,
-    }
-
-
-def _memory(peak: int, before: int | None) -> str:
-    """What the process held at most: while it trained, or if that is not known, in its life."""
-    if before is None:
-        return f"{peak / 1e6:,.0f} MB at most in the process, earlier runs included"
-    return f"{before / 1e6:,.0f} MB before training, at most {peak / 1e6:,.0f} MB in it"
 
 
 def _checks(run: Run) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What `pretrain`, `make-fmnist` and `finetune` end with: at most 15 lines, the last one the next command."""
+"""How a command ends: a stage with at most 15 lines, an export, figures; the last line is the next command."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis import number
 from lorabench.analysis.class_counts import census_rows
 from lorabench.analysis.plain import plain
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import scores
-from lorabench.report.census import census_table
 from lorabench.report.fairness import held_out_note
 from lorabench.report.single import parameters_line, score_table
-from lorabench.report.style import group, heading, line
+from lorabench.report.style import grid, group, heading, line, note
+from lorabench.report.tables import class_counts_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from lorabench.exchange import Export
     from lorabench.report.blocks import Block
+    from lorabench.report.figures import Outcome
     from lorabench.runs import Run
 
 
@@ -50,7 +54,9 @@ def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> Block
     if held_out := held_out_note([run]):
         parts.append(held_out)
     if run.stage == "fmnist":
-        parts.append(census_table(census_rows(run)))
+        from lorabench.data import shifts
+
+        parts.append(class_counts_table(census_rows(run), shifts.named(run.settings).word))
         parts.append(line(_fmnist_line(run)))
     if run.params:
         parts.append(line(parameters_line(run)))
@@ -72,3 +78,58 @@ def _fmnist_line(run: Run) -> str:
     asked = [f"{key} {value}" for key, value in run.settings.items() if key not in {"fraction", "classes"}]
     hashes = ", ".join(f"{split} {counts['sha256'][:12]}" for split, counts in run.checks.items())
     return ", ".join([*asked, f"sha256 {hashes}"])
+
+
+def export_data(done: Export, elsewhere: str = "") -> dict[str, Any]:
+    """What `export_summary` shows, as plain data."""
+    return {
+        "runs": list(done.runs),
+        "to": done.to,
+        "folder": str(done.folder),
+        "files": plain(list(done.files)),
+        "compared": plain(list(done.compared)),
+        "loads": done.loads,
+        "next": done.following + elsewhere,
+    }
+
+
+def export_summary(done: Export, elsewhere: str = "") -> Block:
+    """How an export ends: a line for each file and each comparison, how it is opened, the next command.
+
+    Args:
+        done: finished.
+        elsewhere: what the next command needs at its end to find the same runs.
+    """
+    files = grid("file", "bytes", "sha256", align="<><")
+    for file in done.files:
+        files.add_row(file.name, f"{file.bytes:,}", file.sha256[:12])
+    runs = done.runs[0] if len(done.runs) == 1 else f"{len(done.runs)} runs"
+    title = heading(runs, f"to {done.to}" + (", read again and compared" if done.compared else ""))
+    parts: list[Block] = [title, files]
+    for same in done.compared:
+        how = (
+            "every byte equal"
+            if same.logit_change is None
+            else f"{same.flips} labels flipped, largest logit difference {same.logit_change:.1e}"
+        )
+        parts.append(line(f"{SETS.get(same.name, same.name)}: {same.images:,} images, {how}"))
+    parts.append(line("loads ", "dim") + done.loads)
+    parts.append(line(str(done.folder)))
+    parts.append(line("next  ", "dim") + (done.following + elsewhere))
+    return group(*parts)
+
+
+def figures_written(outcomes: Sequence[Outcome]) -> Block:
+    """How `report --figures` ends: a line for each file, then one for each figure that there is none of."""
+    lines: list[Block] = [line("figures", "bold")]
+    lines += [line(str(file)) for outcome in outcomes for file in outcome.files]
+    lines += [note(f"no {outcome.name}: it needs {outcome.missing}") for outcome in outcomes if outcome.missing]
+    return group(*lines)
+
+
+def figures_data(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """The same as plain data."""
+    return [
+        {"name": o.name, "title": o.title, "files": [str(file) for file in o.files], "missing": o.missing}
+        for o in outcomes
+    ]

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis import inference, number
 from lorabench.analysis.aggregate import verdict
 from lorabench.analysis.format_setting import shown
+from lorabench.analysis.inference import Estimate
 from lorabench.analysis.plain import plain
+from lorabench.analysis.quantities import HEADLINE, Count, shown_in
 from lorabench.report.fairness import unequal_note
+from lorabench.report.groups import cell
 from lorabench.report.style import grid, group, heading, line, note, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.analysis.inference import Estimate
+    from lorabench.analysis.quantities import Quantity
     from lorabench.report.blocks import Block, Line
-    from lorabench.sweep import Best, Cell, FailedRun, Score, SweepPlan, SweepResult
+    from lorabench.sweep import Best, FailedRun, GridPoint, SweepPlan, SweepResult, TunedRun
 
 
 WIDTH = 80
@@ -53,21 +56,19 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
     best = found.best
     return {
         "name": found.name,
-        "axes": {key: _values(found.cells, place) for place, key in enumerate(found.keys)},
+        "axes": {key: _values(found.points, place) for place, key in enumerate(found.keys)},
         "seeds": list(found.seeds),
         "holdout": found.held_out,
         "points": [
             {
-                "values": dict(zip(found.keys, cell.values, strict=True)),
-                "fmnist": plain(cell.fmnist),
-                "gain": plain(cell.gain),
-                "flipped": plain(cell.flipped),
-                "mnist": plain(cell.mnist),
-                "best": best is not None and cell is best.cell,
-                "runs": [_percents(score) for score in cell.scores],
-                "failed": plain(cell.failed),
+                "values": dict(zip(found.keys, point.values, strict=True)),
+                **{quantity.name: plain(point.over_seeds(quantity)) for quantity in shown_in("sweep")},
+                "gain": plain(point.gain),
+                "best": best is not None and point is best.point,
+                "runs": [_percents(run) for run in point.tuned],
+                "failed": plain(point.failed),
             }
-            for cell in found.cells
+            for point in found.points
         ],
         "ahead_of_next": plain(best.ahead) if best else None,
         "unequal": plain(found.unequal),
@@ -76,16 +77,18 @@ def sweep_data(found: SweepResult) -> dict[str, Any]:
     }
 
 
-def _percents(score: Score) -> dict[str, Any]:
-    counts = {"fmnist": score.fmnist, "before": score.before, "flipped": score.flipped, "mnist": score.mnist}
-    return plain(score) | {name: count.percent if count else None for name, count in counts.items()}
+def _percents(run: TunedRun) -> dict[str, Any]:
+    values = {quantity.name: run.values.get(quantity.key) for quantity in shown_in("sweep")} | {"before": run.before}
+    shares = {name: value.percent if isinstance(value, Count) and value.n else None for name, value in values.items()}
+    numbers = {name: value for name, value in values.items() if not isinstance(value, Count)}
+    return {"id": run.id, "seed": run.seed, "images": run.images, "ground": plain(run.ground), **shares, **numbers}
 
 
 def sweep_report(found: SweepResult) -> Block:
     """The tables, what may be concluded from them, what failed, and the counts."""
     best = found.best
     tables = _one_axis(found, best) if len(found.keys) == 1 else _blocks(found, best)
-    failures = [(cell, run) for cell in found.cells for run in cell.failed]
+    failures = [(point, run) for point in found.points for run in point.failed]
     return stack(
         [
             *tables,
@@ -98,32 +101,36 @@ def sweep_report(found: SweepResult) -> Block:
 
 
 def _one_axis(found: SweepResult, best: Best | None) -> list[Block]:
-    table = grid(found.keys[0], "F-MNIST, %", "flipped, %", "MNIST, %", "trained", align="<<<<>")
-    for cell in found.cells:
-        trained = {score.trained for score in cell.scores}
-        table.add_row(
-            _word(cell.values[0]),
-            _cell(cell, best, gain=found.several),
-            _text(cell.flipped),
-            _text(cell.mnist),
-            f"{count:,}" if len(trained) == 1 and (count := trained.pop()) is not None else "",
-        )
+    shown = shown_in("sweep")
+    heads = [f"{q.columns['sweep'].head}, %" if q.counts else q.columns["sweep"].head for q in shown]
+    table = grid(found.keys[0], *heads, align="<" + "".join("<" if q.counts else ">" for q in shown))
+    for point in found.points:
+        cells = [
+            _cell(point, best, gain=found.several) if quantity.key == HEADLINE else _other(point, quantity)
+            for quantity in shown
+        ]
+        table.add_row(_word(point.values[0]), *cells)
     return [table]
+
+
+def _other(point: GridPoint, quantity: Quantity) -> str:
+    value = point.over_seeds(quantity)
+    return _text(value) if isinstance(value, Estimate) else cell(quantity, value, quantity.columns["sweep"])
 
 
 def _blocks(found: SweepResult, best: Best | None) -> list[Block]:
     """A table for each combination of the third and further axes; its columns in parts where they do not fit."""
-    blocks: dict[str, list[Cell]] = {}
-    for cell in found.cells:
-        blocks.setdefault(_spelled(found.keys[2:], cell.values[2:]), []).append(cell)
-    rows, columns = _values(found.cells, 0), _values(found.cells, 1)
+    blocks: dict[str, list[GridPoint]] = {}
+    for point in found.points:
+        blocks.setdefault(_spelled(found.keys[2:], point.values[2:]), []).append(point)
+    rows, columns = _values(found.points, 0), _values(found.points, 1)
     title = f"{found.keys[0]} \\ {found.keys[1]}"
-    texts = {id(cell): _cell(cell, best, gain=found.several) for cell in found.cells}
+    texts = {id(point): _cell(point, best, gain=found.several) for point in found.points}
     widest = 2 + max(len(part) for text in texts.values() for part in text.text.splitlines())
     fitting = max(1, (WIDTH - 2 - max(len(title), *(len(_word(row)) for row in rows))) // widest)
     parts: list[Block] = []
     for name, block in blocks.items():
-        at = {repr(cell.values[:2]): texts[id(cell)] for cell in block}
+        at = {repr(point.values[:2]): texts[id(point)] for point in block}
         tables: list[Block] = [heading(name)] if name else []
         for start in range(0, len(columns), fitting):
             chosen = columns[start : start + fitting]
@@ -135,25 +142,25 @@ def _blocks(found: SweepResult, best: Best | None) -> list[Block]:
     return parts
 
 
-def _values(cells: Sequence[Cell], axis: int) -> list[Any]:
+def _values(points: Sequence[GridPoint], axis: int) -> list[Any]:
     """The values of an axis, in the order in which they were named; a value may be a list."""
-    return list({repr(cell.values[axis]): cell.values[axis] for cell in cells}.values())
+    return list({repr(point.values[axis]): point.values[axis] for point in points}.values())
 
 
-def _cell(cell: Cell, best: Best | None, *, gain: bool) -> Line:
+def _cell(point: GridPoint, best: Best | None, *, gain: bool) -> Line:
     """A point's accuracy on F-MNIST, and with `gain` below it what was gained there."""
-    text = _accuracy(cell, best)
-    return text + f"\n{number.plus_minus(cell.gain.estimate, sign=True)}" if gain and cell.gain else text
+    text = _accuracy(point, best)
+    return text + f"\n{number.plus_minus(point.gain.estimate, sign=True)}" if gain and point.gain else text
 
 
-def _accuracy(cell: Cell, best: Best | None) -> Line:
-    if not cell.scores:
+def _accuracy(point: GridPoint, best: Best | None) -> Line:
+    if not point.tuned:
         return line("x", "red")
-    if cell.failed:
-        return line(f"{_text(cell.fmnist)} x{len(cell.failed)}", "red")
-    if best and cell is best.cell:
-        return line(f"{_text(cell.fmnist)} *", "bold underline")
-    return line(_text(cell.fmnist))
+    if point.failed:
+        return line(f"{_text(point.fmnist)} x{len(point.failed)}", "red")
+    if best and point is best.point:
+        return line(f"{_text(point.fmnist)} *", "bold underline")
+    return line(_text(point.fmnist))
 
 
 def _text(found: Estimate | None) -> str:
@@ -165,7 +172,7 @@ def _text(found: Estimate | None) -> str:
 
 
 def _notes(found: SweepResult, best: Best | None) -> list[str]:
-    n = max((len(cell.scores) for cell in found.cells), default=0)
+    n = max((len(point.tuned) for point in found.points), default=0)
     few = f"{number.seeds(n)}: no interval" + (", the values stand beside the mean" if n > 1 else "")
     how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n >= inference.FEWEST else few
     marks = "x: training failed" if found.several else "*: the best, x: training failed"
@@ -177,14 +184,14 @@ def _notes(found: SweepResult, best: Best | None) -> list[str]:
         lines += _standing(found.keys, best)
     if found.held_out:
         lines.append(f"measured on {found.held_out:,} images held out of the training set")
-    elif len(found.cells) > 1:
+    elif len(found.points) > 1:
         lines.append("measured on the test set: to choose settings by it, use -s holdout=5000 instead")
     return lines
 
 
 def _standing(keys: Sequence[str], best: Best) -> list[str]:
     """What the best is, and how sure that is."""
-    lines = [f"best: {_spelled(keys, best.cell.values)}"]
+    lines = [f"best: {_spelled(keys, best.point.values)}"]
     if not best.next:
         return lines
     lines[0] += f"; the highest of {best.of} means, and so an optimistic one"
@@ -196,10 +203,10 @@ def _standing(keys: Sequence[str], best: Best) -> list[str]:
     return [*lines, f"second: {_spelled(keys, best.next.values)}; {how}"]
 
 
-def _failures(keys: Sequence[str], failures: Sequence[tuple[Cell, FailedRun]]) -> Block:
+def _failures(keys: Sequence[str], failures: Sequence[tuple[GridPoint, FailedRun]]) -> Block:
     lines: list[Line] = []
-    for cell, run in failures[:MOST_FAILURES]:
-        lines.append(line(f"x {_spelled(keys, cell.values)}, seed {run.seed}: {run.reason}", "red"))
+    for point, run in failures[:MOST_FAILURES]:
+        lines.append(line(f"x {_spelled(keys, point.values)}, seed {run.seed}: {run.reason}", "red"))
         lines.append(replace(line(f"  {run.folder}"), folds=False))
     if len(failures) > MOST_FAILURES:
         lines.append(line(f"and {len(failures) - MOST_FAILURES} more: lorabench ls"))

@@ -3,10 +3,9 @@
     figures.write(material, Path("out"))        # PNG and SVG of all that can be drawn
     figures.svgs(material)                      # [("Test accuracy against the rank k", "<svg ...>"), ...]
 
-    material    what they are drawn from            gather   it, from the runs folder and MNIST
+    material    what they are drawn from, gathered from the runs folder and MNIST
     style       their look                          labels   names that do not overlap
-    confusions, samples, rank, parameters, forgetting, spectra, curves: one figure each, `draw(material)`
-    svg         a figure as text
+    planes      parameters and forgetting           confusions, samples, rank, spectra, curves: one figure each
 
 matplotlib is imported by the first figure that is drawn, not by this room. Only its Figure objects are used, never
 pyplot, and none of its global settings stays changed.
@@ -17,8 +16,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+from xml.sax.saxutils import quoteattr
 
 from lorabench.errors import InputError
 from lorabench.report.figures.material import Material, Missing, Pictures
@@ -53,14 +54,14 @@ class Outcome:
 
 def _entries() -> list[Entry]:
     """All figures in their order. A new one is a file with `draw` and a line here."""
-    from lorabench.report.figures import confusions, curves, forgetting, parameters, rank, samples, spectra
+    from lorabench.report.figures import confusions, curves, planes, rank, samples, spectra
 
     return [
         Entry("confusions", "Confusion matrices", confusions.draw),
         Entry("samples", "Sample images", samples.draw),
         Entry("rank", "Accuracy against k", rank.draw),
-        Entry("parameters", "Accuracy against trained parameters", parameters.draw),
-        Entry("forgetting", "Learning against forgetting", forgetting.draw),
+        Entry("parameters", "Accuracy against trained parameters", planes.parameters),
+        Entry("forgetting", "Learning against forgetting", planes.forgetting),
         Entry("spectra", "Spectrum of the weights' change", spectra.draw),
         Entry("curves", "Training curves", curves.draw),
     ]
@@ -79,13 +80,11 @@ def draw(name: str, material: Material) -> Figure:
 
 def svgs(material: Material) -> list[tuple[str, str]]:
     """Title and `<svg>` element of each figure that can be drawn; all of them can stand in one page."""
-    from lorabench.report.figures.svg import svg
-
     found: list[tuple[str, str]] = []
     with _studio() as entries:
         for entry in entries:
             with contextlib.suppress(Missing):
-                found.append((entry.title, svg(entry.draw(material), entry.name, entry.title)))
+                found.append((entry.title, _svg(entry.draw(material), entry.name, entry.title)))
     return found
 
 
@@ -97,8 +96,6 @@ def write(material: Material, folder: Path) -> list[Outcome]:
     """
     outcomes: list[Outcome] = []
     with _studio() as entries:
-        from lorabench.report.figures.svg import svg
-
         for entry in entries:
             try:
                 figure = entry.draw(material)
@@ -107,7 +104,7 @@ def write(material: Material, folder: Path) -> list[Outcome]:
                 continue
             png = io.BytesIO()
             figure.savefig(png, format="png", metadata={"Software": None})
-            contents = {".png": png.getvalue(), ".svg": svg(figure, entry.name, entry.title).encode()}
+            contents = {".png": png.getvalue(), ".svg": _svg(figure, entry.name, entry.title).encode()}
             files = tuple(folder / f"{entry.name}{suffix}" for suffix in contents)
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +114,23 @@ def write(material: Material, folder: Path) -> list[Outcome]:
                 raise InputError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
             outcomes.append(Outcome(entry.name, entry.title, files))
     return outcomes
+
+
+def _svg(figure: Figure, name: str, title: str) -> str:
+    """A figure's `<svg>` element, its text drawn as outlines; the same figure gives the same bytes.
+
+    Every id in it begins with `name`, so that no other figure's markers or clips are taken for its own, and its style
+    reaches nothing outside it.
+    """
+    buffer = io.StringIO()
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=metadata)
+    text = re.sub(r"\A.*?(?=<svg\b)", "", buffer.getvalue(), flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'((?:xlink:)?href=")#', rf"\1#{name}-", text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    text = text.replace('<style type="text/css">*{', f'<style type="text/css">#{name} *{{')
+    return text.replace("<svg ", f'<svg id={quoteattr(name)} role="img" aria-label={quoteattr(title)} ', 1)
 
 
 @contextlib.contextmanager

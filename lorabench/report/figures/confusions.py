@@ -8,7 +8,8 @@ from matplotlib.colors import PowerNorm
 
 from lorabench.analysis import number
 from lorabench.analysis.confusion import summed
-from lorabench.analysis.settings import SETS, arms, base_metrics, bases, main_arm
+from lorabench.analysis.quantities import SETS
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import canvas, caption
 
@@ -29,9 +30,9 @@ def draw(material: Material) -> Figure:
     Raises:
         Missing: no run was measured on both test sets.
     """
-    known = bases(material.runs)
-    main = main_arm(arms(material.runs))
-    rows = [("base", [base_metrics(run, known) for run in main.runs] if main else list(known.values()))]
+    runs = collect(material.runs)
+    main = featured_setting(runs.settings)
+    rows = [("base", [runs.base_metrics(run) for run in main.runs] if main else list(runs.bases.values()))]
     rows += [(main.label, [run.metrics for run in main.runs])] if main else []
     rows = [(label, found) for label, found in rows if found and all(set(SETS) <= set(one) for one in found)]
     if not rows:

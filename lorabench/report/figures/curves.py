@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import MaxNLocator
 
 from lorabench.analysis import number
-from lorabench.analysis.settings import arms, ways
+from lorabench.analysis.settings import collect
 from lorabench.report.figures.labels import beside, margin, settle
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, LINES, MARKERS, WIDTH, canvas, caption, logarithmic
@@ -42,9 +42,9 @@ class Curve:
 def curves(material: Material) -> list[Curve]:
     """A curve for each way to train bases, then for each way to fine-tune, of those that have two epochs or more."""
     bases = [run for run in material.runs if run.stage == "pretrain" and run.status == "done"]
-    trained = {label: {base for base, _ in way} for label, way in ways(material.runs, by_images=False).items()}
+    trained = {label: {base for base, _ in way} for label, way in collect(material.runs).bases_by_training.items()}
     named = [(label, [run for run in bases if run.id in way]) for label, way in trained.items()]
-    named += [(arm.label, list(arm.runs)) for arm in arms(material.runs)]
+    named += [(arm.label, list(arm.runs)) for arm in collect(material.runs).settings]
     found = [
         _curve(label, [material.history[run.id] for run in runs if material.history.get(run.id)])
         for label, runs in named

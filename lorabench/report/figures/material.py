@@ -1,17 +1,24 @@
-"""What figures are drawn from: plain data, gathered before anything is drawn."""
+"""What figures are drawn from: plain data, gathered from the runs folder and MNIST before anything is drawn.
+
+figures.write(gather(runs, store, data_dir=None), Path("figures"))
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from lorabench.analysis.settings import collect, featured_setting
+from lorabench.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
-    from lorabench.runs import Epoch, Run
+    from lorabench.runs import Epoch, Run, Store
 
     Bytes = npt.NDArray[np.uint8]
     Mask = npt.NDArray[np.bool_]
@@ -28,7 +35,7 @@ class Pictures:
     Attributes:
         label: what the figure calls the run.
         mnist: (n, 28, 28).
-        fmnist: (n, 28, 28), the same images, those under `flipped` mirrored.
+        fmnist: (n, 28, 28), the same images, those under `flipped` changed.
         flipped: (n,).
         labels: (n,), true digits.
         before: (n,), the base's digits for `fmnist`.
@@ -51,3 +58,58 @@ class Material:
     runs: Sequence[Run]
     history: Mapping[str, Sequence[Epoch]] = field(default_factory=dict[str, "Sequence[Epoch]"])
     pictures: Pictures | str = "test images, which were not given"
+
+    @property
+    def changed(self) -> str:
+        """What the shift of the F-MNIST calls an image that it changed, such as `mirrored`."""
+        from lorabench.data import shifts
+
+        return shifts.named(next((run.settings for run in self.runs if run.stage == "fmnist"), dict[str, Any]())).word
+
+
+def gather(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Material:
+    """The records of `runs` and of what they were made from, their epochs, and the featured run's test images.
+
+    What cannot be had, say MNIST where there is no network, is left out.
+
+    Raises:
+        InputError: a run's history is not the one that it wrote.
+    """
+    parents = dict.fromkeys(name for run in runs for name in (run.parents.base, run.parents.data) if name)
+    made = [parent for name in parents if (parent := store.finished(name))]
+    everything = list({run.id: run for run in [*runs, *made]}.values())
+    history = {run.id: store.history(run) for run in everything}
+    try:
+        found: Pictures | str = _pictures(everything, store, data_dir)
+    except InputError as error:
+        found = f"test images and what was taken for what; {error}"
+    return Material(everything, history, found)
+
+
+def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictures | str:
+    arm = featured_setting(collect(runs).settings)
+    if arm is None:
+        return "a finished fine-tuned run"
+    run = arm.runs[0]
+    predicted = store.predictions(run)
+    if not {"labels", "fmnist", "before_fmnist"} <= set(predicted):
+        return f"the predictions of {run.id}, which recorded none"
+    import numpy as np
+
+    from lorabench import config, data, methods
+
+    own = config.load([store.intact(run, "config.yaml")], methods=methods.schemas()).config
+    mnist = data.load(data_dir)
+    mnist = data.hold_out(mnist, own.holdout) if own.holdout else mnist
+    if not np.array_equal(mnist.test_labels, predicted["labels"]):
+        return f"the test images of {run.id}, which were others than MNIST's"
+    shifted = data.choose(mnist, own.fmnist)
+    return Pictures(
+        label=f"{arm.label}, seed {run.seed},",
+        mnist=mnist.test_images,
+        fmnist=shifted.apply(mnist.test_images, shifted.test),
+        flipped=shifted.test,
+        labels=mnist.test_labels,
+        before=predicted["before_fmnist"],
+        after=predicted["fmnist"],
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lorabench.analysis.quantities import SETS
 from lorabench.analysis.rank import base_accuracy, rank_series
-from lorabench.analysis.settings import SETS
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, LINES, MARKERS, bar, base_line, canvas, caption, limits, marks, over
 

@@ -22,7 +22,7 @@ ACROSS = 10
 
 
 def draw(material: Material) -> Figure:
-    """Mirrored images, and below the mistakes that are left, mirrored and others, chosen evenly over the test set.
+    """Changed images, and below the mistakes that are left, changed and others, chosen evenly over the test set.
 
     Raises:
         Missing: there are no images.
@@ -30,7 +30,7 @@ def draw(material: Material) -> Figure:
     found = material.pictures
     if isinstance(found, str):
         raise Missing(found)
-    rows = _rows(found)
+    rows = _rows(found, material.changed)
     figure = canvas(0.98 * len(rows) + 0.75, f"F-MNIST, and what {found.label} still takes for something else")
     figure.set_layout_engine("none")  # titles as wide as several images would pull a computed layout apart
     high = figure.get_figheight()
@@ -46,28 +46,28 @@ def draw(material: Material) -> Figure:
     wrong = found.after != found.labels
     caption(
         figure,
-        f"true digit → predicted digit; n = {len(found.labels):,} test images, {int(found.flipped.sum()):,} mirrored, "
-        f"{int(wrong.sum()):,} wrong after fine-tuning",
+        f"true digit → predicted digit; n = {len(found.labels):,} test images, {int(found.flipped.sum()):,} "
+        f"{material.changed}, {int(wrong.sum()):,} wrong after fine-tuning",
     )
     return figure
 
 
-def _rows(found: Pictures) -> list[tuple[str, npt.NDArray[np.uint8], Indices, list[str]]]:
+def _rows(found: Pictures, changed: str) -> list[tuple[str, npt.NDArray[np.uint8], Indices, list[str]]]:
     """Of each row its title, its images, which of them it shows, and what stands below them."""
     wrong = found.after != found.labels
-    mirrored = _evenly(np.flatnonzero(found.flipped))
+    shown = _evenly(np.flatnonzero(found.flipped))
     left, others = np.flatnonzero(wrong & found.flipped), np.flatnonzero(wrong & ~found.flipped)
     parts = [
-        ("MNIST", found.mnist, mirrored, [str(digit) for digit in found.labels[mirrored]]),
-        ("F-MNIST, as the base sees it", found.fmnist, mirrored, _taken(found, found.before, mirrored)),
+        ("MNIST", found.mnist, shown, [str(digit) for digit in found.labels[shown]]),
+        ("F-MNIST, as the base sees it", found.fmnist, shown, _taken(found, found.before, shown)),
         (
-            f"mirrored and still wrong: {len(left):,} of {int(found.flipped.sum()):,}",
+            f"{changed} and still wrong: {len(left):,} of {int(found.flipped.sum()):,}",
             found.fmnist,
             _evenly(left),
             _taken(found, found.after, _evenly(left)),
         ),
         (
-            f"not mirrored and wrong: {len(others):,} of {int((~found.flipped).sum()):,}",
+            f"not {changed} and wrong: {len(others):,} of {int((~found.flipped).sum()):,}",
             found.fmnist,
             _evenly(others),
             _taken(found, found.after, _evenly(others)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.lines import Line2D
 
 from lorabench.analysis import inference
-from lorabench.analysis.settings import arms
+from lorabench.analysis.settings import collect
 from lorabench.analysis.spectrum import spectrum_rows
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, MARKERS, bar, canvas, caption, logarithmic, over
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.settings import Arm
+    from lorabench.analysis.settings import Setting
     from lorabench.report.figures.material import Material
 
 _PANELS = {
@@ -35,7 +35,7 @@ def draw(material: Material) -> Figure:
     Raises:
         Missing: no run recorded a ΔW.
     """
-    measured = {arm.label: _spectra(arm) for arm in arms(material.runs)}
+    measured = {arm.label: _spectra(arm) for arm in collect(material.runs).settings}
     found = {label: spectra for label, spectra in measured.items() if spectra}
     if not found:
         raise Missing("a fine-tuned run whose method folds into the weights, which then records its ΔW")
@@ -80,7 +80,7 @@ def _look(index: int) -> dict[str, Any]:
     }
 
 
-def _spectra(arm: Arm) -> dict[str, dict[str, Estimate]]:
+def _spectra(arm: Setting) -> dict[str, dict[str, Estimate]]:
     """Layer -> quantity -> its mean over the arm's seeds."""
     rows = [row for run in arm.runs for row in spectrum_rows(run)]
     return {

@@ -134,14 +134,8 @@ def base_line(axes: Axes, base: Estimate) -> None:
 
 
 def limits(estimates: Sequence[Estimate], *, least: float, extra: Sequence[float] = ()) -> tuple[float, float]:
-    """The ends of an axis for all `estimates` and the values `extra`, at least `least` of its unit long.
-
-    Means are always inside; an interval wider than all means lie apart, as two seeds may give, runs off the edge.
-    """
-    means = [*extra, *(estimate.mean for estimate in estimates)]
-    apart = max(max(means) - min(means), least)
-    ends = [end for estimate in estimates for end in (estimate.low, estimate.high) if end is not None]
-    low = max(min([*means, *ends]), min(means) - apart)
-    high = min(max([*means, *ends]), max(means) + apart)
+    """The ends of an axis for all `estimates`, their intervals and the values `extra`, at least `least` long."""
+    shown = [*extra, *(end for e in estimates for end in (e.mean, e.low, e.high) if end is not None)]
+    low, high = min(shown), max(shown)
     spare = max(0, least - (high - low)) / 2 + 0.06 * max(high - low, least)
     return low - spare, high + spare

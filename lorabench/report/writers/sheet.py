@@ -2,34 +2,33 @@
 
     label,id,stage,method,k,seed,...,fmnist.accuracy,fmnist.flipped.accuracy,before.fmnist.accuracy,settings.lr,...
 
-A column is a field of `run.json` under its dotted name and in its unit, so accuracies are fractions; `metrics.` and
-`slices.` are left out of the names. `label` is what the report calls the run's setting: the lines of one label differ
-in their seed. A run that has no such field leaves the column empty. Matrices, checks and hashes are in the JSON.
+A column is a field under its full name and in the unit of `run.json`, so accuracies are fractions. `label` is what the
+report calls the run's setting: the lines of one label differ in their seed. A run that has no such field leaves the
+column empty. Matrices, checks, the environment and hashes are in the JSON.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from lorabench.analysis.format_setting import flatten
-from lorabench.analysis.settings import arms
+from lorabench.analysis.fields import long_fields
+from lorabench.analysis.settings import collect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lorabench.report.writers import Report
-    from lorabench.runs import Metrics, Run
+    from lorabench.runs import Run
 
+_LEFT_OUT = ("checks.", "env.")
 _GROUPS = ("mnist", "fmnist", "before", "params", "cost", "parents", "settings", "error")
 
 
 def write(report: Report) -> str:
     """A head and a line for each run, in their order."""
     runs = report.runs
-    labels = {run.id: arm.label for arm in arms(runs) for run in arm.runs}
+    labels = {run.id: arm.label for arm in collect(runs).settings for run in arm.runs}
     lines = [{"label": labels.get(run.id, run.label), **fields(run)} for run in runs]
     columns = sorted(dict.fromkeys(column for line in lines for column in line), key=_group)
     file = io.StringIO()
@@ -41,30 +40,10 @@ def write(report: Report) -> str:
 
 def _group(column: str) -> int:
     first, dot, _ = column.partition(".")
-    return _GROUPS.index(first) if dot else -1
+    return _GROUPS.index(first) if dot and first in _GROUPS else -1
 
 
 def fields(run: Run) -> dict[str, Any]:
-    """Dotted name to value; None where the run has none."""
-    record = run.model_dump(
-        include={"id", "stage", "method", "k", "seed", "study", "status", "started", "ended", "checkpoint_bytes"}
-    )
-    nested = {
-        **_metrics(run.metrics),
-        "before": _metrics(run.before),
-        "params": run.params.model_dump() if run.params else {},
-        "cost": run.cost.model_dump() if run.cost else {},
-        "parents": run.parents.model_dump(),
-        "settings": run.settings,
-        "error": run.error.model_dump() if run.error else {},
-    }
-    flat = flatten(nested)
-    return {**record, **{key: json.dumps(value) if isinstance(value, list) else value for key, value in flat.items()}}
-
-
-def _metrics(found: Mapping[str, Metrics]) -> dict[str, Any]:
-    return {
-        name: metrics.model_dump(exclude={"confusion", "slices"})
-        | {part: counts.model_dump() for part, counts in metrics.slices.items()}
-        for name, metrics in found.items()
-    }
+    """Full name to value; None where the run has none."""
+    kept = {name: value for name, value in long_fields(run).items() if not name.startswith(_LEFT_OUT)}
+    return {name: float(value) if isinstance(value, Fraction) else value for name, value in kept.items()}

@@ -1,0 +1,126 @@
+"""The settings of a study as points in a plane: accuracy against trained parameters, and learning against forgetting.
+
+Biderman et al., "LoRA learns less and forgets less", 2024, arXiv:2405.09673.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorabench.analysis.aggregate import differences, over_seeds
+from lorabench.analysis.groups import method_rows
+from lorabench.analysis.inference import Estimate
+from lorabench.analysis.pareto import front
+from lorabench.analysis.quantities import HEADLINE, QUANTITIES
+from lorabench.analysis.rank import base_accuracy
+from lorabench.analysis.settings import collect
+from lorabench.report.figures.labels import place
+from lorabench.report.figures.material import Missing
+from lorabench.report.figures.style import COLOURS, PALE, bar, base_line, canvas, caption, limits, logarithmic, over
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lorabench.report.figures.material import Material
+
+    Line = list[tuple[float, float]]
+
+
+def parameters(material: Material) -> Figure:
+    """F-MNIST accuracy against trained parameters; of filled points nothing else is as accurate with as few of them.
+
+    Raises:
+        Missing: fewer than two ways to fine-tune were measured.
+    """
+    rows = [
+        (row.label, row.values.get("params.trainable"), row.estimate(HEADLINE)) for row in method_rows(material.runs)
+    ]
+    known = [(label, size, mean) for label, size, mean in rows if size and isinstance(size, int) and mean]
+    if len(known) < 2:
+        raise Missing("two or more ways to fine-tune, measured on F-MNIST")
+    sizes, estimates = [size for _, size, _ in known], [estimate for *_, estimate in known]
+    spots = [(float(size), estimate.mean) for size, estimate in zip(sizes, estimates, strict=True)]
+    best = front(spots)
+    base = base_accuracy(material.runs).get("fmnist")
+    figure = canvas(4.4, "Test accuracy on F-MNIST against trained parameters")
+    axes = figure.subplots()
+    left, right = min(sizes) / 1.8, max(sizes) * 1.8
+    axes.set_xlim(left, right)
+    logarithmic(axes.xaxis)
+    axes.set_ylim(limits([*estimates, *([base] if base else [])], least=0.5))
+    edge = sorted(spot for spot, on in zip(spots, best, strict=True) if on)
+    # Steps: the value of a point on the front holds until the next one.
+    steps = [edge[0]]
+    for cost, value in [*edge[1:], (right, edge[-1][1])]:
+        steps += [(cost, steps[-1][1]), (cost, value)]
+    axes.plot([x for x, _ in steps], [y for _, y in steps], color=COLOURS[2], zorder=1.5)
+    if base:
+        base_line(axes, base)
+    axes.set_xlabel("trained parameters")
+    axes.set_ylabel("accuracy on F-MNIST, %")
+    caption(figure, f"{over(e.n for e in estimates)}; line and filled points: the Pareto front of the means")
+    named = [(label, _exact(size), estimate) for label, size, estimate in known]
+    _points(axes, named, best, [steps, *([[(left, base.mean), (right, base.mean)]] if base else [])])
+    return figure
+
+
+def forgetting(material: Material) -> Figure:
+    """What each way to fine-tune gains on the changed images, against what it loses on MNIST; both paired by seed.
+
+    Raises:
+        Missing: no fine-tuned run has changed test images and a base to compare with.
+    """
+    runs = collect(material.runs)
+    rows: list[tuple[str, Estimate, Estimate]] = []
+    for setting in runs.settings:
+        gained = differences([(runs.base_of(run), run) for run in setting.runs]).get("fmnist.flipped")
+        forgotten = over_seeds(QUANTITIES["forgotten"], map(QUANTITIES["forgotten"].of, runs.with_bases(setting).runs))
+        if gained and isinstance(forgotten, Estimate):
+            rows.append((setting.label, forgotten, gained.estimate))
+    word = material.changed
+    if not rows:
+        raise Missing(f"a fine-tuned run measured on {word} images and on MNIST, before and after")
+    figure = canvas(4.6, "Learning against forgetting")
+    axes = figure.subplots()
+    axes.axvline(0, color=PALE, linewidth=0.8)
+    axes.set_xlim(limits([lost for _, lost, _ in rows], least=0.5, extra=[0]))
+    axes.set_ylim(limits([gain for *_, gain in rows], least=2))
+    axes.set_xlabel("forgotten: accuracy on MNIST, base − tuned, points")
+    axes.set_ylabel(f"learned: accuracy on {word} images, tuned − base, points")
+    alone = "; one way to fine-tune, so one point" if len(rows) == 1 else ""
+    caption(figure, f"{over(gain.n for *_, gain in rows)}, paired by seed; best is up and to the left{alone}")
+    _points(axes, rows, [True] * len(rows))
+    return figure
+
+
+def _points(
+    axes: Axes, rows: Sequence[tuple[str, Estimate, Estimate]], filled: Sequence[bool], avoid: Sequence[Line] = ()
+) -> None:
+    """Draw each row's label, x and y with their intervals; the labels keep off the intervals and the lines `avoid`."""
+    busy = list(avoid)
+    for (_, x, y), full in zip(rows, filled, strict=True):
+        axes.errorbar(
+            [x.mean],
+            [y.mean],
+            bar(y),
+            bar(x),
+            fmt="D" if full else "o",
+            color=COLOURS[2] if full else "#555555",
+            ecolor="#8fa9bd" if full else "#555555",
+            elinewidth=0.8,
+            capsize=2,
+            zorder=3,
+            markerfacecolor=COLOURS[2] if full else "white",
+        )
+        if x.low is not None and x.high is not None:
+            busy.append([(x.low, y.mean), (x.high, y.mean)])
+        if y.low is not None and y.high is not None:
+            busy.append([(x.mean, y.low), (x.mean, y.high)])
+    place(axes, [(x.mean, y.mean) for _, x, y in rows], [label for label, *_ in rows], busy)
+
+
+def _exact(value: int) -> Estimate:
+    return Estimate(float(value), None, None, None, 1, (float(value),))

@@ -1,0 +1,197 @@
+"""Settings side by side, as tables of 80 columns: of any runs, and of a study against the talk's LoRA."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorabench.analysis import number
+from lorabench.analysis.inference import FEWEST, Estimate
+from lorabench.analysis.quantities import SETS, SLICES, shown_in
+from lorabench.analysis.unit import POINTS
+from lorabench.report.accuracy import told, with_n
+from lorabench.report.fairness import unequal_note, unfinished_table
+from lorabench.report.style import grid, group, heading, line, note, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lorabench.analysis.aggregate import Folded
+    from lorabench.analysis.groups import Groups, SettingRow
+    from lorabench.analysis.quantities import Column, Quantity
+    from lorabench.report.blocks import Block, Line, Table
+    from lorabench.runs import Broken
+
+
+def groups_report(found: Groups) -> Block:
+    """The rows, readable at 80 columns."""
+    runs = sum(len(row.setting.runs) for row in found.rows)
+    settings = f"{len(found.rows)} setting{'' if len(found.rows) == 1 else 's'}, {runs} runs"
+    blocks: list[Block | None] = [heading("comparison", settings), unequal_note(found.unequal)]
+    if found.rows:
+        for name in ("fmnist", "mnist"):
+            blocks.append(_accuracy(name, found.rows))
+        blocks += [note(_how(found)), _costs(found.rows)]
+    else:
+        blocks.append(note("no run has a result"))
+    if found.without_model:
+        blocks.append(note(f"left out, they hold no model: {', '.join(found.without_model)}"))
+    return stack([*blocks, unfinished_table(found.unfinished), broken_table(found.broken)])
+
+
+_COLUMNS = ("mean", "images too", "n", "difference", "Holm p")
+_COSTS = (
+    "*: Pareto front: no row with fewer trained parameters is better on F-MNIST;\n"
+    "rows without an interval have no part in it; stored: bytes of the checkpoint;\n"
+    "s: training, mean over the seeds"
+)
+
+
+def broken_table(broken: Sequence[Broken]) -> Block | None:
+    """The folders that cannot be read; None if there are none."""
+    if not broken:
+        return None
+    table = grid("cannot be read", "", align="<<")
+    for folder in broken:
+        table.add_row(line(folder.id, "red"), folder.reason)
+    return table
+
+
+def _accuracy(name: str, rows: Sequence[SettingRow]) -> Block:
+    """Mean and n; the difference from the baseline if there is anything besides it."""
+    title, alone = f"{SETS[name]}, %", len(rows) == 1
+    columns = _COLUMNS[:3] if alone else _COLUMNS
+    table = grid(title, *columns, align="<<<><>"[: 1 + len(columns)])
+    for row in rows:
+        mean = row.estimate(f"{name}.accuracy")
+        n = "" if mean is None else number.seeds(1) if mean.n == 1 else str(mean.n)
+        more = () if alone else (_difference(name, row), _holm(name, row))
+        table.add_row(row.label, spread(mean), _images(mean), n, *more)
+    return table
+
+
+def spread(found: Folded | None, *, sign: bool = False) -> str:
+    """The mean and half of its interval, and all values where a seed collapsed."""
+    if not isinstance(found, Estimate):
+        return ""
+    text = number.plus_minus(found, sign=sign)
+    return f"{text}\nseeds: {number.values(found)}" if found.scattered else text
+
+
+def _images(found: Estimate | None) -> str:
+    return "" if found is None or found.images is None else f"+- {number.decimal(found.images.high - found.mean)}"
+
+
+def _difference(name: str, row: SettingRow) -> Line:
+    gap, mean = row.difference.get(name), row.estimate(f"{name}.accuracy")
+    if row.baseline or gap is None or mean is None:
+        return line("baseline" if row.baseline else "no partner" if mean else "", "dim")
+    return line(told(with_n(number.plus_minus(gap.estimate, sign=True), gap.estimate, mean.n), gap))
+
+
+def _holm(name: str, row: SettingRow) -> str:
+    gap = row.difference.get(name)
+    return "" if gap is None or gap.holm is None else number.p(gap.holm)
+
+
+def _how(found: Groups) -> str:
+    n = [mean.n for row in found.rows for name in SETS if (mean := row.estimate(f"{name}.accuracy"))]
+    if all(each == 1 for each in n):
+        return (
+            "1 seed: no interval over seeds; run more of them, or compare two runs image by\n"
+            "image: lorabench report A B"
+        )
+    if all(each < FEWEST for each in n):
+        return f"fewer than {FEWEST} seeds: no interval, no verdict; the values stand beside the mean"
+    lines = [
+        "mean +- half of the 95% t interval over n trainings, on these test images;",
+        "images too: half of the one over trainings and test images, 95% or more",
+    ]
+    gaps = [row.difference["fmnist"] for row in found.rows if "fmnist" in row.difference]
+    if gaps:
+        lines.append(f"difference: from {found.baseline}, paired by seed, each interval at 95% alone")
+    if tested := [gap for gap in gaps if gap.holm is not None]:
+        lines.append(
+            f"Holm p: paired t test, which decides, adjusted for {tested[0].of} row{'s' if tested[0].of > 1 else ''}"
+        )
+    return "\n".join(lines)
+
+
+def measured_table(title: str, rows: Sequence[SettingRow], table: str) -> Table:
+    """What `table` shows of the quantities that are declared for it, a row for each setting."""
+    shown = shown_in(table)
+    sides = ["<" if quantity.columns[table].spread else ">" for quantity in shown]
+    block = grid(title, *(quantity.columns[table].head for quantity in shown), align="".join(["<", *sides]))
+    for row in rows:
+        cells = [cell(quantity, row.values.get(quantity.key), quantity.columns[table]) for quantity in shown]
+        block.add_row(row.label, *cells)
+    return block
+
+
+def _costs(rows: Sequence[SettingRow]) -> Block:
+    table = measured_table("size and cost", rows, "settings")
+    table.heads, table.align = (*table.heads, "lr", ""), table.align + "><"
+    table.rows = [
+        (*cells, line("" if row.lr is None else f"{row.lr:g}"), line("*" if row.front and len(rows) > 1 else ""))
+        for cells, row in zip(table.rows, rows, strict=True)
+    ]
+    return group(table, note(_COSTS))
+
+
+def cell(quantity: Quantity, found: Folded | None, column: Column) -> str:
+    """What a table says of a quantity over the seeds of a setting."""
+    if found is None:
+        return ""
+    if isinstance(found, bool):
+        return "yes" if found else "no"
+    if isinstance(found, Estimate):
+        if column.spread:
+            return spread(found, sign=quantity.unit == POINTS)
+        if quantity.counts:
+            return number.decimal(found.mean)
+        found = found.mean
+    return f"{found / column.per:,.{column.decimals}f}"
+
+
+def methods_tables(rows: Sequence[SettingRow], reference: str) -> Block:
+    """Three tables: what all methods give, those of the reference's size among them, and what all forget and cost.
+
+    `reference` is the label of the row that the others are compared with.
+    """
+    trained = next(row.values.get("params.trainable") for row in rows if row.baseline)
+    matched = [row for row in rows if row.matched]
+    title = f"about {trained:,} parameters" if isinstance(trained, int) else ""
+    seeds = max((mean.n for row in rows if (mean := row.estimate("fmnist.accuracy"))), default=0)
+    if seeds < FEWEST:
+        how = f"{number.seeds(seeds)}: no interval; run {FEWEST} or more to compare"
+    else:
+        of = max((gap.of for row in rows if (gap := row.difference.get("fmnist"))), default=1)
+        how = (
+            f"mean over {number.seeds(seeds)} +- half of the 95% t interval over trainings, on these test images;\n"
+            "differences are paired by seed, each interval at 95% alone; whether there is one is\n"
+            f"decided by the paired t test and Holm, for {of} rows"
+        )
+    cost = (
+        "forgotten: on MNIST, base - tuned, points; stored: bytes of the checkpoint;\n"
+        "ms: a training step, as it was in this study; folds: into plain linear layers;\n"
+        "rank: how many singular directions hold 90% of the squared change of fc1's weight"
+    )
+    return stack(
+        [
+            group(_results("every method", rows, reference), note(how)),
+            _results(title, matched, reference) if 1 < len(matched) < len(rows) else None,
+            group(measured_table("cost", rows, "methods"), note(cost)),
+        ]
+    )
+
+
+def _results(title: str, rows: Sequence[SettingRow], reference: str) -> Block:
+    table = grid(title, "F-MNIST, %", f"{SLICES['flipped']}, %", f"F-MNIST - {reference}", align="<<<<")
+    for row in rows:
+        mean, mirrored = row.estimate("fmnist.accuracy"), row.estimate("fmnist.flipped.accuracy")
+        gap = row.difference.get("fmnist")
+        # Without an interval the mean alone: each seed's value stands beside it, of all images.
+        part = number.decimal(mirrored.mean) if mirrored and mirrored.high is None else spread(mirrored)
+        n = mean.n if mean else 0
+        versus = told(with_n(spread(gap.estimate, sign=True), gap.estimate, n), gap) if gap else ""
+        table.add_row(row.label, spread(mean), part, versus)
+    return table
