@@ -14,9 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+# Threads of torch that spin while they wait take the processor from the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so the commands that they start; some of
 # the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: begun last, it would run while the other processor has nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,7 @@ def test_child_reason_is_the_last_line(lines: str, reason: str, module: Module, 
     assert child.run(module(lines), tmp_path, "", nothing) == reason
 
 
+@pytest.mark.slow
 def test_child_that_falls_silent_is_ended_with_all_it_started(
     module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,35 +118,26 @@ def _problem(name: str, error: dict[str, Any]) -> str:
 def linear_layers(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Names of the model's linear layers, each with its numbers of inputs and outputs.
 
-    Subclasses of `nn.Linear` are left out: who makes one, as `nn.MultiheadAttention` does, reads its weight directly.
+    Those that are more than that are left out: pruned, parametrised, quantised, with a hook, of a subclass.
     """
-    from torch import nn
+    from lorabench.methods import layers
 
-    return {name: (m.in_features, m.out_features) for name, m in _modules(model) if type(m) is nn.Linear}
+    return layers.linear(model)
 
 
 def targeted(model: nn.Module, name: str, targets: Sequence[str] | None = None, **options: Any) -> list[str]:
-    """The linear layers that `apply` would adapt: `targets`, or else those that the method goes to by itself.
+    """The layers that `apply` would adapt: `targets`, or else those that the method goes to by itself.
+
+    That is every linear layer but a language model's output head, unless the method says otherwise; `full` goes to
+    whatever has parameters, `bitfit` to whatever has a bias.
 
     Raises:
-        UsageError: no such method, option or layer; a layer named twice; or nothing to adapt.
+        UsageError: no such method, option or layer; a layer named twice, or one that the method cannot adapt; or
+            nothing to adapt.
     """
-    chosen = complete(name, options)
-    layers = list(linear_layers(model))
-    if "" in layers:
-        raise UsageError("the model is itself a linear layer; methods adapt those inside a model: nn.Sequential(layer)")
-    if isinstance(targets, str):
-        raise UsageError(f"targets are a list of names: [{targets!r}], not {targets!r}")
-    if targets is None:
-        targets = METHODS[name].where(layers, chosen)
-    for target in targets:
-        if target not in layers:
-            raise UsageError(f"the model has no linear layer {target!r}; it has {', '.join(layers) or 'none'}")
-    if twice := [target for target in dict.fromkeys(targets) if list(targets).count(target) > 1]:
-        raise UsageError(f"the layer {twice[0]!r} is named twice")
-    if not targets:
-        raise UsageError(f"{name} finds no linear layer to adapt among {', '.join(layers) or 'none'}")
-    return list(targets)
+    from lorabench.methods import layers
+
+    return layers.targeted(model, name, targets, complete(name, options))
 
 
 def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, **options: Any) -> None:
@@ -158,6 +149,7 @@ def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, 
         targets: names of the linear layers to adapt; None for those that the method goes to by itself.
         options: the method's own settings; defaults fill the rest.
 
+    Warns (`layers.LeftOutWarning`) of layers that the method would be expected to go to by itself and cannot adapt.
     What a method draws, it draws from torch's global generator on the CPU: seed it before. A layer that the model holds
     under several names is adapted once, under all of them. If this raises, whatever it raises, the model is as before.
 
@@ -167,8 +159,12 @@ def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, 
     """
     if _wrappers(model) or _kept(model):
         raise UsageError("a method was applied to this model before; merge it first")
+    from lorabench.methods import layers
+
     found = targeted(model, name, targets, **options)
     chosen = complete(name, options)
+    if targets is None:
+        layers.warn_of_left_out(model, name)
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
     plain = {target: model.get_submodule(target) for target in found}
     try:
