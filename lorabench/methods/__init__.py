@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import fnmatch
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -35,17 +34,16 @@ from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS, Exemption, Method, every, since
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from typing import Literal
 
     from pydantic.fields import FieldInfo
     from torch import Tensor, nn
 
+    from lorabench.methods.layers import Targets
     from lorabench.methods.registry import Options, Shapes
     from lorabench.methods.wrapper import Wrapper
 
-    Targets = Sequence[str] | Callable[[str, nn.Module], bool]
-    """Names of layers, patterns of names as `*.fc1`, or a function of a layer's name and the layer."""
 
 __all__ = [
     "METHODS",
@@ -122,69 +120,26 @@ def _problem(name: str, error: dict[str, Any]) -> str:
 def linear_layers(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Names of the model's linear layers, each with its numbers of inputs and outputs.
 
-    Subclasses of `nn.Linear` are left out: who makes one, as `nn.MultiheadAttention` does, reads its weight directly.
+    Those that are more than that are left out: pruned, parametrised, quantised, with a hook, of a subclass.
     """
-    from torch import nn
+    from lorabench.methods import layers
 
-    return {name: (m.in_features, m.out_features) for name, m in _modules(model) if type(m) is nn.Linear}
+    return layers.linear(model)
 
 
 def targeted(model: nn.Module, name: str, targets: Targets | None = None, **options: Any) -> list[str]:
-    """The linear layers that `apply` would adapt: `targets`, or else those that the method goes to by itself.
+    """The layers that `apply` would adapt: `targets`, or else those that the method goes to by itself.
 
-    By itself a method that wraps layers leaves those out that it cannot wrap safely, see `obstacle`.
+    That is every linear layer but a language model's output head and those that share their weight, unless the method
+    says otherwise; `full` goes to whatever has parameters, `bitfit` to whatever has a bias.
 
     Raises:
-        UsageError: no such method, option or layer; a layer named twice, or one that the method cannot wrap; or nothing
-            to adapt.
+        UsageError: no such method, option or layer; a layer named twice, or one that the method cannot adapt; or
+            nothing to adapt.
     """
-    chosen = complete(name, options)
-    layers = {layer: model.get_submodule(layer) for layer in linear_layers(model)}
-    if "" in layers:
-        raise UsageError("the model is itself a linear layer; methods adapt those inside a model: nn.Sequential(layer)")
-    hindered = {} if METHODS[name].in_place else {n: why for n, m in layers.items() if (why := obstacle(model, m))}
-    if targets is None:
-        found = METHODS[name].where([layer for layer in layers if layer not in hindered], chosen)
-    else:
-        found = _matching("linear layer", layers, targets)
-    for layer in found:
-        if layer in hindered:
-            raise UsageError(f"{name} cannot adapt {layer!r}: it {hindered[layer]}")
-    if not found:
-        left = "".join(f"; {layer!r} {why}" for layer, why in hindered.items())
-        raise UsageError(f"{name} finds no linear layer to adapt among {', '.join(layers) or 'none'}{left}")
-    return list(found)
+    from lorabench.methods import layers
 
-
-def _matching(kind: str, modules: Mapping[str, nn.Module], wanted: Targets) -> list[str]:
-    """Those of the modules that are wanted, by name, pattern or predicate."""
-    if isinstance(wanted, str):
-        raise UsageError(f"targets are a list of names: [{wanted!r}], not {wanted!r}")
-    if callable(wanted):
-        return [name for name, module in modules.items() if wanted(name, module)]
-    if twice := [name for name in dict.fromkeys(wanted) if list(wanted).count(name) > 1]:
-        raise UsageError(f"the layer {twice[0]!r} is named twice")
-    found: dict[str, None] = {}
-    for name in wanted:
-        matching = [name] if name in modules else fnmatch.filter(modules, name)
-        if not matching:
-            raise UsageError(f"the model has no {kind} {name!r}; it has {', '.join(modules) or 'none'}")
-        found |= dict.fromkeys(matching)
-    return list(found)
-
-
-def obstacle(model: nn.Module, layer: nn.Module) -> str:
-    """Why this linear layer cannot be wrapped safely, as the rest of a sentence; empty if it can."""
-    own = dict(layer.named_parameters(recurse=False))
-    if "weight" not in own or own.keys() - {"weight", "bias"} or next(layer.buffers(recurse=False), None) is not None:
-        return "is more than a linear layer: its weight is computed anew, as when pruned or normalised"
-    hooks: list[dict[int, Any]] = [vars(layer)["_forward_hooks"], vars(layer)["_forward_pre_hooks"]]
-    if any(hooks):
-        return "has a forward hook, which may change what it computes: remove the hook first"
-    for name, module in _modules(model):
-        if module is not layer and any(p is own["weight"] for p in module.parameters(recurse=False)):
-            return f"shares its weight with {name!r}, and what is added to the one would not reach the other"
-    return ""
+    return layers.targeted(model, name, targets, complete(name, options))
 
 
 def apply(
@@ -205,6 +160,7 @@ def apply(
         also_train: modules of any kind that are trained whole beside it, as heads and norms, told in the same ways.
         options: the method's own settings; defaults fill the rest.
 
+    Warns (`layers.LeftOutWarning`) of layers that the method would be expected to go to by itself and cannot adapt.
     What a method draws, it draws from torch's global generator on the CPU: seed it before. A layer that the model holds
     under several names is adapted once, under all of them. Gradients of before are dropped: an optimiser that still
     holds a frozen parameter would move it by them. If this raises, whatever it raises, the model is as before.
@@ -213,7 +169,7 @@ def apply(
         UsageError: no such method, option or layer; a layer named twice, or one that the method cannot adapt; or a
             method was applied before.
     """
-    from lorabench.methods import applied
+    from lorabench.methods import applied, layers
     from lorabench.methods.wrapper import Wrapper, replace
 
     if applied.notes(model)[1]:
@@ -221,6 +177,8 @@ def apply(
     found = targeted(model, name, targets, **options)
     chosen = complete(name, options)
     beside = _beside(model, found, also_train)
+    if targets is None:
+        layers.warn_of_left_out(model, name)
     parameters = dict(model.named_parameters())
     before = {own: (parameter.requires_grad, parameter.grad) for own, parameter in parameters.items()}
     plain = {target: model.get_submodule(target) for target in found}
@@ -249,8 +207,14 @@ def apply(
 
 def _beside(model: nn.Module, targets: Sequence[str], also_train: Targets) -> dict[str, nn.Module]:
     """The modules to train whole, by name: none of them an adapted layer, or with a parameter of one."""
+    from lorabench.methods import layers
+
     modules = dict(_modules(model))
-    found = {name: modules[name] for name in _matching("module", modules, also_train)}
+    names = list(modules)
+    wanted = layers.matching(model, also_train, names)
+    if wrong := [name for name in wanted if name not in modules]:
+        raise UsageError(f"also_train: the model has no module {wrong[0]!r}; it has {', '.join(names[1:])}")
+    found = {name: modules[name] for name in wanted}
     adapted = {p: target for target in targets for p in model.get_submodule(target).parameters()}
     for name, module in found.items():
         if (first := next(module.parameters(), None)) is None:

@@ -87,9 +87,11 @@ class Method:
         paper: authors, year and arXiv number.
         options: the method's own settings, with types and defaults, as pydantic's `create_model` takes them; one that
             is added to a method that has runs already is written `since(...)`.
-        formula: the number of trainable parameters, of the shapes of the targeted layers and the options.
+        formula: the number of trainable parameters, of the shapes of the targeted linear layers and the options.
         lr: the learning rate chosen for the default recipe on held-out training images (runs/README.md).
-        where: which of the model's linear layers are targeted when none are named, of their names in order.
+        where: which of the layers within its reach are targeted when none are named, of their names in order.
+        reach: what it trains or adapts: `linear` layers, all `parameters` of any module, or all `biases`.
+        also: classes of layers that it adapts beside linear ones, when they are named.
         low_rank: a rank k above the smaller side of a layer adds nothing to what it can reach.
         in_place: it trains parameters that the layers have anyway, their biases among them, and adds none.
         frozen: the number of parameters that it adds and does not train.
@@ -104,6 +106,8 @@ class Method:
     formula: Callable[[Shapes, Options], int]
     lr: float
     where: Callable[[Sequence[str], Options], Sequence[str]] = every
+    reach: Literal["linear", "parameters", "biases"] = "linear"
+    also: tuple[str, ...] = ()
     low_rank: bool = False
     in_place: bool = False
     frozen: Callable[[Shapes, Options], int] = nothing
@@ -183,6 +187,7 @@ METHODS: dict[str, Method] = {
         paper="the usual way, no paper",
         options={},
         formula=lambda shapes, o: sum(n * m + m for n, m in shapes),
+        reach="parameters",
         in_place=True,
         products=_weight_products,
         lr=0.01,
@@ -229,6 +234,7 @@ METHODS: dict[str, Method] = {
         paper="Ben Zaken et al. 2021, arXiv:2106.10199",
         options={},
         formula=lambda shapes, o: sum(m for _, m in shapes),
+        reach="biases",
         in_place=True,
         products=_output_products,
         lr=0.1,
