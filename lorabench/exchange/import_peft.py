@@ -11,8 +11,8 @@ from lorabench import checkpoint, config, evaluate, methods
 from lorabench.errors import InputError
 from lorabench.exchange import peft_format
 from lorabench.runner import make
-from lorabench.runner.load import IMPORTED, apply_settings, load_model, own_config
-from lorabench.runner.stages import Stage, fmnist, hashed
+from lorabench.runner.load import IMPORTED, apply_method, load_model, own_config
+from lorabench.runner.stages import Stage, fmnist
 from lorabench.runs import Parents, make_id
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def import_adapter(
         LockedError, RunFailedError: as `make.perform`.
     """
     stage, tensors = plan(folder, base, session.store)
-    tuned = apply_settings(load_model(base, session.store), stage.settings)
+    tuned = apply_method(load_model(base, session.store), stage.config.finetune)
     checkpoint.restore(tuned, tensors)
     for images in make.test_sets(*session.fmnist_of(stage.config), session).values():
         if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
@@ -66,19 +66,17 @@ def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor
     layers = methods.linear_layers(load_model(base, store))
     adapter = peft_format.read(folder, layers)
     own = own_config(base, store)
-    finetune = config.Finetune.model_validate(
+    finetune: config.Finetune = config.Finetune.parse(
         {
             "method": adapter.method,
             "targets": None if adapter.targets == tuple(layers) else adapter.targets,
             "seed": base.seed,
-            "options": adapter.options,
+            **adapter.options,
         }
     )
-    settings: dict[str, Any] = {
-        **finetune.model_dump(mode="json", include={"method", "targets", "seed"}),
-        **hashed(adapter.options, methods.options_model(adapter.method)),
-        IMPORTED: checkpoint.tensor_hash(adapter.tensors),
-    }
+    known = {"method", "targets", "seed", *finetune.options}
+    settings: dict[str, Any] = {key: value for key, value in config.hashed(finetune).items() if key in known}
+    settings[IMPORTED] = checkpoint.tensor_hash(adapter.tensors)
     inputs = {"stage": "import-peft", "settings": settings}
     label, images = f"peft-{adapter.method}-k{adapter.k}", base.parents.data or fmnist(own).id
     stage = Stage(

@@ -10,7 +10,7 @@ from lorabench import checkpoint, methods
 from lorabench.errors import UsageError
 from lorabench.exchange import peft_format
 from lorabench.exchange.verify import compare
-from lorabench.runner.load import apply_settings, load_base, load_model
+from lorabench.runner.load import apply_method, finetune_of, load_base, load_model
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _adapter(run: Run, session: Session) -> peft_format.Adapter:
     tensors = {name: model.get_parameter(name).detach() for name in names}
     k, alpha = int(run.settings["k"]), run.settings.get("alpha")
     if run.method in _FROM_WEIGHTS:
-        untrained = apply_settings(base, run.settings)
+        untrained = apply_method(base, finetune_of(run, session.store))
         for name in names:
             first = untrained.get_parameter(name).detach()
             tensors[name] = (
