@@ -364,6 +364,8 @@ def check_training(host: Host, model: nn.Module, x: Tensor) -> None:
     moved = {name for name, t in tensors(model).items() if not equal(t, values[name])}
     statistics = {name.rpartition(".")[2] for name, _ in host.model().named_buffers()}
     moved -= {name for name, _ in model.named_buffers() if name.rpartition(".")[2] in statistics}
+    modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+    moved -= {f"{path}.{name}" for path, module in modules for name in getattr(module, "trained_buffers", ())}
     demand(moved <= promised, f"{min(moved - promised, default='')} moves, which is called frozen")
     demand(promised <= moved, f"{min(promised - moved, default='')} is trained and does not move")
 

@@ -83,7 +83,7 @@ def test_all_problems_come_at_once_each_with_its_place(tmp_path: Path) -> None:
     [
         ("fintune: {k: 4}", 'bad.yaml:1:1  fintune  unknown key; did you mean "finetune"?'),
         ("finetune: {method: lorra}", 'no method is called "lorra"; did you mean "lora"?'),
-        ("finetune: {method: 3}", "finetune.method"),
+        ("finetune: {method: 3}", "finetune.method  no method is called 3; known: lora"),
         ("finetune: 3", "bad.yaml:1:1  finetune  "),
         ("seed: yes", 'seed  input should be a valid integer; got "yes"'),
         ("seed: true", "seed  input should be a valid integer; got true"),

@@ -223,7 +223,6 @@ def test_a_run_that_is_its_own_base_has_no_model(tmp_path: Path) -> None:
 
 
 SETTINGS = json.loads(config.Config().finetune.model_dump_json()) | {"seed": 0, "k": 4, "init": "talk", "alpha": None}
-SETTINGS.pop("options")
 
 
 @pytest.mark.parametrize(

@@ -259,9 +259,9 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     quick = ("holdout=50000", "pretrain.epochs=1", "finetune.epochs=1", "finetune.method=toy")
     store, chosen = Store(tmp_path), settings(*quick)
     before = stages.chain(chosen, "finetune")
-    with open_session(store, data_dir, chosen, lambda event: None) as lab:
+    with open_session(store, data_dir, chosen, lambda event: None) as session:
         for stage in before:
-            make.perform(stage, session=lab)
+            make.perform(stage, session=session)
 
     entry = replace(toy.ENTRY, options={"dropout": registry.since("0.2", float, 0.0)})
     monkeypatch.setitem(methods.METHODS, "toy", entry)
@@ -272,8 +272,8 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     run = stages.cached(after[-1], store)
     assert run
     assert run.env["machine"].startswith(platform.machine() + " ")
-    with open_session(store, data_dir, chosen, lambda event: None) as lab:
-        assert make.measure_again(run, lab).metrics["fmnist"].correct == run.metrics["fmnist"].correct
+    with open_session(store, data_dir, chosen, lambda event: None) as session:
+        assert make.measure_again(run, session).metrics["fmnist"].correct == run.metrics["fmnist"].correct
     assert stages.finetune(settings(*quick, "finetune.dropout=0.5")).id != after[-1].id
 
     # An option that is added without a word changes the id, and what was made without it cannot be read any more.

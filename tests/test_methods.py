@@ -206,6 +206,7 @@ def test_a_weight_that_two_layers_share() -> None:
     assert methods.count(model).trainable == 64 + 8 + 8
 
 
+@pytest.mark.filterwarnings("ignore::lorabench.methods.layers.LeftOutWarning")
 @pytest.mark.parametrize("name", ["lora", "prompt", "adapter"])  # a weight made anew, a bias, neither
 def test_the_fast_path_compiles(name: str) -> None:
     torch.compiler.reset()
@@ -224,7 +225,7 @@ def test_without_a_bias() -> None:
         x = torch.rand(5, 100)
         expected = logits(model, x)
         if case.name == "bitfit":
-            with pytest.raises(UsageError, match="0 has none"):
+            with pytest.raises(UsageError, match="finds no bias"):
                 methods.apply(model, case.name, **case.options)
             continue
         methods.apply(model, case.name, **case.options)
@@ -260,7 +261,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         ("targets", "message"),
-        [((), "finds no linear layer"), (["fc1", "fc2", "fc1"], "'fc1' is named twice"), ("fc1", "list of names")],
+        [((), "finds no "), (["fc1", "fc2", "fc1"], "'fc1' is named twice"), ("fc1", "list of names")],
     )
     @pytest.mark.parametrize("name", ["lora", "full"])
     def test_targets_that_cannot_be(self, name: str, targets: Any, message: str) -> None:
@@ -269,12 +270,14 @@ class TestRefusals:
             methods.apply(base, name, targets=targets)
         assert same_form(base, CLASSIFIER.base())
 
-    @pytest.mark.parametrize("name", ["lora", "full"])
-    def test_a_model_that_is_itself_a_linear_layer(self, name: str) -> None:
+    def test_a_model_that_is_itself_a_linear_layer(self) -> None:
+        """It cannot be replaced; it can be trained in place."""
         layer = nn.Linear(8, 4)
         with pytest.raises(UsageError, match="itself a linear layer"):
-            methods.apply(layer, name)
+            methods.apply(layer, "lora")
         assert all(p.requires_grad for p in layer.parameters())
+        methods.apply(layer, "bitfit")
+        assert [name for name, p in layer.named_parameters() if p.requires_grad] == ["bias"]
 
     @pytest.mark.parametrize("name", ["lora", "bitfit"])
     def test_a_second_method_on_top(self, name: str) -> None:
@@ -314,8 +317,9 @@ def test_the_registry_needs_no_torch() -> None:
 
 def test_lora_plus_tells_the_loop_that_b_learns_faster() -> None:
     model = CLASSIFIER.tuned(Case("lora-plus", 6248, {"ratio": 8.0}))
-    scales = {name: getattr(p, "lr_scale", 1.0) for name, p in model.named_parameters() if p.requires_grad}
-    assert scales == {f"fc{i}.{part}": scale for i in (1, 2, 3) for part, scale in (("A", 1.0), ("B", 8.0))}
+    rates = {id(p): group["lr"] for group in methods.parameter_groups(model, 0.5) for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+    assert found == {f"fc{i}.{part}": rate for i in (1, 2, 3) for part, rate in (("At", 0.5), ("B", 4.0))}
 
 
 def adalora_layers(model: nn.Module) -> list[AdaLoRALayer]:

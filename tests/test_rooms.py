@@ -51,7 +51,7 @@ LADDER: dict[str, set[str]] = {
     "methods": {"errors", "model"},
     "scale": {"errors", "classifier", "methods"},
     "threads": set(),
-    "train": {"errors", "frozen", "model", "threads"},
+    "train": {"errors", "frozen", "methods", "model", "threads"},
     "evaluate": {"errors", "model"},
     "spectrum": {"errors"},
     "checkpoint": {"errors"},

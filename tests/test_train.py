@@ -246,7 +246,7 @@ def test_a_wrapped_layer_that_draws_is_not_done_once() -> None:
     assert kept[0] is x
 
 
-@pytest.mark.parametrize("part", ["fc1.inner.bias", "fc1.A"])
+@pytest.mark.parametrize("part", ["fc1.inner.bias", "fc1.At"])
 def test_a_part_that_is_trained_after_all_is_not_kept(part: str) -> None:
     """Somebody's own `requires_grad`, within what LoRA-FA leaves frozen."""
     x, y = digits(60)

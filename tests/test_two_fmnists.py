@@ -204,8 +204,8 @@ def test_a_base_that_is_there_is_measured_on_the_fmnist_that_is_asked_about(tmp_
     chosen = config.load(sets=[*quick, "fmnist.fraction=0.0"]).config
     run = Store(tmp_path).load(first["id"])
     images = stages.fmnist(chosen)
-    with open_session(Store(tmp_path), data_dir, chosen, lambda event: None) as lab:
-        measured = make.measure_again(run, lab, on=images)
-        assert make.measure_again(run, lab).metrics == run.metrics
+    with open_session(Store(tmp_path), data_dir, chosen, lambda event: None) as session:
+        measured = make.measure_again(run, session, on=images)
+        assert make.measure_again(run, session).metrics == run.metrics
     assert measured.parents.data == images.id
     assert measured.metrics["fmnist"].slices["flipped"].n == 0

@@ -28,17 +28,15 @@ class Gain(Wrapper):
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__(inner)
-        self.c = nn.Parameter(torch.ones(1).to(inner.weight))
+        self.c = self.own(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c * self.inner(x)
+        return (self.c * self.inner(x)).to(x.dtype)
 
-    @property
-    def weight(self) -> Tensor:
-        return self.c * self.inner.weight
+    def merged_weight(self) -> Tensor:
+        return self.c * self.W0
 
-    @property
-    def bias(self) -> Tensor | None:
+    def merged_bias(self) -> Tensor | None:
         b0 = cast("Tensor | None", self.inner.bias)
         return None if b0 is None else self.c * b0
 

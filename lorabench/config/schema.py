@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
@@ -104,14 +105,15 @@ class Pretrain(Section):
     seed: Seed | None = None
 
 
-def _known(method: str) -> str:
-    if method not in METHODS:
-        near = f"{nearest(method, METHODS)}; known: {', '.join(METHODS)}"
-        raise PydanticCustomError("no_method", 'no method is called "{name}"{near}', {"name": method, "near": near})
-    return method
+def _known(method: Any) -> Any:
+    if isinstance(method, str) and method in METHODS:
+        return method
+    near = f"{nearest(str(method), METHODS)}; known: {', '.join(METHODS)}"
+    named = {"name": json.dumps(method, default=str), "near": near}
+    raise PydanticCustomError("no_method", "no method is called {name}{near}", named)
 
 
-MethodName = Annotated[str, AfterValidator(_known)]
+MethodName = Annotated[str, BeforeValidator(_known)]
 
 
 class MethodSection(Section):

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from lorabench.errors import UsageError
+from lorabench.methods.layers import own_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from torch import nn
+
 
 def apply(model: nn.Module, targets: Iterable[str]) -> None:
-    """Train b (m,) of the linear layers named by `targets`, in place.
-
-    Raises:
-        UsageError: a layer has no bias.
-    """
+    """Train every bias that the modules named by `targets` have themselves, by default all in the model, in place."""
     for name in targets:
-        layer = model.get_submodule(name)
-        assert isinstance(layer, nn.Linear)
-        b = cast("nn.Parameter | None", layer.bias)
-        if b is None:
-            raise UsageError(f"bitfit trains biases, and {name} has none")
-        b.requires_grad_(True)
+        for _, bias in own_parameters(model.get_submodule(name), "bitfit"):
+            bias.requires_grad_(True)

@@ -1,8 +1,10 @@
-"""Full fine-tuning: every weight and bias of the targeted layers goes on learning."""
+"""Full fine-tuning: every parameter of the targeted modules goes on learning."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from lorabench.methods.layers import own_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def apply(model: nn.Module, targets: Iterable[str]) -> None:
-    """Train W (m, n) and b (m,) of the linear layers named by `targets`, in place."""
+    """Train all parameters that the modules named by `targets` have themselves, by default the model's, in place."""
     for name in targets:
-        model.get_submodule(name).requires_grad_(True)
+        for _, parameter in own_parameters(model.get_submodule(name), "full"):
+            parameter.requires_grad_(True)

@@ -141,10 +141,12 @@ class Method:
         paper: authors, year and arXiv number.
         options: the method's own settings, with types and defaults, as pydantic's `create_model` takes them; one that
             is added to a method that has runs already is written `since(...)`.
-        layer: what it makes of a layer of n inputs and m outputs with a bias; its counts follow.
+        layer: what it makes of a linear layer of n inputs and m outputs with a bias; its counts follow.
         lr: the learning rate chosen for the default recipe on held-out training images (runs/README.md).
         lr_of: the options, as far as they matter, of variants that need another one, each with its rate.
-        where: which of the model's linear layers are targeted when none are named, of their names in order.
+        where: which of the layers within its reach are targeted when none are named, of their names in order.
+        reach: what it trains or adapts: `linear` layers, all `parameters` of any module, or all `biases`.
+        also: classes of layers that it adapts beside linear ones, when they are named.
         low_rank: a rank k above the smaller side of a layer adds nothing to what it can reach.
         in_place: it trains parameters that the layers have anyway, their biases among them, and adds none.
         shared: what it adds and does not train is there once, as large as the largest layer needs.
@@ -159,6 +161,8 @@ class Method:
     lr: float
     lr_of: Sequence[tuple[Options, float]] = ()
     where: Callable[[Sequence[str], Options], Sequence[str]] = every
+    reach: Literal["linear", "parameters", "biases"] = "linear"
+    also: tuple[str, ...] = ()
     low_rank: bool = False
     in_place: bool = False
     shared: bool = False
@@ -264,6 +268,7 @@ METHODS: dict[str, Method] = {
         paper="the usual way, no paper",
         options={},
         layer=_weight,
+        reach="parameters",
         in_place=True,
         lr=0.01,
     ),
@@ -306,6 +311,7 @@ METHODS: dict[str, Method] = {
         paper="Ben Zaken et al. 2021, arXiv:2106.10199",
         options={},
         layer=lambda n, m, o: [[own(n, m), trained(m)]],
+        reach="biases",
         in_place=True,
         lr=0.1,
     ),

@@ -1,0 +1,145 @@
+"""Methods on models as other people have them: which layers they go to, what is refused, what is left out and said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import hostile_models
+import pytest
+import torch
+from hostile_models import Language
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from lorabench import methods
+from lorabench.errors import UsageError
+from lorabench.methods.layers import LeftOutWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def trained(model: nn.Module) -> set[str]:
+    return {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+class TestWhatANamePromises:
+    def test_full_trains_all_that_there_is(self) -> None:
+        model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 4))
+        methods.apply(model, "full")
+        assert trained(model) == set(dict(model.named_parameters()))
+        language = Language()
+        methods.apply(language, "full")
+        assert trained(language) == set(dict(language.named_parameters()))
+
+    def test_full_trains_a_parameter_that_no_layer_has(self) -> None:
+        model = nn.Sequential(nn.Linear(3, 3))
+        model.register_parameter("scale", nn.Parameter(torch.ones(3)))
+        methods.apply(model, "full")
+        assert trained(model) == {"scale", "0.weight", "0.bias"}
+
+    def test_bitfit_trains_every_bias(self) -> None:
+        model = Language()
+        methods.apply(model, "bitfit")
+        assert trained(model) == {"fc1.bias", "norm.bias", "fc2.bias"}
+        block = nn.TransformerEncoderLayer(16, 4, 32)
+        methods.apply(block, "bitfit")
+        assert trained(block) == {name for name in dict(block.named_parameters()) if "bias" in name}
+        assert "self_attn.in_proj_bias" in trained(block)
+
+    @pytest.mark.parametrize("name", ["full", "bitfit"])
+    def test_modules_can_be_named(self, name: str) -> None:
+        model = Language()
+        methods.apply(model, name, targets=["norm"])
+        assert trained(model) == {"norm.bias", "norm.weight"} - ({"norm.weight"} if name == "bitfit" else set())
+
+    @pytest.mark.parametrize(("name", "target"), [("head", None), ("full", ["head"]), ("full", ["tok"])])
+    def test_what_others_hold_too_is_not_trained_alone(self, name: str, target: list[str] | None) -> None:
+        with pytest.raises(UsageError, match=r"would train (tok|head) too: weight of (tok|head)"):
+            methods.apply(Language(), name, targets=target)
+
+
+class Named(nn.Module):
+    """A language model with a head of its own, which it names as the library transformers does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tok, self.fc, self.out = nn.Embedding(32, 16), nn.Linear(16, 16), nn.Linear(16, 32)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.out
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_output_head_of_a_language_model_is_no_default_target(name: str) -> None:
+    method = methods.METHODS[name]
+    if method.in_place:
+        assert "out" in methods.targeted(Named(), name)
+    elif name != "adapter":  # it has no layer left to go to: its first is fc
+        assert methods.targeted(Named(), name) == ["fc"]
+        assert "head" not in methods.targeted(Language(), name)
+    assert methods.targeted(Named(), name, ["out"]) == ["out"]
+
+
+class OwnLinear(nn.Linear):
+    """Its parent may do with its weight what it likes."""
+
+
+def watch(layer: nn.Module) -> None:
+    cast("Any", layer).register_forward_pre_hook(print)
+
+
+def give_forward(layer: nn.Module) -> None:
+    layer.forward = layer.forward
+
+
+def change_class(layer: nn.Module) -> None:
+    layer.__class__ = OwnLinear
+
+
+def halve(layer: nn.Module) -> None:
+    layer.register_forward_hook(hostile_models.halved)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (hostile_models.pruned, "made anew before each call, of weight_orig"),
+        (hostile_models.old_weight_norm, "made anew before each call, of weight_g, weight_v"),
+        (parametrizations.weight_norm, "parametrised"),
+        (parametrizations.spectral_norm, "parametrised"),
+        (halve, "a hook"),
+        (watch, "a hook"),
+        (give_forward, "a hook or a forward of its own"),
+        (change_class, "a Linear of its own kind"),
+    ],
+)
+def test_a_layer_that_is_more_than_linear_is_left_out_and_said(change: Callable[[Any], object], reason: str) -> None:
+    model = hostile_models.changed(change)
+    assert list(methods.linear_layers(model)) == ["0", "4"]
+    with pytest.raises(UsageError, match=f"lora cannot adapt '2': .*{reason}"):
+        methods.apply(model, "lora", targets=["0", "2"])
+    with pytest.warns(LeftOutWarning, match=f"lora: 2 is left out: .*{reason}") as seen:
+        methods.apply(model, "lora")
+    assert seen[0].filename == __file__
+    assert {name.partition(".")[0] for name in trained(model)} == {"0", "4"}
+
+
+def test_attention_is_answered() -> None:
+    model: Any = hostile_models.attention()
+    with pytest.warns(LeftOutWarning, match=r"attention is left out: nn\.MultiheadAttention reads its weights itself"):
+        methods.apply(model, "lora")
+    with pytest.raises(UsageError, match="cannot adapt 'attention'"):
+        methods.targeted(hostile_models.attention(), "lora", ["attention"])
+
+
+def test_what_is_left_out_is_said_where_nothing_else_is_there() -> None:
+    with pytest.raises(UsageError, match="among none; 0 is left out: it is of the class Conv1d"):
+        methods.targeted(nn.Sequential(nn.Conv1d(1, 2, 3)), "dora")
+
+
+def test_a_quantised_weight() -> None:
+    layer = nn.Linear(4, 4)
+    layer.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(UsageError, match="quantised"):
+        methods.targeted(cast("nn.Module", nn.Sequential(layer)), "lora")
