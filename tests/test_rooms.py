@@ -25,7 +25,7 @@ ROOT = Path(lorabench.__file__).parent
 LADDER: dict[str, set[str]] = {
     "errors": set(),
     "events": set(),
-    "config": {"errors", "data"},
+    "config": {"errors", "data", "methods"},
     "stats": {"errors"},
     "analysis": {"errors", "classifier", "config", "npz", "query", "scale", "stats", "runs"},
     "query": {"errors"},

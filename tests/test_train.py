@@ -424,4 +424,4 @@ def test_a_redundant_rank_is_allowed_with_a_reason() -> None:
     assert warning.startswith("k = 12 is above 10, the smaller side")
     net = model()
     methods.apply(net, "lora", k=12)
-    assert methods.count(net).trainable == methods.formula("lora", shapes, {"k": 12}) == 12 * 1562
+    assert methods.count(net).trainable == methods.METHODS["lora"].trainable(shapes, {"k": 12}) == 12 * 1562

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.methods import Method
+from lorabench.methods.registry import own, trained
 from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ ENTRY = Method(
     title="toy",
     paper="no paper",
     options={},
-    formula=lambda shapes, options: len(shapes),
+    layer=lambda n, m, options: [[own(n, m), trained(1)]],
     lr=0.01,
 )
 

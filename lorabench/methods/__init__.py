@@ -28,16 +28,14 @@ import copy
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import ValidationError
 
 from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS, Exemption, Method, every, since
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
-    from typing import Literal
 
-    from pydantic.fields import FieldInfo
     from torch import Tensor, nn
 
     from lorabench.methods.adapters import load, save, use
@@ -54,22 +52,17 @@ __all__ = [
     "Method",
     "after_step",
     "apply",
-    "came_later",
     "complete",
     "count",
     "disabled",
     "every",
-    "exemption",
-    "formula",
     "linear_layers",
     "load",
     "merge",
-    "options_model",
     "parameter_groups",
     "penalty",
     "remove",
     "save",
-    "schemas",
     "since",
     "targeted",
     "use",
@@ -85,22 +78,6 @@ class Count(NamedTuple):
     frozen: int
 
 
-def options_model(name: str) -> type[BaseModel]:
-    """The pydantic model of a method's own settings."""
-    config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    return create_model(f"{name}-options", __config__=config, **METHODS[name].options)
-
-
-def schemas() -> dict[str, type[BaseModel]]:
-    """`options_model` of every method: what `lorabench.config.load` checks a config against."""
-    return {name: options_model(name) for name in METHODS}
-
-
-def came_later(field: FieldInfo) -> bool:
-    """Whether the setting was declared by `since`, or as that does: at its default it changes no id."""
-    return isinstance(field.json_schema_extra, dict) and "since" in field.json_schema_extra
-
-
 def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """All of a method's own settings: `options`, and defaults for the rest.
 
@@ -110,7 +87,7 @@ def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if name not in METHODS:
         raise UsageError(f"no method is called {name!r}; known: {', '.join(METHODS)}")
     try:
-        return options_model(name).model_validate(dict(options)).model_dump()
+        return METHODS[name].model.model_validate(dict(options)).model_dump()
     except ValidationError as error:
         raise UsageError("; ".join(_problem(name, cast("dict[str, Any]", e)) for e in error.errors())) from None
 
@@ -375,19 +352,6 @@ def count(model: nn.Module) -> Count:
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Count(total, trainable, total - trainable)
-
-
-def formula(name: str, shapes: Shapes, options: Options) -> int:
-    """The number of parameters that the method must train, by its formula, in layers of these shapes with biases."""
-    return METHODS[name].formula(shapes, options)
-
-
-def exemption(name: str, clause: Literal["birth", "merge"], options: Options) -> Exemption | None:
-    """Why the method, with these (complete) options, does not hold to this clause of the contract; None: it does."""
-    for found in METHODS[name].exemptions:
-        if found.clause == clause and all(options[key] == value for key, value in found.when.items()):
-            return found
-    return None
 
 
 def warnings(shapes: Shapes, options: Options, name: str = "lora") -> list[str]:
