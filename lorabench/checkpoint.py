@@ -17,20 +17,30 @@ from safetensors.torch import save
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
 
 
 def trained(model: nn.Module) -> dict[str, Tensor]:
-    """What a method trains, by name: the parameters that require a gradient."""
-    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    """What a method trains, by name: the parameters that require a gradient. Aᵀ, `At` in the model, is `A` here."""
+    return {
+        name.removesuffix("t") if _is_At(name) else name: (p.t() if _is_At(name) else p).detach().cpu().contiguous()
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
+
+
+def _is_At(name: str) -> bool:  # noqa: N802
+    return name.rpartition(".")[2] == "At"
 
 
 def frozen_hash(model: nn.Module) -> str:
     """`tensor_hash` of everything in the model that no method trains, buffers included."""
     live = {name for name, p in model.named_parameters() if p.requires_grad}
+    for prefix, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules()):
+        live |= {f"{prefix}.{name}" for name in getattr(module, "trained_buffers", ())}
     return tensor_hash({name: t for name, t in model.state_dict().items() if name not in live})
 
 
@@ -95,4 +105,7 @@ def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, tensor in tensors.items():
-            parameters[name].copy_(tensor)
+            if name in parameters:
+                parameters[name].copy_(tensor)
+            else:
+                parameters[name + "t"].copy_(tensor.t())

@@ -43,7 +43,7 @@ class Curve:
     def entry(self) -> dict[str, Any]:
         """The method and what of it differs from its defaults, as an entry of `study.methods` says it."""
         finetune = self.config.finetune
-        defaults = methods.options_model(finetune.method)().model_dump()
+        defaults = methods.METHODS[finetune.method].defaults
         own = {key: value for key, value in finetune.options.items() if value != defaults[key]}
         return {"method": finetune.method, **({"targets": list(finetune.targets)} if finetune.targets else {}), **own}
 

@@ -25,7 +25,7 @@ ROOT = Path(lorabench.__file__).parent
 LADDER: dict[str, set[str]] = {
     "errors": set(),
     "events": set(),
-    "config": {"errors", "data"},
+    "config": {"errors", "data", "methods"},
     "stats": {"errors"},
     "analysis": {"errors", "classifier", "config", "npz", "query", "scale", "stats", "runs"},
     "query": {"errors"},
@@ -51,7 +51,7 @@ LADDER: dict[str, set[str]] = {
     "methods": {"errors", "model"},
     "scale": {"errors", "classifier", "methods"},
     "threads": set(),
-    "train": {"errors", "frozen", "model", "threads"},
+    "train": {"errors", "frozen", "methods", "model", "threads"},
     "evaluate": {"errors", "model"},
     "spectrum": {"errors"},
     "checkpoint": {"errors"},

@@ -9,7 +9,7 @@ import pytest
 from report_factory import FMNIST, HURT, finetune, fmnist, metrics, pretrain, render, squeezed, study_data
 from typer.testing import CliRunner
 
-from lorabench import config, methods
+from lorabench import config
 from lorabench.analysis import claims
 from lorabench.analysis.gates import group_rows
 from lorabench.analysis.groups import groups, method_rows
@@ -201,7 +201,7 @@ def test_a_base_that_is_there_is_measured_on_the_fmnist_that_is_asked_about(tmp_
     assert flipped["F-MNIST"] < flipped["MNIST"] - 1
     assert again["accuracy"] == first["accuracy"]
 
-    chosen = config.load(sets=[*quick, "fmnist.fraction=0.0"], methods=methods.schemas()).config
+    chosen = config.load(sets=[*quick, "fmnist.fraction=0.0"]).config
     run = Store(tmp_path).load(first["id"])
     images = stages.fmnist(chosen)
     with open_session(Store(tmp_path), data_dir, chosen, lambda event: None) as session:

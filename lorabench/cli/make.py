@@ -76,16 +76,14 @@ def _method_list() -> str:
     from lorabench.classifier import CLASSIFIER
 
     def line(name: str, method: methods.Method) -> str:
-        options = methods.options_model(name)().model_dump()
+        options = method.defaults
         shapes = [CLASSIFIER[layer] for layer in method.where(list(CLASSIFIER), options)]
         own = ", ".join(f"{key}={'null' if value is None else value}" for key, value in options.items())
-        return f"{name}  {method.formula(shapes, options):,} parameters  {method.title}. {method.paper}. {own}".strip()
+        trained = f"{method.trainable(shapes, options):,} parameters"
+        return f"{name}  {trained}  {method.title}. {method.paper}. {own}".strip()
 
-    return (
-        "\n\n".join(["Methods, what they train by default, and their own settings:"])
-        + "\n\n"
-        + "\n\n".join(line(name, method) for name, method in methods.METHODS.items())
-    )
+    head = "Methods, what they train by default, and their own settings:"
+    return "\n\n".join([head, *(line(name, method) for name, method in methods.METHODS.items())])
 
 
 @command(app, epilog=_method_list())
@@ -125,8 +123,7 @@ def _preview(settings: Config, shared: Choosing, write_idx: Path | None) -> tupl
     from lorabench import data
     from lorabench.report import digits
 
-    mnist = data.load(shared.data_dir)
-    mnist = data.hold_out(mnist, settings.holdout) if settings.holdout else mnist
+    mnist = data.load(shared.data_dir, settings.holdout)
     shifted = data.choose(mnist, settings.fmnist)
     pictures = digits.preview(*data.examples(mnist, shifted), called=data.shifts.of(shifted.options).word)
     return pictures, data.write_fmnist(write_idx, mnist, shifted) if write_idx else []
@@ -141,7 +138,7 @@ def _make(
     write_idx: Path | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
-    from lorabench import config, methods
+    from lorabench import config
     from lorabench.report import summary
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import stages
@@ -166,7 +163,7 @@ def _make(
     if kind == "fmnist" and (write_idx or not shared.json):
         pictures, written = _preview(loaded.config, shared, write_idx)
     folder = shared.store.path(run.id)
-    defaults = config.check(config.Source(), methods=methods.schemas()).config
+    defaults = config.check(config.Source()).config
     usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
     on_this = "" if kind == "finetune" or run.id == usual else f" -c {folder / 'config.yaml'}"
     how: dict[str, Any] = {

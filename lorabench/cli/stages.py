@@ -62,9 +62,9 @@ Engine = Annotated[
 
 
 def load(shared: Settings, flags: dict[str, Any]) -> Loaded:
-    from lorabench import config, methods
+    from lorabench import config
 
-    loaded = config.check(gather(shared, flags), methods=methods.schemas())
+    loaded = config.check(gather(shared, flags))
     if loaded.config.expect:
         from lorabench.analysis import claims
 
@@ -81,10 +81,10 @@ def gather(shared: Settings, flags: dict[str, Any]) -> Source:
 
 def device_settings(shared: Device) -> Config:
     """The settings of a command that reads no config: the device and the threads."""
-    from lorabench import config, methods
+    from lorabench import config
 
     flags = {key: value for key, value in shared.flags.items() if value is not None}
-    return config.load(flags=flags, methods=methods.schemas()).config
+    return config.load(flags=flags).config
 
 
 def run_stages(
@@ -127,7 +127,6 @@ def run_stages(
 
 def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
     """Say what would be run, what is there, and who set which setting."""
-    from lorabench import config
     from lorabench.runner import stages
 
     cached = {
@@ -139,7 +138,7 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
             {
                 "command": "dry-run",
                 "stages": cached,
-                "settings": config.flat(loaded.config),
+                "settings": loaded.config.model_dump(mode="json"),
                 "origins": loaded.origins,
             }
         )

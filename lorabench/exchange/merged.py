@@ -27,7 +27,7 @@ LIMIT = 1e-4
 
 def check(run: Run) -> None:
     """Refuse, by a UsageError, a run whose method does not merge into plain weights."""
-    if run.method in methods.METHODS and (exempt := methods.exemption(run.method, "merge", run.settings)):
+    if run.method in methods.METHODS and (exempt := methods.METHODS[run.method].exemption("merge", run.settings)):
         raise UsageError(f"{run.method} does not merge: {exempt.reason}")
 
 

@@ -21,7 +21,7 @@ from lorabench.classifier import parameter_count
 from lorabench.errors import RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runner import environment, stages
-from lorabench.runner.load import adapter_origin, apply_settings, layer_shapes, load_model, method_options, own_config
+from lorabench.runner.load import adapter_origin, apply_method, load_model, own_config
 from lorabench.runner.session import Session, unit
 from lorabench.runs import Cost, Metrics, Params, Run
 
@@ -137,18 +137,17 @@ def _make_finetune(
     before, predicted_before = _measure(base, mnist, flips, session)
     probe = test_sets(mnist, flips, session)["fmnist"][:PROBE]
     logits = evaluate.predict(base, probe)
-    origin = adapter_origin(stage.settings, str(stage.parents.base), base)
-    method, shapes, options = (
-        stage.settings["method"],
-        layer_shapes(base, stage.settings),
-        method_options(stage.settings),
-    )
+    finetune = stage.config.finetune
+    method, options = finetune.method, finetune.options
+    origin = adapter_origin(finetune, str(stage.parents.base), base)
+    layers = methods.linear_layers(base)
+    shapes = [layers[name] for name in methods.targeted(base, method, finetune.targets, **options)]
     for warning in methods.warnings(shapes, options, method):
         session.emit(events.Message(warning, stage.id))
 
-    expected = methods.formula(method, shapes, options)
+    expected = methods.METHODS[method].trainable(shapes, options)
     weights = spectrum.copy(base)
-    model = apply_settings(base, stage.settings)
+    model = apply_method(base, finetune)
     counted = methods.count(model)
     if counted.trainable != expected:
         raise AssertionError(f"{stage.method} trains {counted.trainable} parameters; its formula says {expected}")
@@ -188,7 +187,7 @@ def _make_finetune(
 
 def _change(model: nn.Module, weights: dict[str, Tensor], method: str, options: dict[str, Any]) -> dict[str, Any]:
     """The spectra of ΔW by layer, or why there are none."""
-    if exempt := methods.exemption(method, "merge", options):
+    if exempt := methods.METHODS[method].exemption("merge", options):
         return {"delta_w_skipped": exempt.reason}
     found = spectrum.delta_w(weights, methods.merge(model))
     return {"delta_w": {name: layer._asdict() for name, layer in found.items()}}

@@ -102,9 +102,9 @@ def spread(device: torch.device, worker_index: int, gpus: int) -> torch.device:
 
 @functools.lru_cache(maxsize=1)
 def _mnist(data_dir: Path | None, holdout: int, emit: Emit) -> Mnist:
-    mnist = data.load(
+    return data.load(
         data_dir,
+        holdout,
         progress=lambda way, done, total: emit(events.Download(way, done, total)),
         message=lambda text: emit(events.Message(text)),
     )
-    return data.hold_out(mnist, holdout) if holdout else mnist
