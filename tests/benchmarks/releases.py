@@ -19,8 +19,9 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 SETS = ("study.seeds=0-1", "pretrain.epochs=1", "finetune.epochs=1", "study.workers=1")
-VERSIONS = "import platform; from importlib.metadata import version as v; print(platform.python_version(), v('torch'), v('torchvision'))"
-    "import platform, torch, torchvision; print(platform.python_version(), torch.__version__, torchvision.__version__)"
+VERSIONS = (
+    "import platform; from importlib.metadata import version; "
+    "print(platform.python_version(), version('torch'), version('torchvision'))"
 )
 
 
