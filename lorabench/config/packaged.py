@@ -1,4 +1,4 @@
-"""The configs that come with lorabench, by name: `-c study` is the file study.yaml of the repository's folder `configs`.
+"""The configs that come with lorabench, by name: `-c study` is configs/study.yaml of the repository.
 
 find(Path("methods"))      # the file of that name in this folder, or else the config that comes with lorabench
 """
