@@ -142,7 +142,7 @@ def _nested(parts: tuple[str, ...], value: Any, place: str) -> Source:
 
 
 def _merge(into: dict[str, Any], new: Mapping[str, Any], sections: Collection[str] = ()) -> None:
-    """Let the values of `new` win. One of `sections` that is wrongly no mapping stays, for the check to find."""
+    """Merge `new` into `into`. Where one of `sections` is not a mapping, keep it, so that validation reports it."""
     for key, value in new.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             _merge(into[key], cast("dict[str, Any]", value))
