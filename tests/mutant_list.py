@@ -635,7 +635,7 @@ GATING = [
     *of(
         "runs/store.py",
         "tests/test_runs.py tests/test_hostile.py -k 'note or newest'",
-        ("if not all(map(ID.fullmatch, found)):", "if False:"),
+        ("if not all(map(ID.fullmatch, ids)):", "if False:"),
         ("_, newest = max(records)", "_, newest = min(records)"),
     ),
     *of(
@@ -708,7 +708,7 @@ RECORDS = [
         ),
         ("if taken := sorted(RESERVED & self.options.keys()):", "if taken := []:"),
     ),
-    *of("runs/store.py", "tests/test_runs.py -k edited", ("if run.files.get(name) != found:", "if False:")),
+    *of("runs/store.py", "tests/test_runs.py -k edited", ("if run.files.get(name) != checksum:", "if False:")),
 ]
 
 MUTANTS = [*TRAINING, *CHECKPOINT, *METHODS, *STATISTICS, *PAIRING, *GATING, *RECORDS]

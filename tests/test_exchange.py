@@ -24,7 +24,7 @@ from lorabench.exchange.merged import LIMIT
 from lorabench.exchange.peft import import_adapter
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import summary as tables
-from lorabench.runner import make, stages
+from lorabench.runner import make, measure, stages
 from lorabench.runner.load import apply_method, load_model
 from lorabench.runner.session import Session
 from lorabench.runs import Run, Store
@@ -455,7 +455,7 @@ def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: 
     assert not cached
     shutil.copytree(exported, tmp_path / "elsewhere")
     assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session) == (run, True)
-    assert make.measure_again(run, shop.session).metrics == run.metrics
+    assert measure.measure_again(run, shop.session).metrics == run.metrics
     assert "frozen_unchanged" not in run.checks
     tensors(lambda t: t[A1].mul_(1.01))(tmp_path / "elsewhere")
     assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session)[0].id != run.id

@@ -19,7 +19,7 @@ from lorabench.errors import InputError
 from lorabench.methods import registry
 from lorabench.report import listing, sweep
 from lorabench.report.shown import runs_shown
-from lorabench.runner import environment, make, stages
+from lorabench.runner import environment, make, measure, stages
 from lorabench.runner.load import load_model
 from lorabench.runner.session import open_session
 from lorabench.runs import Parents, Run, Store, earlier, make_id
@@ -273,7 +273,7 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     assert run
     assert run.env["machine"].startswith(platform.machine() + " ")
     with open_session(store, data_dir, chosen, lambda event: None) as session:
-        assert make.measure_again(run, session).metrics["fmnist"].correct == run.metrics["fmnist"].correct
+        assert measure.measure_again(run, session).metrics["fmnist"].correct == run.metrics["fmnist"].correct
     assert stages.finetune(settings(*quick, "finetune.dropout=0.5")).id != after[-1].id
 
     # An option that is added without a word changes the id, and what was made without it cannot be read any more.

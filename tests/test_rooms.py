@@ -103,7 +103,7 @@ TORCH_FREE = {
 }
 
 
-WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "session")}
+WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "measure", "session")}
 """Files of these rooms that a command imports once it computes."""
 
 

@@ -107,7 +107,7 @@ def _finetune(method: str, shared: Training, **own: Any) -> None:
 def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
     """A base that was made beside another F-MNIST, measured on the one that is asked about."""
     from lorabench.cli import progress
-    from lorabench.runner import make
+    from lorabench.runner import measure
     from lorabench.runner.session import open_session
 
     log(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
@@ -115,7 +115,7 @@ def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Ru
         progress.show(stderr(), quiet=shared.quiet) as on_event,
         open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        return make.measure_again(run, session, on=images)
+        return measure.measure_again(run, session, on=images)
 
 
 def _preview(settings: Config, shared: Choosing, write_idx: Path | None) -> tuple[Picture, list[Path]]:
@@ -149,7 +149,7 @@ def _make(
     if shared.dry_run:
         dry_run(todo, loaded, shared)
         return
-    there = not shared.force and stages.cached(stage, shared.store) is not None
+    cached = not shared.force and stages.cached(stage, shared.store) is not None
     if missing := [parent.id for parent in todo[:-1] if not stages.cached(parent, shared.store)]:
         log(
             shared,
@@ -167,7 +167,7 @@ def _make(
     usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
     on_this = "" if kind == "finetune" or run.id == usual else f" -c {folder / 'config.yaml'}"
     how: dict[str, Any] = {
-        "cached": there,
+        "cached": cached,
         "folder": folder,
         "next_command": following.format(id=run.id) + on_this + shared.elsewhere,
     }

@@ -143,8 +143,8 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
             }
         )
         return
-    for run_id, there in cached.items():
-        typer.echo(f"{'cached   ' if there else 'would run'}  {run_id}")
+    for run_id, done in cached.items():
+        typer.echo(f"{'cached   ' if done else 'would run'}  {run_id}")
     for key, origin in loaded.origins.items():
         typer.echo(f"{key} set by {origin}")
     typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
@@ -152,10 +152,10 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
 
 def find(shared: Runs, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
-    found, broken = shared.store.select(without_folder(shared, names))
+    runs, broken = shared.store.select(without_folder(shared, names))
     for folder in broken:
         log(shared, f"left out: {folder.reason}")
-    return found
+    return runs
 
 
 def without_folder(shared: Folder, names: Sequence[str]) -> list[str]:
@@ -167,12 +167,12 @@ def remember(shared: Folder, name: str, todo: Sequence[Stage]) -> None:
     """Note which runs the newest study consists of."""
     from lorabench.runner import stages
 
-    with told_before():
+    with result_first():
         shared.store.remember_study(name, [stages.placed(stage, shared.store).id for stage in todo])
 
 
 @contextlib.contextmanager
-def told_before() -> Generator[None]:
+def result_first() -> Generator[None]:
     """Where a note is written, once the result is shown: a full disk must not hide that."""
     try:
         yield

@@ -17,6 +17,7 @@ from lorabench.exchange import peft_format
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
 from lorabench.runner.load import IMPORTED, apply_method, finetune_of, load_base, load_model, own_config
+from lorabench.runner.measure import test_sets
 from lorabench.runner.stages import Stage, fmnist
 from lorabench.runs import Parents, make_id, write_atomic
 
@@ -115,7 +116,7 @@ def import_adapter(
     stage, tensors = plan(folder, base, session.store)
     tuned = apply_method(load_model(base, session.store), stage.config.finetune)
     checkpoint.restore(tuned, tensors)
-    for images in make.test_sets(*session.fmnist_of(stage.config), session).values():
+    for images in test_sets(*session.fmnist_of(stage.config), session).values():
         if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
             raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
     command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"

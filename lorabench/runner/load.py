@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Run, Store
 
 IMPORTED = "tensors_sha256"
-"""The setting that a run has in place of a recipe if it was trained elsewhere: the hash of what was brought."""
+"""Settings key of an imported adapter: SHA-256 of its tensors, in place of a training recipe."""
 
 
 def own_config(run: Run, store: Store) -> config.Config:

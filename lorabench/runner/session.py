@@ -79,7 +79,7 @@ def open_session(
 def _device(wanted: str, emit: Emit) -> torch.device:
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
-        name = next(name for name, there in have.items() if there)
+        name = next(name for name, available in have.items() if available)
         if name == "cpu":
             emit(events.Message("device auto: no GPU here, running on the CPU"))
         return torch.device(name)

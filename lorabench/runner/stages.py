@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """One run to be: `settings` are what its id is made of, `config` what it is run with, nothing left open."""
+    """A run to make. `settings` are hashed into its id; `config` has every default filled in."""
 
     kind: Literal["pretrain", "fmnist", "finetune"]
     id: str
