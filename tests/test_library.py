@@ -167,6 +167,7 @@ class TestBefore:
             applied(model, case)
             with methods.disabled(model):
                 model.eval()
+            assert not any(module.training for module in model.modules())
             plain = methods.merge(model) if merging else model
             methods.remove(model)
             assert [name for name, p in plain.named_parameters() if not p.requires_grad] == ["0.weight"]
@@ -400,6 +401,8 @@ class TestAdapters:
             f"1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")
         }
         assert header["method"] == "lora"
+        methods.save(applied(normed(), Case("lora", 0)), tmp_path / "b")
+        assert set(checkpoint.read(tmp_path / "b")[1]) == {f"{i}.{p}" for i in (0, 3) for p in ("At", "B")}
 
     @pytest.mark.parametrize(
         ("change", "message"),
