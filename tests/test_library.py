@@ -269,10 +269,27 @@ class TestHalfPrecision:
             assert torch.equal(plain.get_parameter(f"{name}.weight"), wrapper.merged_weight().to(dtype))
             assert wrapper.merged_weight().dtype == torch.float32 or case.name == "prompt"
 
-    def test_it_can_be_asked_for(self) -> None:
-        model = CLASSIFIER.tuned(Case("lora", 0), torch.bfloat16).bfloat16()
-        assert all(t.dtype == torch.bfloat16 for t in tensors(model).values())
-        assert logits(model, CLASSIFIER.images(4, torch.bfloat16)).dtype == torch.bfloat16
+    @every_case
+    def test_it_can_be_asked_for(self, case: Case, tmp_path: Path) -> None:
+        model = stir(CLASSIFIER.tuned(case, torch.bfloat16).bfloat16())
+        assert all(t.dtype == torch.bfloat16 for t in tensors(model).values() if t.is_floating_point())
+        images = CLASSIFIER.images(4, torch.bfloat16)
+        expected = logits(model, images)
+        assert expected.dtype == torch.bfloat16
+        methods.save(model, tmp_path / "a")
+        again = CLASSIFIER.base(torch.bfloat16)
+        methods.load(again, tmp_path / "a")
+        assert torch.equal(logits(again, images), expected)
+
+    @some_cases
+    def test_what_stands_aside_follows_a_cast(self, case: Case, tmp_path: Path) -> None:
+        model, x = descend(applied(normed(), case)), inputs()
+        methods.save(model, tmp_path / "a")
+        expected, again = logits(model, x), loaded(tmp_path / "a")
+        methods.use(again, None)
+        again.double()
+        methods.use(again, "a")
+        torch.testing.assert_close(logits(again, x.double()).float(), expected, rtol=1e-4, atol=1e-5)
 
 
 class TestLayersThatAreMore:

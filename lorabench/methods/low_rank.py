@@ -62,8 +62,8 @@ class LowRank(SplitWrapper):
 class Residual(LowRank):
     """`x @ W_resᵀ + b + x @ A @ B`, with `W_res = W0 - (A0 B0)ᵀ` and b frozen; A and B begin as A0 and B0.
 
-    W_res is made of W0, A0 and B0, on the CPU in float64, whenever a layer is made and whenever a state dict is loaded,
-    which holds these three.
+    W_res is made of W0, A0 and B0, on the CPU in float64, whenever a layer is made, cast, or given a state dict, which
+    holds these three.
 
     Args:
         inner: a linear layer, n inputs to m outputs, W0 of shape (m, n); kept as it is.
@@ -78,6 +78,12 @@ class Residual(LowRank):
         self.register_buffer("W_res", torch.empty_like(inner.weight), persistent=False)
         _leave_rest(self)
         self.register_load_state_dict_post_hook(_leave_rest)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Residual:
+        """What `to`, `half` and their like do, and W_res of the values that A0 and B0 then have."""
+        super()._apply(fn, recurse)
+        _leave_rest(self)
+        return self
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen half: x itself and `x @ W_resᵀ + b`."""
