@@ -50,7 +50,7 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
     return digest.hexdigest()
 
 
@@ -74,17 +74,36 @@ def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]
     Raises:
         InputError: missing, cut off or damaged; other names, shapes or types; NaN or infinite values; another origin.
     """
+    header, tensors = read(path)
+    for key, value in origin.items():
+        if header.get(key) != value:
+            raise InputError(f"{path}: made for {key} {header.get(key, '(none named)')}, refused on {key} {value}")
+    check(path, tensors, expected)
+    return tensors
+
+
+def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The header's entries and the tensors of a safetensors file.
+
+    Raises:
+        InputError: missing, cut off or damaged.
+    """
     try:
         with cast("Any", safe_open(path, framework="pt")) as file:
             header: dict[str, str] = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such checkpoint") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: damaged, no readable safetensors file: {error}") from error
-    for key, value in origin.items():
-        if header.get(key) != value:
-            raise InputError(f"{path}: made for {key} {header.get(key, '(none named)')}, refused on {key} {value}")
+
+
+def check(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of `path` that are not those expected.
+
+    Raises:
+        InputError: other names, shapes or types; NaN or infinite values.
+    """
     if missing := sorted(set(expected) - set(tensors)):
         raise InputError(f"{path}: lacks the tensor {missing[0]}")
     if extra := sorted(set(tensors) - set(expected)):
@@ -97,7 +116,6 @@ def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]
             )
         if not torch.isfinite(tensor).all():
             raise InputError(f"{path}: {name} holds values that are not finite numbers")
-    return tensors
 
 
 def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

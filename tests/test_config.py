@@ -12,6 +12,7 @@ import pytest
 
 from lorabench import config, data, methods
 from lorabench.analysis import claims
+from lorabench.config.packaged import find, packaged
 from lorabench.config.source import MAX_DEPTH, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
 from lorabench.runner import stages
@@ -42,6 +43,26 @@ def test_a_shipped_config_loads_and_begins_with_its_command(path: Path) -> None:
     claims.check_keys(loaded.config.expect)
     command = path.read_text().splitlines()[0]
     assert re.fullmatch(rf"# lorabench [a-z-]+( [a-z-]+)? -c configs/{path.name}", command)
+
+
+def test_a_shipped_config_is_found_by_its_name_and_a_file_of_that_name_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is installed, from among what the wheel brought."""
+    assert {name: path.read_text("utf-8") for name, path in packaged().items()} == {
+        path.stem: path.read_text("utf-8") for path in CONFIGS
+    }
+    monkeypatch.chdir(tmp_path)
+    assert find(Path("study")) == packaged()["study"]
+    assert load(Path("quick")).config.study.name == "quick"
+    Path("study").write_text("study: {name: mine}")
+    assert load(Path("study")).config.study.name == "mine"
+    with pytest.raises(InputError, match='no config of that name comes with lorabench; did you mean "methods"'):
+        load(Path("method"))
+    with pytest.raises(InputError, match="there are fmnist, lora, lr-sweep, methods"):
+        load(Path("nonsense"))
+    with pytest.raises(InputError, match="cannot be read"):
+        load(Path("study.yml"))
 
 
 def test_study_yaml_says_the_defaults() -> None:

@@ -48,7 +48,7 @@ LADDER: dict[str, set[str]] = {
     "classifier": set(),
     "model": {"errors", "classifier"},
     "frozen": {"errors", "model"},
-    "methods": {"errors", "model"},
+    "methods": {"checkpoint", "errors", "model"},
     "scale": {"errors", "classifier", "methods"},
     "threads": set(),
     "train": {"errors", "frozen", "methods", "model", "threads"},

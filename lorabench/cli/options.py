@@ -143,7 +143,9 @@ class Settings(Messages):
 
     config: Annotated[
         list[Path] | None,
-        typer.Option("--config", "-c", metavar="FILE", help="A YAML config; again: later ones win."),
+        typer.Option(
+            "--config", "-c", metavar="FILE|NAME", help="A YAML config, or study, methods, ...; again: later ones win."
+        ),
     ] = None
     sets: Annotated[
         list[str] | None,

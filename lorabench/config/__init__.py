@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lorabench.config.packaged import find
 from lorabench.config.schema import (
     Config,
     Entry,
@@ -75,7 +76,7 @@ def load(
     """Merge all sources and check the result.
 
     Args:
-        files: YAML files; a later one wins over an earlier one.
+        files: YAML files, or names of configs that come with lorabench; a later one wins over an earlier one.
         sets: `key.path=value` texts, the value read as YAML.
         flags: dotted key to value, as given by flags of the command line (named `--last-part` in messages).
 
@@ -88,7 +89,7 @@ def load(
 
 def gather(files: Sequence[Path] = (), sets: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> Source:
     """All sources as one, later ones winning; nothing in it is checked yet. Arguments and errors as in `load`."""
-    sources = [read_yaml(path) for path in files]
+    sources = [read_yaml(find(path)) for path in files]
     sources += [_from_set(text) for text in sets]
     sources += [_from_flag(key, value) for key, value in (flags or {}).items()]
     merged = Source()

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from lorabench.methods.adapters import load, save, use
+    from lorabench.methods.applied import Applied
     from lorabench.methods.layers import Targets
     from lorabench.methods.registry import Options, Shapes
     from lorabench.methods.wrapper import Wrapper
@@ -55,12 +57,15 @@ __all__ = [
     "disabled",
     "every",
     "linear_layers",
+    "load",
     "merge",
     "parameter_groups",
     "penalty",
     "remove",
+    "save",
     "since",
     "targeted",
+    "use",
     "warnings",
 ]
 
@@ -87,10 +92,22 @@ def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError("; ".join(_problem(name, cast("dict[str, Any]", e)) for e in error.errors())) from None
 
 
+OURS = {
+    "r": "k",
+    "rank": "k",
+    "lora_alpha": "alpha",
+    "init_lora_weights": "init",
+    "target_modules": "targets",
+    "modules_to_save": "also_train",
+}
+"""PEFT's words for what is called otherwise here."""
+
+
 def _problem(name: str, error: dict[str, Any]) -> str:
     option, message = error["loc"][0], error["msg"]
     if error["type"] == "extra_forbidden":
-        return f"{name} has no option {option!r}; it has {', '.join(METHODS[name].options) or 'none'}"
+        ours = f"; here that is {OURS[option]}" if option in OURS else ""
+        return f"{name} has no option {option!r}{ours}; it has {', '.join(METHODS[name].options) or 'none'}"
     return f"{name}: {option} = {error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
@@ -235,8 +252,8 @@ def remove(model: nn.Module) -> None:
     root, on = applied.active(model)
     if on:
         on.take_off(root, "off")
-        applied.restore_flags(root, on.flags)
-    applied.forget(root)
+    for adapter in applied.lift(root).values():
+        applied.restore_flags(root, adapter.flags)  # the same of all
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -258,19 +275,31 @@ def merge(model: nn.Module) -> nn.Module:
     plain = copy.deepcopy(model, {id(adapters): None})  # without what is kept beside the model
     inside = plain.get_submodule(where)
     applied.forget(inside)
-    if on is None:
-        return plain
-    layers: dict[nn.Module, nn.Module] = {}
-    for target, wrapper in zip(on.targets, on.wrappers, strict=on.wrappers != []):
+    layers = {inside.get_submodule(target): layer for target, layer in _merged(on).items()} if on else {}
+    replace(inside, layers)
+    for adapter in adapters.values():
+        applied.restore_flags(inside, adapter.flags)  # the same of all
+    return plain
+
+
+def __getattr__(name: str) -> Any:
+    """`save`, `load` and `use` of adapters.py, which imports torch."""
+    if name in ("save", "load", "use"):
+        return getattr(import_module("lorabench.methods.adapters"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _merged(on: Applied) -> dict[str, nn.Module]:
+    """A plain layer for each wrapper, by its name."""
+    found: dict[str, nn.Module] = {}
+    for target, wrapper in zip(on.targets, on.wrappers, strict=False):  # in place, a method has targets and no wrappers
         if wrapper.merged_weight() is None:
             reason = next(e.reason for e in METHODS[on.method].exemptions if e.clause == "merge")
             raise UsageError(f"{on.method} does not merge: {reason}")
-        layer = layers[inside.get_submodule(target)] = wrapper.merged()
-        if (off := wrapper.merging_error(layer)) > 1:
+        found[target] = wrapper.merged()
+        if (off := wrapper.merging_error(found[target])) > 1:
             raise UsageError(f"{target} merged would compute something else, by {off:.3g} times what rounding explains")
-    replace(inside, layers)
-    applied.restore_flags(inside, on.flags)
-    return plain
+    return found
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict[str, Any]]:

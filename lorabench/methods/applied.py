@@ -72,20 +72,25 @@ class Applied:
         if any(value.is_meta for value in self.found):
             raise UsageError("the method was applied on the device meta, before the model had values: there is no base")
         replace(model, {wrapper: wrapper.inner for wrapper in self.wrappers})
-        self.values = self._exchange(self.found)
+        self.values = self._exchange(self.found, copy=state == "off")
         self.state = state
 
     def put_back(self, model: nn.Module) -> None:
         """Undo `take_off`; what stood aside follows the model to its device and its mode."""
-        self._exchange(self.values)
+        self._exchange(self.values, copy=False)
         self.values = []
         for wrapper in self.wrappers:
             wrapper.to(wrapper.inner.weight.device).train(wrapper.inner.training)
         replace(model, {wrapper.inner: wrapper for wrapper in self.wrappers})
         self.state = "on"
 
-    def _exchange(self, values: list[Tensor]) -> list[Tensor]:
-        """Give the tensors at `places` these values; what they had.
+    def train(self, flag: bool) -> None:
+        """Let what the adapter trains of the model's own parameters require a gradient, or not."""
+        for module, name in self.trained:
+            getattr(module, name).requires_grad_(flag)
+
+    def _exchange(self, values: list[Tensor], *, copy: bool) -> list[Tensor]:
+        """Give the tensors at `places` these values, or copies; what they had.
 
         They get other memory, and keep what autograd knows of them: a graph that was built before goes on.
         """
@@ -94,7 +99,7 @@ class Applied:
             tensor: Tensor = getattr(module, name)
             before.append(tensor.data)
             # Buffers, as running statistics, may move inside; the value that is kept must not.
-            tensor.data = value.to(tensor.device, tensor.dtype, copy=not isinstance(tensor, nn.Parameter))
+            tensor.data = value.to(tensor.device, tensor.dtype, copy=copy or not isinstance(tensor, nn.Parameter))
         return before
 
 
@@ -138,6 +143,20 @@ def note(root: nn.Module, name: str, applied: Applied) -> None:
     vars(root).setdefault(_NOTE, {})[name] = applied
     for module in [*applied.wrappers, *(module for module, _ in applied.trained)]:
         vars(module)[_PART] = True
+
+
+def lift(root: nn.Module) -> dict[str, Applied]:
+    """Take up all notes of `root`, for `put_down`: until then it is as if plain."""
+    adapters = notes(root)[1]
+    forget(root)
+    return adapters
+
+
+def put_down(root: nn.Module, adapters: dict[str, Applied]) -> None:
+    """Note these adapters of `root`, and no others."""
+    forget(root)
+    for name, adapter in adapters.items():
+        note(root, name, adapter)
 
 
 def active(model: nn.Module) -> tuple[nn.Module, Applied | None]:

@@ -98,7 +98,11 @@ def matching(model: nn.Module, wanted: Targets, names: Sequence[str]) -> list[st
         raise UsageError(f"targets are a list of names: [{wanted!r}], not {wanted!r}")
     if callable(wanted):
         return [name for name in names if wanted(name, model.get_submodule(name))]
-    return [match for name in wanted for match in ([name] if name in names else fnmatch.filter(names, name) or [name])]
+    found: list[str] = []
+    for name in wanted:
+        matches = [] if name in names else fnmatch.filter(names, name)
+        found += [match for match in matches if match not in found] or [name] * (not matches)
+    return found
 
 
 def shared_with(model: nn.Module, layer: nn.Module) -> str | None:

@@ -50,7 +50,7 @@ class Prompt(SplitWrapper):
     def __init__(self, inner: nn.Linear, places: Tensor | None = None) -> None:
         super().__init__(inner)
         places = torch.arange(inner.in_features) if places is None else places
-        self.register_buffer("places", places.to(inner.weight.device), persistent=False)
+        self.register_buffer("places", places.to(inner.weight.device))
         self.p = self.own(torch.zeros(len(places)))
 
     def forward(self, x: Tensor) -> Tensor:
