@@ -163,7 +163,7 @@ def _make(
     if kind == "fmnist" and (write_idx or not shared.json):
         pictures, written = _preview(loaded.config, shared, write_idx)
     folder = shared.store.path(run.id)
-    defaults = config.check(config.Source()).config
+    defaults = config.load().config
     usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
     on_this = "" if kind == "finetune" or run.id == usual else f" -c {folder / 'config.yaml'}"
     how: dict[str, Any] = {
