@@ -199,7 +199,7 @@ class _Bench:
             self.trainer.step(self.rows[0], 1e-4)
         self.flops = counter.get_total_flops()
         self.forwards: dict[str, nn.Module] = {"unmerged": self.model}
-        if not methods.exemption(case.method, "merge", chosen):
+        if not methods.METHODS[case.method].exemption("merge", chosen):
             self.forwards["merged"] = methods.merge(self.model)
         self.inputs = {str(n): torch.rand(n, PIXELS, device=device) for n in LATENCY_BATCHES}
         self.latency_s = {name: {n: list[float]() for n in self.inputs} for name in self.forwards}

@@ -14,9 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+# Threads of torch that spin while they wait take the processor from the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so the commands that they start; some of
 # the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: begun last, it would run while the other processor has nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +49,7 @@ def module(module_folder: Path) -> Callable[..., str]:
 
     def write(lines: str, name: str = "way_of_a_test") -> str:
         body = "".join(f"\n    {line}" for line in lines.strip().splitlines())
-        head = "import os, pathlib, shutil, subprocess, sys, time\nfrom lorabench.data import child\n"
+        head = "import os, pathlib, shutil, subprocess, sys, time\nfrom lorabench.data import fetch\n"
         main = f"def main(folder):\n    root = pathlib.Path(folder){body}\n"
         (module_folder / f"{name}.py").write_text(head + main)
         return name

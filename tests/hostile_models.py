@@ -435,7 +435,7 @@ def fit(host: Host, model: nn.Module, x: Tensor, steps: int = 3) -> None:
 
 def check_birth(case: Case, host: Host, model: nn.Module, x: Tensor, base: Tensor) -> None:
     """The logits are as they were; nothing is left of what was before."""
-    allowed = methods.exemption(case.name, "birth", case.complete)
+    allowed = methods.METHODS[case.name].exemption("birth", case.complete)
     absolute = allowed.absolute + allowed.relative * base.abs().max().item() if allowed else 0.0
     demand(near(output(host, model, x), base, absolute), "a fresh method changes the logits")
     demand(all(module.training for module in model.modules()), "the mode of training is changed")
@@ -451,6 +451,8 @@ def check_training(host: Host, model: nn.Module, x: Tensor) -> None:
     moved = {name for name, t in tensors(model).items() if not equal(t, values[name])}
     statistics = {name.rpartition(".")[2] for name, _ in host.model().named_buffers()}
     moved -= {name for name, _ in model.named_buffers() if name.rpartition(".")[2] in statistics}
+    modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+    moved -= {f"{path}.{name}" for path, module in modules for name in getattr(module, "trained_buffers", ())}
     demand(moved <= promised, f"{min(moved - promised, default='')} moves, which is called frozen")
     demand(promised <= moved, f"{min(promised - moved, default='')} is trained and does not move")
 
@@ -500,7 +502,7 @@ def check_merge(case: Case, host: Host, model: nn.Module, x: Tensor, base: Tenso
     try:
         merged = methods.merge(model)
     except UsageError as error:
-        demand(bool(methods.exemption(case.name, "merge", case.complete)), f"merge is refused: {error}")
+        demand(bool(methods.METHODS[case.name].exemption("merge", case.complete)), f"merge is refused: {error}")
         return
     bare = host.model()
     demand(near(output(host, merged, x), tuned), "merged computes something else")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from test_cli import Lab
+from command_line import QUICK, CommandLine
 
 from lorabench.runner.engines import processes
 from lorabench.runner.engines.cores import cores, quota
@@ -23,7 +23,6 @@ from lorabench.runner.session import spread
 if TYPE_CHECKING:
     from pathlib import Path
 
-TINY = ["-s", "holdout=50000", "-s", "pretrain.epochs=1", "-s", "finetune.epochs=1", "--threads", "1"]
 V2 = "0::/user.slice/job\n"
 V1 = "7:memory:/job\n4:cpu,cpuacct:/docker/job\n"
 
@@ -64,27 +63,28 @@ def test_workers_take_the_gpus_in_turn() -> None:
 
 def test_workers_without_a_gpu_say_so(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    lab = Lab(tmp_path / "runs", data_dir)
-    message = lab.fails(4, "study", "--seeds", "0-1", "-s", "study.workers=2", *TINY, "--device", "cuda")
-    assert message.startswith("device cuda: torch ")
+    cli = CommandLine(tmp_path / "runs", data_dir)
+    arguments = ["study", "--seeds", "0-1", "-s", "study.workers=2", *QUICK, "--device", "cuda"]
+    assert cli.process(*arguments, code=4).stderr.startswith("lorabench: device cuda: torch ")
 
 
+@pytest.mark.slow
 def test_two_studies_at_once_do_each_run_once(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    lab = Lab(tmp_path / "runs", data_dir)
-    study = ["study", "--seeds", "0", *TINY, "-s", "pretrain.epochs=40"]
-    first = lab.start(*study)
-    run_id = first.line(": epoch 1/40").split(":")[0]
+    cli = CommandLine(tmp_path / "runs", data_dir)
+    study = ["study", "--seeds", "0", *QUICK, "-s", "pretrain.epochs=5"]
+    first = cli.start(*study)
+    run_id = first.line(": epoch 1/5").split(":")[0]
     first.process.send_signal(signal.SIGSTOP)
     held = f"{run_id} is being made by process {first.process.pid} on "
-    assert held in lab.fails(75, *study, "--no-wait")
+    assert held in cli.fails(75, *study, "--no-wait")
 
-    second = lab.start(*study)
+    second = cli.start(*study)
     assert held in second.line("waiting for it")
     first.process.send_signal(signal.SIGCONT)
     said = [first.end(), second.end()]
     assert [first.process.returncode, second.process.returncode] == [0, 0], said
-    records = lab.records()
+    records = cli.records()
     assert {record["status"] for record in records.values()} == {"done"}
     assert {record["maker"] for record in records.values()} == {None}
     for run in records:
@@ -130,7 +130,7 @@ def test_workers_that_never_hear_that_it_is_over_are_no_obstacle(tmp_path: Path)
         "from lorabench import config, methods; from lorabench.runner.engines import open_engine\n"
         "from lorabench.runs import Store\n"
         "if __name__ == '__main__':\n"
-        "    settings = config.load(methods=methods.schemas()).config\n"
+        "    settings = config.load().config\n"
         "    with open_engine(2, Store(Path(sys.argv[1])), None, settings, print) as (pool, _, _):\n"
         "        for slept in [pool.submit(time.sleep, 0.5) for _ in range(2)]: slept.result()\n"
         "        workers = multiprocessing.active_children()\n"
@@ -152,7 +152,7 @@ from lorabench.runs import Store
 
 def settings(*sets):
     sets = ["pretrain.epochs=1", "pretrain.batch_size=5000", "threads=1", *sets]
-    return config.load(sets=sets, methods=methods.schemas()).config
+    return config.load(sets=sets).config
 
 def run(*sets, emit=lambda event: None, **keywords):
     chosen = settings("study.seeds=0-1", *sets)
@@ -169,6 +169,7 @@ def sleep():
     )
 
 
+@pytest.mark.slow
 def test_a_study_leaves_its_callers_process_as_it_was(tmp_path: Path, data_dir: Path) -> None:
     del data_dir
     done = script(
@@ -184,10 +185,7 @@ def state():
 mine = multiprocessing.get_context("spawn").Process(target=sleep, daemon=True)
 mine.start()
 before = state()
-run(workers=2)
-assert state() == before, (state(), before)
-assert multiprocessing.active_children() == [mine] and mine.exitcode is None
-run("pretrain.lr=1e-4", workers=1)
+run(workers=1)
 assert state() == before, (state(), before)
 Store(Path(sys.argv[0]).parent / "runs").scan()
 assert state() == before, (state(), before)
@@ -241,13 +239,10 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path, data_dir: Path, way
 
 @pytest.mark.parametrize(("workers", "keep_going"), [(1, True), (2, False)])
 def test_debug_shows_where_a_training_failed(tmp_path: Path, data_dir: Path, workers: int, *, keep_going: bool) -> None:
-    lab = Lab(tmp_path / "runs", data_dir)
+    cli = CommandLine(tmp_path / "runs", data_dir)
     arguments = ["study", "--seeds", "0-1"]
     if keep_going:
         arguments = ["sweep", "--grid", "pretrain.seed=0,1", "--seeds", "0"]
-    diverging = ["-s", f"study.workers={workers}", *TINY, "-s", "pretrain.lr=1e6", "-s", "pretrain.batch_size=500"]
-    done = subprocess.run(
-        lab.command(*arguments, *diverging, "--debug"), env=lab.env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == (7 if keep_going else 5), done.stderr
+    diverging = ["-s", f"study.workers={workers}", *QUICK, "-s", "pretrain.lr=1e6"]
+    done = cli.run(*arguments, *diverging, "--debug", code=7 if keep_going else 5)
     assert ", in fit\n" in done.stderr

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 import torch
+from command_line import CommandLine
 from safetensors.torch import load, save
-from test_cli import Lab as CommandLine
 
 from lorabench import checkpoint, config, data, evaluate, exchange, methods
 from lorabench.data.vision import import_datasets
 from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedError, UsageError
-from lorabench.exchange import import_peft, peft_format
-from lorabench.exchange.verify import LIMIT
+from lorabench.exchange import peft_format
+from lorabench.exchange.merged import LIMIT
+from lorabench.exchange.peft import import_adapter
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import summary as tables
-from lorabench.runner import make, stages
-from lorabench.runner.load import apply_settings, load_model
+from lorabench.runner import make, measure, stages
+from lorabench.runner.load import apply_method, load_model
 from lorabench.runner.session import Session
 from lorabench.runs import Run, Store
 
@@ -53,7 +54,7 @@ class Shop:
     """A base, trained for an epoch, and runs on it, whose weights are stirred instead of trained."""
 
     def __init__(self, store: Store, data_dir: Path) -> None:
-        self.lab = Session(store, data_dir, torch.device("cpu"), torch.get_num_threads(), lambda _: None)
+        self.session = Session(store, data_dir, torch.device("cpu"), torch.get_num_threads(), lambda _: None)
         self.store = store
         self.images = torch.from_numpy(data.load(data_dir).test_images)
 
@@ -61,15 +62,15 @@ class Shop:
         """The run of a stage or method or of one of `KINDS`, made when it is first asked for."""
         flags = {} if kind in ("lora-alpha", "pretrain", "fmnist") else {"finetune.method": kind}
         fast = ["pretrain.epochs=1", "pretrain.batch_size=512"]
-        chosen = config.load([], [*fast, *KINDS.get(kind, []), *sets], flags, methods=methods.schemas()).config
+        chosen = config.load([], [*fast, *KINDS.get(kind, []), *sets], flags).config
         todo = stages.chain(chosen, "finetune")
-        made = [make.perform(stage, session=self.lab)[0] for stage in todo[:2]]
+        made = [make.perform(stage, session=self.session)[0] for stage in todo[:2]]
         if kind in ("fmnist", "pretrain"):
             return made[kind == "pretrain"]
-        born = checkpoint.trained(apply_settings(load_model(made[1], self.store), todo[2].settings))
+        born = checkpoint.trained(apply_method(load_model(made[1], self.store), todo[2].config.finetune))
         torch.manual_seed(0)
         stirred = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in born.items()}
-        return make.perform(todo[2], session=self.lab, tensors=stirred)[0]
+        return make.perform(todo[2], session=self.session, tensors=stirred)[0]
 
     def base(self) -> nn.Module:
         model = SimpleMnistClassifier()
@@ -99,7 +100,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Shop:
 def exported(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PEFT folder of a LoRA run; read only."""
     folder = tmp_path_factory.mktemp("exported") / "peft"
-    exchange.export([shop.run("lora")], "peft", folder, shop.lab)
+    exchange.export([shop.run("lora")], "peft", folder, shop.session)
     return folder
 
 
@@ -121,14 +122,14 @@ def with_peft(peft: Any, shop: Shop, folder: Path) -> nn.Module:
 def test_merged_equals_unmerged(shop: Shop, tmp_path: Path, method: str) -> None:
     run = shop.run(method)
     out = tmp_path / "out"
-    if exempt := methods.exemption(method, "merge", run.settings):
+    if exempt := methods.METHODS[method].exemption("merge", run.settings):
         with pytest.raises(UsageError, match="does not merge") as stop:
-            exchange.export([run], "merged", out, shop.lab)
+            exchange.export([run], "merged", out, shop.session)
         assert exempt.reason in str(stop.value)
         assert list(tmp_path.iterdir()) == []
         return
     moved(shop, run)
-    done = exchange.export([run], "merged", out, shop.lab)
+    done = exchange.export([run], "merged", out, shop.session)
     plain = SimpleMnistClassifier()
     plain.load_state_dict(load((out / "model.safetensors").read_bytes()))
     assert sum(p.numel() for p in plain.parameters()) == 235_146
@@ -145,13 +146,13 @@ def test_merged_equals_unmerged(shop: Shop, tmp_path: Path, method: str) -> None
 
 def test_a_reprogrammed_prompt_does_not_merge(shop: Shop, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="clamped"):
-        exchange.export([shop.run("prompt", "finetune.variant=reprogram")], "merged", tmp_path / "out", shop.lab)
+        exchange.export([shop.run("prompt", "finetune.variant=reprogram")], "merged", tmp_path / "out", shop.session)
 
 
 def test_a_base_is_exported_as_itself(shop: Shop, tmp_path: Path) -> None:
     base = shop.run("pretrain")
-    done = exchange.export([base], "merged", tmp_path / "out", shop.lab)
-    assert exchange.export([base], "merged", tmp_path / "twin", shop.lab).files == done.files
+    done = exchange.export([base], "merged", tmp_path / "out", shop.session)
+    assert exchange.export([base], "merged", tmp_path / "twin", shop.session).files == done.files
     assert [found.logit_change for found in done.compared] == [0, 0]
     exported = load((tmp_path / "out" / "model.safetensors").read_bytes())
     assert all(torch.equal(tensor, exported[name]) for name, tensor in shop.base().state_dict().items())
@@ -162,14 +163,14 @@ def test_peft_loads_what_is_exported_and_it_comes_back(peft: Any, shop: Shop, tm
     run = shop.run(kind)
     moved(shop, run)
     out = tmp_path / "out"
-    done = exchange.export([run], "peft", out, shop.lab)
+    done = exchange.export([run], "peft", out, shop.session)
     assert {file.name for file in done.files} == {"adapter_config.json", "adapter_model.safetensors"}
     wrapped = with_peft(peft, shop, out)
     adapted = {name.split(".")[2] for name, _ in wrapped.named_parameters() if "lora_" in name}
     assert adapted == set(run.settings["targets"] or ALL)
     same(shop.run_logits(run), shop.logits(wrapped))
 
-    back, cached = import_peft.import_adapter(out, shop.run("pretrain"), shop.lab)
+    back, cached = import_adapter(out, shop.run("pretrain"), shop.session)
     same(shop.run_logits(run), shop.run_logits(back))
     assert (back.status, back.stage, cached) == ("done", "finetune", False)
     assert back.method == (run.method if run.method in ("rslora", "dora") else "lora")
@@ -198,7 +199,7 @@ def test_what_peft_saves_is_imported(
     given = {"r": 4, "lora_alpha": 4, "target_modules": list(ALL), **options}
     wrapped = saved_by_peft(peft, shop, tmp_path, given)
     expected = shop.logits(wrapped)
-    run, _ = import_peft.import_adapter(tmp_path, shop.run("pretrain"), shop.lab)
+    run, _ = import_adapter(tmp_path, shop.run("pretrain"), shop.session)
     assert (run.method, run.k) == (method, given["r"])
     assert run.id.startswith(f"peft-{method}-k{given['r']}-s0-")
     assert run.params
@@ -236,7 +237,7 @@ def saved_by_peft(peft: Any, shop: Shop, folder: Path, options: dict[str, Any]) 
 def test_what_we_cannot_represent_is_refused(peft: Any, shop: Shop, tmp_path: Path, options: dict[str, Any]) -> None:
     saved_by_peft(peft, shop, tmp_path, {"r": 4, "target_modules": list(ALL), **options})
     with pytest.raises(InputError) as stop:
-        import_peft.import_adapter(tmp_path, shop.run("pretrain"), shop.lab)
+        import_adapter(tmp_path, shop.run("pretrain"), shop.session)
     assert next(iter(options)) in str(stop.value)
     assert "\n" not in str(stop.value)
 
@@ -324,7 +325,7 @@ def test_a_bad_folder_is_one_clear_line(shop: Shop, exported: Path, tmp_path: Pa
     spoil(folder)
     before = shop.store.scan()
     with pytest.raises(InputError) as stop:
-        import_peft.import_adapter(folder, shop.run("pretrain"), shop.lab)
+        import_adapter(folder, shop.run("pretrain"), shop.session)
     assert message in str(stop.value)
     assert "\n" not in str(stop.value)
     assert "\x1b" not in str(stop.value)
@@ -340,7 +341,7 @@ def test_a_pickle_is_not_opened(shop: Shop, exported: Path, tmp_path: Path) -> N
     (folder / peft_format.TENSORS).rename(folder / "adapter_model.bin")
     (folder / "adapter_model.bin").write_bytes(opened)
     with pytest.raises(InputError, match=r"adapter_model\.bin: a pickle can run code and is never opened"):
-        import_peft.import_adapter(folder, shop.run("pretrain"), shop.lab)
+        import_adapter(folder, shop.run("pretrain"), shop.session)
     assert not ran.exists()
     import pickle
 
@@ -350,18 +351,18 @@ def test_a_pickle_is_not_opened(shop: Shop, exported: Path, tmp_path: Path) -> N
 
 def test_only_a_base_can_be_adapted(shop: Shop, exported: Path) -> None:
     with pytest.raises(InputError, match="must be pretrain"):
-        import_peft.import_adapter(exported, shop.run("lora"), shop.lab)
+        import_adapter(exported, shop.run("lora"), shop.session)
 
 
 @pytest.mark.parametrize(("kind", "message"), [("full", "method full is no LoRA"), ("pretrain", "stage pretrain")])
 def test_what_is_no_lora_does_not_go_to_peft(shop: Shop, tmp_path: Path, kind: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        exchange.export([shop.run(kind)], "peft", tmp_path / "out", shop.lab)
+        exchange.export([shop.run(kind)], "peft", tmp_path / "out", shop.session)
 
 
 @pytest.mark.parametrize("kind", ["fmnist", "lora"])
 def test_idx_files_are_the_runs_f_mnist(shop: Shop, tmp_path: Path, kind: str) -> None:
-    done = exchange.export([shop.run(kind)], "idx", tmp_path / "out", shop.lab)
+    done = exchange.export([shop.run(kind)], "idx", tmp_path / "out", shop.session)
     assert [(found.images, found.logit_change) for found in done.compared] == [(60_000, None), (10_000, None)]
     assert len(done.files) == 6
     images = data.read_idx(tmp_path / "out" / "MNIST" / "raw" / "t10k-images-idx3-ubyte")
@@ -371,20 +372,20 @@ def test_idx_files_are_the_runs_f_mnist(shop: Shop, tmp_path: Path, kind: str) -
 def test_what_is_there_is_not_overwritten(peft: Any, shop: Shop, tmp_path: Path) -> None:
     run, out = shop.run("lora"), tmp_path / "out"
     out.mkdir()
-    exchange.export([run], "peft", out, shop.lab)
+    exchange.export([run], "peft", out, shop.session)
     with pytest.raises(UsageError, match="not empty"):
-        exchange.export([run], "peft", out, shop.lab)
+        exchange.export([run], "peft", out, shop.session)
     other = shop.run("rslora")
-    exchange.export([other], "peft", out, shop.lab, force=True)
+    exchange.export([other], "peft", out, shop.session, force=True)
     same(shop.run_logits(other), shop.logits(with_peft(peft, shop, out)))
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"notes\.txt"):
-        exchange.export([run], "peft", out, shop.lab, force=True)
+        exchange.export([run], "peft", out, shop.session, force=True)
     for no_folder in (out / "notes.txt", out.relative_to(out)):
         with pytest.raises(UsageError, match="new or empty"):
-            exchange.export([run], "peft", no_folder, shop.lab)
+            exchange.export([run], "peft", no_folder, shop.session)
     with pytest.raises(RunFailedError, match="cannot be written"):
-        exchange.export([run], "peft", out / "notes.txt" / "below", shop.lab)
+        exchange.export([run], "peft", out / "notes.txt" / "below", shop.session)
     same(shop.run_logits(other), shop.logits(with_peft(peft, shop, out)))
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
         "adapter_config.json",
@@ -432,7 +433,7 @@ def test_an_export_that_computes_something_else_leaves_nothing(
     run = shop.run("lora")
     spoil(monkeypatch)
     with pytest.raises(RunFailedError, match="nothing was exported") as stop:
-        exchange.export([run], to, tmp_path / "new" / "out", shop.lab)
+        exchange.export([run], to, tmp_path / "new" / "out", shop.session)
     assert stop.value.exit_code == 5
     assert list(tmp_path.iterdir()) == []
 
@@ -441,28 +442,28 @@ def test_a_failed_export_leaves_the_one_that_was_there(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, out = shop.run("lora"), tmp_path / "out"
-    done = exchange.export([run], "merged", out, shop.lab)
+    done = exchange.export([run], "merged", out, shop.session)
     one_bias_off(monkeypatch)
     with pytest.raises(RunFailedError, match="nothing was exported"):
-        exchange.export([run], "merged", out, shop.lab, force=True)
+        exchange.export([run], "merged", out, shop.session, force=True)
     assert hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest() == done.files[0].sha256
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["model.safetensors", "out"]
 
 
 def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: Path) -> None:
-    run, cached = import_peft.import_adapter(exported, shop.run("pretrain"), shop.lab)
+    run, cached = import_adapter(exported, shop.run("pretrain"), shop.session)
     assert not cached
     shutil.copytree(exported, tmp_path / "elsewhere")
-    assert import_peft.import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.lab) == (run, True)
-    assert make.measure_again(run, shop.lab).metrics == run.metrics
+    assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session) == (run, True)
+    assert measure.measure_again(run, shop.session).metrics == run.metrics
     assert "frozen_unchanged" not in run.checks
     tensors(lambda t: t[A1].mul_(1.01))(tmp_path / "elsewhere")
-    assert import_peft.import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.lab)[0].id != run.id
+    assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session)[0].id != run.id
 
 
 def test_an_export_as_plain_data(shop: Shop, tmp_path: Path) -> None:
     run = shop.run("lora")
-    done = exchange.export([run], "merged", tmp_path / "two words", shop.lab)
+    done = exchange.export([run], "merged", tmp_path / "two words", shop.session)
     document = tables.export_data(done, " --runs-dir x")
     assert json.loads(json.dumps(document)) == document
     assert (document["runs"], document["to"], document["folder"]) == ([run.id], "merged", str(tmp_path / "two words"))
@@ -481,7 +482,7 @@ def test_a_target_may_take_several_runs(shop: Shop, tmp_path: Path, monkeypatch:
 
 def test_the_commands(shop: Shop, tmp_path: Path) -> None:
     run, base = shop.run("lora"), shop.run("pretrain")
-    commands = CommandLine(shop.store.root, cast("Path", shop.lab.data_dir))
+    commands = CommandLine(shop.store.root, cast("Path", shop.session.data_dir))
     out = tmp_path / "peft"
     to_peft = ("export", run.id, "--to", "peft", "--out", str(out))
     text = commands.run(*to_peft).stdout
@@ -513,7 +514,7 @@ def test_a_setting_that_the_method_has_not_is_refused(arguments: list[Any], mess
     method, flag, value = arguments
     flags = {"finetune.method": method, f"finetune.{flag.removeprefix('--')}": value}
     with pytest.raises(ConfigError) as stop:
-        config.load([], [], flags, methods=methods.schemas())
+        config.load([], [], flags)
     assert message in str(stop.value)
 
 
@@ -533,4 +534,4 @@ def test_init_and_alpha_are_flags(shop: Shop, data_dir: Path) -> None:
 def test_an_unfinished_run_is_not_exported(shop: Shop, tmp_path: Path) -> None:
     run = shop.run("lora").model_copy(update={"status": "failed"})
     with pytest.raises(LorabenchError, match="its status is failed"):
-        exchange.export([run], "merged", tmp_path / "out", shop.lab)
+        exchange.export([run], "merged", tmp_path / "out", shop.session)

@@ -36,14 +36,14 @@ def stored(store: Store, draft: Run, history: list[dict[str, Any]]) -> Run:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Generator[Session]:
+def session(tmp_path: Path) -> Generator[Session]:
     with open_session(Store(tmp_path / "runs"), None, Config(), lambda event: None) as opened:
         yield opened
 
 
-def written(runs: list[Run], lab: Session, folder: Path) -> list[Path]:
+def written(runs: list[Run], session: Session, folder: Path) -> list[Path]:
     """The one event file of each of `runs`."""
-    event_files.write(runs, folder, lab)
+    event_files.write(runs, folder, session)
     files = [sorted((folder / run.id).iterdir()) for run in runs]
     assert [len(of_one) for of_one in files] == [1] * len(runs)
     return [path for (path,) in files]
@@ -81,18 +81,18 @@ def tab(folder: Path) -> tuple[list[str], list[str]]:
     return [info.name for info in found.hparam_infos], [info.name.tag for info in found.metric_infos]
 
 
-def test_the_curves_are_the_history(lab: Session, tmp_path: Path) -> None:
-    runs = [stored(lab.store, finetune(seed), EPOCHS[: seed + 1]) for seed in (0, 1)]
-    for path, epochs in zip(written(runs, lab, tmp_path / "events"), (EPOCHS[:1], EPOCHS), strict=True):
+def test_the_curves_are_the_history(session: Session, tmp_path: Path) -> None:
+    runs = [stored(session.store, finetune(seed), EPOCHS[: seed + 1]) for seed in (0, 1)]
+    for path, epochs in zip(written(runs, session, tmp_path / "events"), (EPOCHS[:1], EPOCHS), strict=True):
         events = read(path)
         for name in ("loss", "accuracy", "lr", "seconds"):
             found = {event.step: event.value for event in events.Scalars(f"train/{name}")}
             assert found == pytest.approx({epoch["epoch"]: epoch[name] for epoch in epochs})  # pyright: ignore[reportUnknownMemberType]
 
 
-def test_settings_and_final_metrics_are_hyperparameters(lab: Session, tmp_path: Path) -> None:
-    run = stored(lab.store, finetune(3), EPOCHS)
-    (path,) = written([run], lab, tmp_path / "events")
+def test_settings_and_final_metrics_are_hyperparameters(session: Session, tmp_path: Path) -> None:
+    run = stored(session.store, finetune(3), EPOCHS)
+    (path,) = written([run], session, tmp_path / "events")
     events = read(path)
     start = plugin(events, "_hparams_/session_start_info").session_start_info
     assert start.hparams["init"].string_value == "talk"
@@ -113,41 +113,41 @@ def test_settings_and_final_metrics_are_hyperparameters(lab: Session, tmp_path: 
     assert found == pytest.approx(expected, rel=1e-6)  # pyright: ignore[reportUnknownMemberType]
 
 
-def test_the_hparams_tab_shows_what_only_some_runs_have(lab: Session, tmp_path: Path) -> None:
-    runs = [stored(lab.store, fmnist(), []), stored(lab.store, finetune(3), EPOCHS)]
-    event_files.write(runs, tmp_path / "events", lab)
+def test_the_hparams_tab_shows_what_only_some_runs_have(session: Session, tmp_path: Path) -> None:
+    runs = [stored(session.store, fmnist(), []), stored(session.store, finetune(3), EPOCHS)]
+    event_files.write(runs, tmp_path / "events", session)
     found, metrics = tab(tmp_path / "events")
     assert set(found) == {key for run in runs for key in ("stage", *run.settings)}
     assert {"train/loss", "fmnist/accuracy", "fmnist/flipped", "trainable"} <= set(metrics)
 
 
-def test_a_run_without_curves_and_metrics_is_written_too(lab: Session, tmp_path: Path) -> None:
-    (path,) = written([stored(lab.store, fmnist(), [])], lab, tmp_path / "events")
+def test_a_run_without_curves_and_metrics_is_written_too(session: Session, tmp_path: Path) -> None:
+    (path,) = written([stored(session.store, fmnist(), [])], session, tmp_path / "events")
     start = plugin(read(path), "_hparams_/session_start_info").session_start_info
     assert start.hparams["classes"].string_value == "[2, 3]"
 
 
-def test_what_is_missing_is_said(lab: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = stored(lab.store, finetune(0), EPOCHS)
+def test_what_is_missing_is_said(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stored(session.store, finetune(0), EPOCHS)
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFailedError, match="cannot be written"):
-        exchange.export([run], "tensorboard", tmp_path / "file" / "events", lab)
-    (lab.store.path(run.id) / "history.jsonl").write_text("{")
+        exchange.export([run], "tensorboard", tmp_path / "file" / "events", session)
+    (session.store.path(run.id) / "history.jsonl").write_text("{")
     with pytest.raises(InputError, match="its SHA-256 differs"):
-        exchange.export([run], "tensorboard", tmp_path / "events", lab)
+        exchange.export([run], "tensorboard", tmp_path / "events", session)
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(InputError, match=r"lorabench\[tensorboard\]"):
-        exchange.export([run], "tensorboard", tmp_path / "events", lab)
+        exchange.export([run], "tensorboard", tmp_path / "events", session)
     assert not (tmp_path / "events").exists()
 
 
-def test_several_runs_go_into_one_folder_and_are_replaced_there(lab: Session, tmp_path: Path) -> None:
-    runs = [stored(lab.store, finetune(seed), EPOCHS) for seed in (0, 1)]
+def test_several_runs_go_into_one_folder_and_are_replaced_there(session: Session, tmp_path: Path) -> None:
+    runs = [stored(session.store, finetune(seed), EPOCHS) for seed in (0, 1)]
     out = exchange.place(runs, "tensorboard", tmp_path)
-    done = exchange.export(runs, "tensorboard", out, lab)
+    done = exchange.export(runs, "tensorboard", out, session)
     assert {file.name.split("/")[0] for file in done.files} == {run.id for run in runs}
     with pytest.raises(UsageError, match="not empty"):
-        exchange.export(runs, "tensorboard", out, lab)
-    assert len(exchange.export(runs, "tensorboard", out, lab, force=True).files) == 2
+        exchange.export(runs, "tensorboard", out, session)
+    assert len(exchange.export(runs, "tensorboard", out, session, force=True).files) == 2

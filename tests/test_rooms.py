@@ -25,7 +25,7 @@ ROOT = Path(lorabench.__file__).parent
 LADDER: dict[str, set[str]] = {
     "errors": set(),
     "events": set(),
-    "config": {"errors", "data"},
+    "config": {"errors", "data", "methods"},
     "stats": {"errors"},
     "analysis": {"errors", "classifier", "config", "npz", "query", "scale", "stats", "runs"},
     "query": {"errors"},
@@ -48,10 +48,10 @@ LADDER: dict[str, set[str]] = {
     "classifier": set(),
     "model": {"errors", "classifier"},
     "frozen": {"errors", "model"},
-    "methods": {"errors", "model"},
+    "methods": {"checkpoint", "errors", "model"},
     "scale": {"errors", "classifier", "methods"},
     "threads": set(),
-    "train": {"errors", "frozen", "model", "threads"},
+    "train": {"errors", "frozen", "methods", "model", "threads"},
     "evaluate": {"errors", "model"},
     "spectrum": {"errors"},
     "checkpoint": {"errors"},
@@ -103,7 +103,7 @@ TORCH_FREE = {
 }
 
 
-WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "session")}
+WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "measure", "session")}
 """Files of these rooms that a command imports once it computes."""
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import report_factory
+from command_line import CommandLine
 from report_factory import render, squeezed, widest
-from test_cli import Lab
 from test_config import CONFIGS, load
 
 from lorabench import config, events, sweep
@@ -440,41 +440,42 @@ def test_an_error_of_a_worker_in_its_preparation_is_the_users(tmp_path: Path) ->
         queue.run(todo, load(device="mps").config, Store(tmp_path), workers=2, emit=lambda event: None)
 
 
+@pytest.mark.slow
 def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
-    lab = Lab(tmp_path / "runs", data_dir)
+    cli = CommandLine(tmp_path / "runs", data_dir)
     sweep_of_four = ["sweep", "--grid", "k=1,2", "--grid", "lora.lr=3e-2,1e9", "--seeds", "0", "-j", "1"]
     sweep_of_four += [f"--set={text}" for text in TINY]
-    assert "4 points: would run 6, cached 0" in lab.run(*sweep_of_four, "--dry-run").stdout
-    assert not lab.runs.exists()
-    assert "the loss became" in lab.fails(5, *sweep_of_four, "--fail-fast")
-    assert len(lab.records()) == 4
-    text = lab.run(*sweep_of_four, "--dry-run").stdout
+    assert "4 points: would run 6, cached 0" in cli.run(*sweep_of_four, "--dry-run").stdout
+    assert not cli.runs.exists()
+    assert "the loss became" in cli.fails(5, *sweep_of_four, "--fail-fast")
+    assert len(cli.records()) == 4
+    text = cli.run(*sweep_of_four, "--dry-run").stdout
     assert "would run 3, cached 3" in text
     assert "by the median of past runs" in text
 
-    done = lab.run(*sweep_of_four, code=7)
+    done = cli.run(*sweep_of_four, code=7)
     picture = done.stdout[done.stdout.index("accuracy against k") : done.stdout.index("next  ")]
     assert [line.split()[0] for line in picture.split("\n")[1:4]] == ["lora", "2", "base"]
     assert picture.count("●") == 2
     assert widest(picture) <= 80
-    assert "accuracy against k" not in lab.run("sweep", *sweep_of_four[3:], "--grid", "k=1", code=7).stdout
+    assert "accuracy against k" not in cli.run("sweep", *sweep_of_four[3:], "--grid", "k=1", code=7).stdout
     assert "2 of 4 fine-tunes failed" in done.stderr
     assert "4 fine-tunes: ran 1, cached 1, failed 2" in done.stdout
-    failed = [run_id for run_id, record in lab.records().items() if record["status"] == "failed"]
+    failed = [run_id for run_id, record in cli.records().items() if record["status"] == "failed"]
     assert len(failed) == 2
-    assert all(f"  {lab.runs / run_id}\n" in done.stdout for run_id in failed)
-    assert lab.run("report").stdout.startswith("sweep   1 seed: 0")
+    assert all(f"  {cli.runs / run_id}\n" in done.stdout for run_id in failed)
+    assert cli.run("report").stdout.startswith("sweep   1 seed: 0")
 
     arguments = [text.removesuffix(",1e9") for text in sweep_of_four]
-    found = lab.json(*arguments)
+    found = cli.json(*arguments)
     assert found["fine_tunes"] == {"ran": 0, "cached": 2, "failed": 0}
     assert [run["seed"] for point in found["points"] for run in point["runs"]] == [0, 0]
-    assert json.loads(lab.run(*arguments, "--dry-run", "--json").stdout)["cached"] == 4
+    assert json.loads(cli.run(*arguments, "--dry-run", "--json").stdout)["cached"] == 4
 
-    (base,) = (lab.runs / run_id for run_id in lab.records() if run_id.startswith("pretrain"))
+    (base,) = (cli.runs / run_id for run_id in cli.records() if run_id.startswith("pretrain"))
     shutil.rmtree(base)
     base.write_text("in the way of its folder")
-    assert "1 of 2 shared runs failed" in lab.run(*arguments, code=7).stderr
+    assert "1 of 2 shared runs failed" in cli.run(*arguments, code=7).stderr
 
 
 def test_a_record_that_is_done_and_measured_nothing_is_refused() -> None:
@@ -483,6 +484,6 @@ def test_a_record_that_is_done_and_measured_nothing_is_refused() -> None:
 
 
 def test_a_wrong_grid_is_one_clear_line(tmp_path: Path, data_dir: Path) -> None:
-    lab = Lab(tmp_path / "runs", data_dir)
-    assert 'did you mean "lora"?' in lab.fails(3, "sweep", "--grid", "lorra.lr=1")
-    assert "nothing to sweep over" in lab.fails(2, "sweep")
+    cli = CommandLine(tmp_path / "runs", data_dir)
+    assert 'did you mean "lora"?' in cli.fails(3, "sweep", "--grid", "lorra.lr=1")
+    assert "nothing to sweep over" in cli.fails(2, "sweep")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from test_cli import Lab
+from command_line import QUICK, CommandLine
 from torch import nn
 from torch.nn import functional as F
 
@@ -116,22 +116,21 @@ def test_whole_blocks_give_the_gradients_of_a_linear_layer(outputs: int) -> None
     assert torch.equal(alone[0], plain[1])
 
 
+@pytest.mark.slow
 def test_workers_and_threads_of_a_study_change_nothing_that_it_keeps(
     tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PiSSA begins with singular vectors, a record ends with singular values: neither may depend on the threads."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # threads that spin wait long on a busy machine
-    tiny = ["holdout=50000", "pretrain.epochs=1", "finetune.epochs=1", "finetune.method=pissa", "finetune.k=5"]
     found: list[dict[str, dict[str, Any]]] = []
     for workers, count in ((1, 2), (2, 1)):
-        lab = Lab(tmp_path / f"runs{workers}", data_dir)
-        settings = [word for setting in (*tiny, f"study.workers={workers}") for word in ("-s", setting)]
-        lab.run("study", "--seeds", "0-1", *settings, "--threads", f"{count}", "-q")
+        cli = CommandLine(tmp_path / f"runs{workers}", data_dir)
+        settings = ["-s", "finetune.method=pissa", "-s", "finetune.k=5", "-s", f"study.workers={workers}"]
+        cli.run("study", "--seeds", "0-1", *QUICK, *settings, "--threads", f"{count}", "-q")
         facts = ("metrics", "before", "checks")
-        found.append({run: {fact: record[fact] for fact in facts} for run, record in lab.records().items()})
+        found.append({run: {fact: record[fact] for fact in facts} for run, record in cli.records().items()})
         for run, kept in found[-1].items():
-            files = [file for file in (lab.runs / run).iterdir() if file.suffix in (".npz", ".safetensors")]
+            files = [file for file in (cli.runs / run).iterdir() if file.suffix in (".npz", ".safetensors")]
             kept |= {file.name: file.read_bytes() for file in files}
     assert len(found[0]) == 5
     assert found[0] == found[1]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
+from command_line import QUICK, CommandLine
 from report_factory import finetune, render, widest
-from test_cli import SHORT, Lab
 from test_config import load
 
 from lorabench import events, tune
@@ -111,9 +110,8 @@ def test_keep_going_leaves_out_what_failed_and_its_children(tmp_path: Path, data
 
 
 def test_tune_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
-    lab = Lab(tmp_path / "runs", data_dir)
-    assert "would run 9, cached 0" in lab.run("tune", "--dry-run").stdout
-    done = lab.run("tune", *SHORT, "--json", "-s", "pretrain.batch_size=5000", "-s", "finetune.batch_size=5000")
-    document = json.loads(done.stdout)
+    cli = CommandLine(tmp_path / "runs", data_dir)
+    assert "would run 9, cached 0" in cli.run("tune", "--dry-run").stdout
+    document = cli.json("tune", *QUICK, "-s", "holdout=5000", "-s", "study.workers=1")
     (curve,) = document["curves"]
     assert (document["holdout"], curve["label"], len(curve["accuracy"]) >= 7) == (5000, "lora", True)

@@ -1,25 +1,35 @@
-"""A run as a folder for Hugging Face's PEFT, which loads it onto any module with layers of these names and shapes."""
+"""A run as a folder for Hugging Face's PEFT, and such a folder as a finished run.
+
+PEFT loads the folder onto any module with layers of these names and shapes. `lorabench import-peft DIR --base RUN`
+takes what PEFT's `save_pretrained` writes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import shlex
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from lorabench import checkpoint, methods
-from lorabench.errors import UsageError
+from lorabench import checkpoint, config, evaluate, methods
+from lorabench.errors import InputError, UsageError
 from lorabench.exchange import peft_format
-from lorabench.exchange.verify import compare
-from lorabench.runner.load import apply_settings, load_base, load_model
-from lorabench.runs import write_atomic
+from lorabench.exchange.merged import compare
+from lorabench.runner import make
+from lorabench.runner.load import IMPORTED, apply_method, finetune_of, load_base, load_model, own_config
+from lorabench.runner.measure import test_sets
+from lorabench.runner.stages import Stage, fmnist
+from lorabench.runs import Parents, make_id, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from torch import Tensor, nn
+
     from lorabench.exchange import Same
     from lorabench.runner.session import Session
-    from lorabench.runs import Run
+    from lorabench.runs import Run, Store
 
 KINDS: dict[str, Literal["lora", "rslora", "dora"]] = {
     "lora": "lora",
@@ -65,14 +75,88 @@ def _adapter(run: Run, session: Session) -> peft_format.Adapter:
     model, base = load_model(run, session.store), load_base(run, session.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
     names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]
-    tensors = {name: model.get_parameter(name).detach() for name in names}
+    tensors = {name: _factor(model, name) for name in names}
     k, alpha = int(run.settings["k"]), run.settings.get("alpha")
     if run.method in _FROM_WEIGHTS:
-        untrained = apply_settings(base, run.settings)
+        untrained = apply_method(base, finetune_of(run, session.store))
         for name in names:
-            first = untrained.get_parameter(name).detach()
+            first = _factor(untrained, name)
             tensors[name] = (
                 torch.cat([tensors[name], -first], 1) if name.endswith(".A") else torch.cat([tensors[name], first])
             )
         k *= 2
     return peft_format.Adapter(kind, k, float(k if alpha is None else alpha), targets, tensors)
+
+
+def _factor(model: nn.Module, name: str) -> Tensor:
+    """A (n, k), B (k, m) or g (m,) of a layer, by its dotted name."""
+    layer, _, own = name.rpartition(".")
+    return getattr(model.get_submodule(layer), own).detach()
+
+
+def import_adapter(
+    folder: Path, base: Run, session: Session, *, force: bool = False, wait: bool = True
+) -> tuple[Run, bool]:
+    """Make a run of the adapter in `folder`, as if it had been trained here on `base`.
+
+    Args:
+        folder: as PEFT's `save_pretrained` writes it.
+        base: a pretrained run.
+        session: where.
+        force: make the run even if it is there.
+        wait: for another process that makes it.
+
+    Returns:
+        The run, and whether it was there already.
+
+    Raises:
+        InputError: as `plan`; or the logits overflow.
+        LockedError, RunFailedError: as `make.perform`.
+    """
+    stage, tensors = plan(folder, base, session.store)
+    tuned = apply_method(load_model(base, session.store), stage.config.finetune)
+    checkpoint.restore(tuned, tensors)
+    for images in test_sets(*session.fmnist_of(stage.config), session).values():
+        if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
+            raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
+    command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
+    return make.perform(stage, session=session, force=force, wait=wait, tensors=tensors, command=command)
+
+
+def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor]]:
+    """The run that the adapter in `folder` becomes on `base`, and its tensors.
+
+    Its id is made of the base, the data, and the adapter's settings and tensors: the same adapter is the same run.
+
+    Raises:
+        InputError: `base` is no pretrained run, or is damaged; or as `peft_format.read`.
+    """
+    if base.stage != "pretrain":
+        raise InputError(f"{base.id} is no base: its stage is {base.stage}, it must be pretrain")
+    layers = methods.linear_layers(load_model(base, store))
+    adapter = peft_format.read(folder, layers)
+    own = own_config(base, store)
+    finetune: config.Finetune = config.Finetune.parse(
+        {
+            "method": adapter.method,
+            "targets": None if adapter.targets == tuple(layers) else adapter.targets,
+            "seed": base.seed,
+            **adapter.options,
+        }
+    )
+    known = {"method", "targets", "seed", *finetune.options}
+    settings: dict[str, Any] = {key: value for key, value in config.hashed(finetune).items() if key in known}
+    settings[IMPORTED] = checkpoint.tensor_hash(adapter.tensors)
+    inputs = {"stage": "import-peft", "settings": settings}
+    label, images = f"peft-{adapter.method}-k{adapter.k}", base.parents.data or fmnist(own).id
+    stage = Stage(
+        kind="finetune",
+        id=make_id(label, base.seed, inputs, base=base.id, data=images),
+        seed=base.seed,
+        settings=settings,
+        parents=Parents(base=base.id, data=images),
+        config=own.model_copy(update={"finetune": finetune}),
+        method=adapter.method,
+        k=adapter.k,
+    )
+    return stage, adapter.tensors

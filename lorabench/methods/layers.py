@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import warnings
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
@@ -12,9 +14,13 @@ from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from lorabench.methods.registry import Options
+
+
+Targets = Sequence[str] | Callable[[str, nn.Module], bool]
+"""Names of modules, patterns of names as `*.fc1`, or a function of a module's name and the module."""
 
 
 class LeftOutWarning(UserWarning):
@@ -82,7 +88,31 @@ def own_parameters(module: nn.Module, name: str) -> list[tuple[str, nn.Parameter
     return [(own, p) for own, p in module.named_parameters(recurse=False) if not biases or "bias" in own]
 
 
-def targeted(model: nn.Module, name: str, targets: Sequence[str] | None, options: Options) -> list[str]:
+def matching(model: nn.Module, wanted: Targets, names: Sequence[str]) -> list[str]:
+    """Those of `names` that are wanted; a name that is none of them, and no pattern of any, as it is.
+
+    Raises:
+        UsageError: `wanted` is a string.
+    """
+    if isinstance(wanted, str):
+        raise UsageError(f"targets are a list of names: [{wanted!r}], not {wanted!r}")
+    if callable(wanted):
+        return [name for name in names if wanted(name, model.get_submodule(name))]
+    found: list[str] = []
+    for name in wanted:
+        matches = [] if name in names else fnmatch.filter(names, name)
+        found += [match for match in matches if match not in found] or [name] * (not matches)
+    return found
+
+
+def shared_with(model: nn.Module, layer: nn.Module) -> str | None:
+    """The name of another module that has one of the layer's parameters, as an embedding has a tied head's weight."""
+    own = {id(p) for p in layer.parameters(recurse=False)}
+    others = ((name, m) for name, m in modules(model) if m is not layer)
+    return next((name for name, m in others if any(id(p) in own for p in m.parameters(recurse=False))), None)
+
+
+def targeted(model: nn.Module, name: str, targets: Targets | None, options: Options) -> list[str]:
     """The modules that the method adapts: `targets`, or else those that it goes to by itself.
 
     Raises:
@@ -91,15 +121,16 @@ def targeted(model: nn.Module, name: str, targets: Sequence[str] | None, options
     method = METHODS[name]
     if method.reach == "linear":
         named = [layer for layer, module in modules(model) if why_not(module, method.also) is None]
-        default = [layer for layer in linear(model) if method.in_place or layer not in output_heads(model)]
+        default = list(linear(model))
+        if not method.in_place:
+            heads, everything = output_heads(model), dict(modules(model))
+            default = [n for n in default if n not in heads and shared_with(model, everything[n]) is None]
     else:
         named = default = [path for path, module in modules(model) if own_parameters(module, name)]
     what = {"linear": "linear layer", "parameters": "parameter", "biases": "bias"}[method.reach]
     if "" in named and not method.in_place:
         raise UsageError("the model is itself a linear layer; methods adapt those inside a model: nn.Sequential(layer)")
-    if isinstance(targets, str):
-        raise UsageError(f"targets are a list of names: [{targets!r}], not {targets!r}")
-    chosen = list(method.where(default, options) if targets is None else targets)
+    chosen = list(method.where(default, options)) if targets is None else matching(model, targets, named)
     everything = dict(modules(model))
     for target in chosen:
         if target not in named:
@@ -114,6 +145,10 @@ def targeted(model: nn.Module, name: str, targets: Sequence[str] | None, options
         )
     if method.in_place:
         _refuse_shared(model, name, chosen)
+    elif shared := [(n, other) for n in chosen if (other := shared_with(model, everything[n])) is not None]:
+        raise UsageError(
+            f"{name} cannot adapt {shared[0][0]!r}: {shared[0][1]} has its weight too, and would not follow"
+        )
     return chosen
 
 
