@@ -168,7 +168,7 @@ def left_out(model: nn.Module, also: Sequence[str] = ()) -> dict[str, str]:
     return {
         name: why_not(module, also) or "it is adapted when it is named"
         for name, module in modules(model)
-        if (isinstance(module, kinds) or "Linear" in type(module).__name__)
+        if (isinstance(module, kinds) or any(word in type(module).__name__ for word in ("Linear", "Conv1D")))
         and not (type(module) is nn.Linear and why_not(module) is None)
         and id(module) not in inside
     }
