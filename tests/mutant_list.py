@@ -164,7 +164,6 @@ METHODS = [
         "tests/test_methods.py -k 'rank or second or exactly or goes or quite'",
         ("k <= small", "k < small"),
         ("if applied.notes(model)[1]", "if _wrappers(model)"),
-        ("if targets is None:", "if True:"),
     ),
     *of(
         "methods/__init__.py",
@@ -193,6 +192,7 @@ METHODS = [
         ('if any(applied.state == "disabled"', 'if any(applied.state == "never"'),
         ("getattr(module, name).requires_grad_(flag)", "pass"),
     ),
+    *of("methods/__init__.py", "tests/test_library.py -k pruned", ("if targets is None:", "if True:")),
     *of(
         "methods/adapters.py",
         "tests/test_library.py -k 'Adapters or beside'",
