@@ -431,7 +431,7 @@ METHODS = [
         ("count(target) > 1", "count(target) > 3"),
         ("isinstance(wanted, str)", "False"),
         ('if "" in named and', "if False and"),
-        ("kind is not nn.Linear and", "not issubclass(kind, nn.Linear) and"),
+        ("if kind is not nn.Linear", "if not issubclass(kind, nn.Linear)"),
         ("if nn.utils.parametrize.is_parametrized(layer)", "if False"),
         ('if "weight" not in own', "if False"),
         ("is_floating_point()", "is_signed()"),

@@ -38,23 +38,17 @@ def linear(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (layer.in_features, layer.out_features) for name, layer in layers.items()}
 
 
-def why_not(layer: nn.Module, also: Sequence[str] = ()) -> str | None:
-    """Why no method puts a wrapper around the layer, or None if one can.
-
-    Args:
-        layer: any module.
-        also: class names of layers that the method in question takes beside `nn.Linear`.
-    """
+def why_not(layer: nn.Module) -> str | None:
+    """Why no method puts a wrapper around the layer, or None if one can."""
     kind, own = type(layer), dict(layer.named_parameters(recurse=False))
     if nn.utils.parametrize.is_parametrized(layer):
         return "it is parametrised: its weight is made of other parameters"
     if isinstance(layer, nn.MultiheadAttention):
         return "nn.MultiheadAttention reads its weights itself and calls no layer; `full` and `bitfit` train them"
-    if kind is not nn.Linear and kind.__name__ not in also:
+    if kind is not nn.Linear:
         if isinstance(layer, nn.Linear):
             return f"{kind.__name__} is a Linear of its own kind, whose weight may be read without calling it"
-        takers = [name for name, method in METHODS.items() if kind.__name__ in method.also]
-        return f"it is of the class {kind.__name__}" + (f", which {', '.join(takers)} can adapt" if takers else "")
+        return f"it is of the class {kind.__name__}"
     if "weight" not in own:
         return f"its weight is made anew before each call, of {', '.join(sorted(own.keys() - {'bias'})) or 'a buffer'}"
     if not own["weight"].is_floating_point():
@@ -120,7 +114,7 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
     """
     method = METHODS[name]
     if method.reach == "linear":
-        named = [layer for layer, module in modules(model) if why_not(module, method.also) is None]
+        named = [layer for layer, module in modules(model) if why_not(module) is None]
         default = list(linear(model))
         if not method.in_place:
             heads, everything = output_heads(model), dict(modules(model))
@@ -134,15 +128,13 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
     everything = dict(modules(model))
     for target in chosen:
         if target not in named:
-            if target in everything and (reason := why_not(everything[target], method.also)):
+            if target in everything and (reason := why_not(everything[target])):
                 raise UsageError(f"{name} cannot adapt {target!r}: {reason}")
             raise UsageError(f"the model has no {what} {target!r}; it has {', '.join(named) or 'none'}")
     if twice := [target for target in dict.fromkeys(chosen) if chosen.count(target) > 1]:
         raise UsageError(f"the layer {twice[0]!r} is named twice")
     if not chosen:
-        raise UsageError(
-            f"{name} finds no {what} to adapt among {', '.join(named) or 'none'}{_left(model, method.also)}"
-        )
+        raise UsageError(f"{name} finds no {what} to adapt among {', '.join(named) or 'none'}{_left(model)}")
     if method.in_place:
         _refuse_shared(model, name, chosen)
     elif shared := [(n, other) for n in chosen if (other := shared_with(model, everything[n])) is not None]:
@@ -161,12 +153,12 @@ def _refuse_shared(model: nn.Module, name: str, chosen: Sequence[str]) -> None:
                     raise UsageError(f"{name} would train {other} too: {own} of {target} is its own as well")
 
 
-def left_out(model: nn.Module, also: Sequence[str] = ()) -> dict[str, str]:
+def left_out(model: nn.Module) -> dict[str, str]:
     """Layers with weights like a linear layer's that no method adapts by itself, each with the reason."""
     kinds = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.Bilinear)
     inside = {id(child) for _, m in modules(model) if isinstance(m, nn.MultiheadAttention) for child in m.children()}
     return {
-        name: why_not(module, also) or "it is adapted when it is named"
+        name: why_not(module) or ""
         for name, module in modules(model)
         if (isinstance(module, kinds) or any(word in type(module).__name__ for word in ("Linear", "Conv1D")))
         and not (type(module) is nn.Linear and why_not(module) is None)
@@ -174,12 +166,12 @@ def left_out(model: nn.Module, also: Sequence[str] = ()) -> dict[str, str]:
     }
 
 
-def _left(model: nn.Module, also: Sequence[str]) -> str:
-    return "".join(f"; {name} is left out: {reason}" for name, reason in left_out(model, also).items())
+def _left(model: nn.Module) -> str:
+    return "".join(f"; {name} is left out: {reason}" for name, reason in left_out(model).items())
 
 
 def warn_of_left_out(model: nn.Module, name: str) -> None:
     """Say which layers the method, which chose its layers itself, leaves as they are, and why."""
     method = METHODS[name]
-    if not method.in_place and (left := _left(model, method.also)):
+    if not method.in_place and (left := _left(model)):
         warnings.warn(f"{name}: {left[2:]}", LeftOutWarning, stacklevel=3)

@@ -146,7 +146,6 @@ class Method:
         lr_of: the options, as far as they matter, of variants that need another one, each with its rate.
         where: which of the layers within its reach are targeted when none are named, of their names in order.
         reach: what it trains or adapts: `linear` layers, all `parameters` of any module, or all `biases`.
-        also: classes of layers that it adapts beside linear ones, when they are named.
         low_rank: a rank k above the smaller side of a layer adds nothing to what it can reach.
         in_place: it trains parameters that the layers have anyway, their biases among them, and adds none.
         shared: what it adds and does not train is there once, as large as the largest layer needs.
@@ -162,7 +161,6 @@ class Method:
     lr_of: Sequence[tuple[Options, float]] = ()
     where: Callable[[Sequence[str], Options], Sequence[str]] = every
     reach: Literal["linear", "parameters", "biases"] = "linear"
-    also: tuple[str, ...] = ()
     low_rank: bool = False
     in_place: bool = False
     shared: bool = False
