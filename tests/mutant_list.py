@@ -164,7 +164,6 @@ METHODS = [
         "tests/test_methods.py -k 'rank or second or exactly or goes or quite'",
         ("k <= small", "k < small"),
         ("if applied.notes(model)[1]", "if _wrappers(model)"),
-        ("if targets is None:", "if True:"),
     ),
     *of(
         "methods/__init__.py",
@@ -193,6 +192,7 @@ METHODS = [
         ('if any(applied.state == "disabled"', 'if any(applied.state == "never"'),
         ("getattr(module, name).requires_grad_(flag)", "pass"),
     ),
+    *of("methods/__init__.py", "tests/test_library.py -k pruned", ("if targets is None:", "if True:")),
     *of(
         "methods/adapters.py",
         "tests/test_library.py -k 'Adapters or beside'",
@@ -433,7 +433,7 @@ METHODS = [
         ('if "" in named and', "if False and"),
         ("kind is not nn.Linear and", "not issubclass(kind, nn.Linear) and"),
         ("if nn.utils.parametrize.is_parametrized(layer)", "if False"),
-        ("if not own.keys() <=", "if False and not own.keys() <="),
+        ('if "weight" not in own', "if False"),
         ("is_floating_point()", "is_signed()"),
         ('calls["_forward_hooks"] or ', ""),
         ('calls["_forward_pre_hooks"] or ', ""),

@@ -17,6 +17,7 @@ from torch.nn.utils import parameters_to_vector, prune
 
 from lorabench import checkpoint, methods, threads, train
 from lorabench.errors import InputError, UsageError
+from lorabench.methods.layers import LeftOutWarning
 from lorabench.model import seeded
 
 if TYPE_CHECKING:
@@ -308,6 +309,10 @@ class TestLayersThatAreMore:
         with pytest.raises(UsageError, match="made anew"):
             methods.apply(model, "lora", targets=["0"])
         assert methods.targeted(model, "lora") == ["3"]
+        methods.apply(model, "lora", targets=["3"])  # without a warning: it was asked for
+        methods.remove(model)
+        with pytest.warns(LeftOutWarning, match="0 is left out"):
+            methods.apply(model, "lora")
 
     def test_a_shared_weight_is_refused_when_named(self) -> None:
         model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))

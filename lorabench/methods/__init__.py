@@ -5,6 +5,7 @@
     methods.parameter_groups(model, lr)    # for any optimiser; penalty and after_step for its loop
     with methods.disabled(model): ...      # the base again, bit for bit
     methods.merge(model)                   # a plain model that computes the same
+    methods.save(model, path)              # the adapter alone; load puts it on its base again, use switches by name
 
 A method is one file with `apply(model, targets, **options)` and one entry in `METHODS` (registry.py). Its whole
 contract is PyTorch's own flag: after `apply`, `requires_grad` is true on exactly what the method trains. What is

@@ -55,7 +55,7 @@ def why_not(layer: nn.Module, also: Sequence[str] = ()) -> str | None:
             return f"{kind.__name__} is a Linear of its own kind, whose weight may be read without calling it"
         takers = [name for name, method in METHODS.items() if kind.__name__ in method.also]
         return f"it is of the class {kind.__name__}" + (f", which {', '.join(takers)} can adapt" if takers else "")
-    if not own.keys() <= {"weight", "bias"} or "weight" not in own:
+    if "weight" not in own:
         return f"its weight is made anew before each call, of {', '.join(sorted(own.keys() - {'bias'})) or 'a buffer'}"
     if not own["weight"].is_floating_point():
         return "its weight is quantised"
@@ -168,7 +168,7 @@ def left_out(model: nn.Module, also: Sequence[str] = ()) -> dict[str, str]:
     return {
         name: why_not(module, also) or "it is adapted when it is named"
         for name, module in modules(model)
-        if (isinstance(module, kinds) or "Linear" in type(module).__name__)
+        if (isinstance(module, kinds) or any(word in type(module).__name__ for word in ("Linear", "Conv1D")))
         and not (type(module) is nn.Linear and why_not(module) is None)
         and id(module) not in inside
     }
