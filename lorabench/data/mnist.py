@@ -43,7 +43,7 @@ def hold_out(mnist: Mnist, images: int) -> Mnist:
 
 
 def default_dir() -> Path:
-    """The data folder of who names none: the environment's LORABENCH_DATA, or one in the user's cache."""
+    """The default data folder: $LORABENCH_DATA, or one in the user's cache."""
     named = os.environ.get("LORABENCH_DATA")
     return Path(named).expanduser() if named else platformdirs.user_cache_path("lorabench")
 
