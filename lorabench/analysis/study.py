@@ -77,9 +77,9 @@ def overview(study_runs: Iterable[Run], bench: Mapping[str, Any] | None = None) 
     )
 
 
-def overview_data(found: Overview) -> dict[str, Any]:
+def overview_data(study: Overview) -> dict[str, Any]:
     """The same as plain data."""
-    return {key: rows_data(found.methods) if key == "methods" else plain(value) for key, value in vars(found).items()}
+    return {key: rows_data(study.methods) if key == "methods" else plain(value) for key, value in vars(study).items()}
 
 
 def _repair(setting: Setting, runs: Collection) -> Repair | None:
