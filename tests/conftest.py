@@ -49,7 +49,7 @@ def module(module_folder: Path) -> Callable[..., str]:
 
     def write(lines: str, name: str = "way_of_a_test") -> str:
         body = "".join(f"\n    {line}" for line in lines.strip().splitlines())
-        head = "import os, pathlib, shutil, subprocess, sys, time\nfrom lorabench.data import child\n"
+        head = "import os, pathlib, shutil, subprocess, sys, time\nfrom lorabench.data import fetch\n"
         main = f"def main(folder):\n    root = pathlib.Path(folder){body}\n"
         (module_folder / f"{name}.py").write_text(head + main)
         return name

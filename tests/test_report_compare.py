@@ -14,8 +14,8 @@ from report_factory import FMNIST, IMAGES, failed, finetune, fmnist, pretrain, r
 from lorabench import stats
 from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.comparison import compare, compare_data
-from lorabench.analysis.format_setting import flatten, shown
-from lorabench.analysis.predictions import Evidence, evidence
+from lorabench.analysis.plain import flatten, shown
+from lorabench.analysis.predictions import Predictions, predictions_of
 from lorabench.analysis.single import run_data
 from lorabench.report import single
 from lorabench.report.compare import compare_report
@@ -40,8 +40,8 @@ def digits(wrong: range) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     return found
 
 
-def seen(fmnist_wrong: range, mnist_wrong: range = range(0), **changes: Any) -> Evidence:
-    found = Evidence(LABELS, {"mnist": digits(mnist_wrong), "fmnist": digits(fmnist_wrong)}, PARTS)
+def seen(fmnist_wrong: range, mnist_wrong: range = range(0), **changes: Any) -> Predictions:
+    found = Predictions(LABELS, {"mnist": digits(mnist_wrong), "fmnist": digits(fmnist_wrong)}, PARTS)
     return replace(found, **changes)
 
 
@@ -135,7 +135,7 @@ def test_the_same_images_are_paired_on_both_sets_and_every_part() -> None:
     f = rows["fmnist"]
     low, high = stats.paired_difference(40, 60, 10_000)
     assert (f.difference, f.low, f.high, f.p) == (0.2, 100 * low, 100 * high, stats.mcnemar_mid_p(40, 60))
-    assert (f.first.accuracy, f.second.accuracy, f.unpaired) == (99.4, 99.6, None)
+    assert (f.first.percent, f.second.percent, f.unpaired) == (99.4, 99.6, None)
     assert [row.detectable for row in rows.values()] == [True, True, True, True, True]
 
 
@@ -162,7 +162,7 @@ def test_no_detectable_difference_is_said_where_the_interval_holds_zero() -> Non
     assert text[accuracy:mirroring].count(NO_DIFFERENCE) == 5
 
 
-def unpaired(first: Run, second: Run, known: dict[str, Evidence]) -> dict[str, str | None]:
+def unpaired(first: Run, second: Run, known: dict[str, Predictions]) -> dict[str, str | None]:
     return {row.name: row.unpaired for row in compare(first, second, known).accuracy}
 
 
@@ -222,7 +222,7 @@ def test_held_out_images_are_compared_unpaired() -> None:
         for name in ("mnist", "fmnist")
     }
     other = finetune(1, metrics=half)
-    held = Evidence(LABELS[::2], dict.fromkeys(half, LABELS[::2]))
+    held = Predictions(LABELS[::2], dict.fromkeys(half, LABELS[::2]))
     known = {finetune(0).id: seen(range(30)), other.id: held}
     assert set(unpaired(finetune(0), other, known).values()) == {"other test images"}
     assert compare(finetune(0), other, known).confusion == []
@@ -303,7 +303,7 @@ def test_settings_in_a_users_words() -> None:
     assert [shown(value) for value in (None, True, False, [2, 3], "x", 0.01)] == ["-", "yes", "no", "2, 3", "x", "0.01"]
 
 
-# Evidence
+# Predictions
 
 
 def npz(**arrays: np.ndarray[Any, np.dtype[Any]]) -> bytes:
@@ -328,7 +328,7 @@ def stored(root: Path) -> Store:
 def test_evidence_comes_from_the_run_and_from_its_f_mnist(tmp_path: Path) -> None:
     store = stored(tmp_path)
     run = store.load(finetune().id)
-    found = evidence(store, run)
+    found = predictions_of(store, run)
     assert found.labels is not None
     assert (found.labels == LABELS).all()
     assert list(found.predicted) == ["fmnist"]
@@ -342,13 +342,13 @@ def test_evidence_comes_from_the_run_and_from_its_f_mnist(tmp_path: Path) -> Non
     with store.start(held_out, "") as folder:
         folder.write("predictions.npz", npz(labels=LABELS[:5_000], fmnist=LABELS[:5_000]))
         folder.finish(held_out)
-    assert evidence(store, store.load(held_out.id)).parts == {}
+    assert predictions_of(store, store.load(held_out.id)).parts == {}
     (tmp_path / FMNIST / "flips.npz").write_bytes(b"damaged")
-    assert evidence(store, run).parts == {}
+    assert predictions_of(store, run).parts == {}
 
 
 def test_a_lost_f_mnist_leaves_the_predictions(tmp_path: Path) -> None:
     store = stored(tmp_path)
     (tmp_path / FMNIST / "run.json").unlink()
-    found = evidence(store, store.load(finetune().id))
+    found = predictions_of(store, store.load(finetune().id))
     assert (found.parts, found.mirroring, list(found.predicted)) == ({}, {}, ["fmnist"])

@@ -10,8 +10,7 @@ from report_factory import failed, finetune, fmnist, pretrain, render, squeezed,
 
 from lorabench import stats
 from lorabench.analysis.aggregate import NO_DIFFERENCE
-from lorabench.analysis.groups import Groups, SettingRow, groups, groups_data
-from lorabench.analysis.pareto import front
+from lorabench.analysis.groups import Groups, SettingRow, front, groups, groups_data
 from lorabench.analysis.settings import records
 from lorabench.errors import UsageError
 from lorabench.report.groups import groups_report

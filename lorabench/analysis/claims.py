@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lorabench import scale
 from lorabench.analysis import inference, number
-from lorabench.analysis.parameters import base_run
+from lorabench.analysis.facts import base_run
 from lorabench.analysis.quantities import count
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER

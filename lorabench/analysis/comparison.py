@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import confusion
 from lorabench.analysis.fairness import unequal, unfinished
-from lorabench.analysis.format_setting import flatten
 from lorabench.analysis.paired import contrasts, mirroring_contrasts
-from lorabench.analysis.plain import plain
-from lorabench.analysis.predictions import Evidence
+from lorabench.analysis.plain import flatten, plain
+from lorabench.analysis.predictions import Predictions
 from lorabench.analysis.quantities import SETS, shown_in
 
 if TYPE_CHECKING:
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from lorabench.runs import Run
 
 
-Facts = dict[tuple[str, str], Any]
+_Facts = dict[tuple[str, str], Any]
 _DIRTY = "uncommitted"
 
 
 @dataclass(frozen=True)
-class Setting:
+class Fact:
     """A fact that is not the same in all runs; None where a run has no such fact.
 
     `kind` is "config", "base", "data", "code" or "environment".
@@ -37,14 +36,14 @@ class Setting:
     values: list[Any]
 
 
-def differing(runs: Sequence[Run], mirroring: Sequence[Mapping[str, Any]]) -> list[Setting]:
+def differing(runs: Sequence[Run], mirroring: Sequence[Mapping[str, Any]]) -> list[Fact]:
     """The facts that differ, by kind, and whether code was uncommitted: two such runs of one commit may differ too.
 
     `mirroring` holds the settings of each run's F-MNIST, as far as they are known.
     """
     found = [_facts(run, flips) for run, flips in zip(runs, mirroring, strict=True)]
     keys = dict.fromkeys(key for facts in found for key in facts)
-    rows = [Setting(*key, [facts.get(key) for facts in found]) for key in keys]
+    rows = [Fact(*key, [facts.get(key) for facts in found]) for key in keys]
     order = list(dict.fromkeys(row.kind for row in rows))
     differ = [
         row for row in rows if any(v != row.values[0] for v in row.values) or (row.key == _DIRTY and any(row.values))
@@ -52,7 +51,7 @@ def differing(runs: Sequence[Run], mirroring: Sequence[Mapping[str, Any]]) -> li
     return sorted(differ, key=lambda row: order.index(row.kind))
 
 
-def _facts(run: Run, mirroring: Mapping[str, Any]) -> Facts:
+def _facts(run: Run, mirroring: Mapping[str, Any]) -> _Facts:
     env = dict(run.env)
     git: Mapping[str, Any] = env.pop("git", None) or {}
     images = {name: metrics.n for name, metrics in run.metrics.items()}
@@ -103,7 +102,7 @@ class Comparison:
     """What `compare_report` shows: B − A in `accuracy`, F-MNIST − MNIST in `mirroring`, as `cells` explains."""
 
     runs: list[str]
-    differing: list[Setting]
+    differing: list[Fact]
     unequal: list[Unequal]
     accuracy: list[Contrast]
     mirroring: list[Contrast]
@@ -112,16 +111,16 @@ class Comparison:
     unfinished: list[Unfinished]
 
 
-def compare(first: Run, second: Run, evidence: Mapping[str, Evidence] | None = None) -> Comparison:
+def compare(first: Run, second: Run, predictions: Mapping[str, Predictions] | None = None) -> Comparison:
     """Compare two runs.
 
     Args:
         first: the baseline.
         second: the other.
-        evidence: by run id; what is not compared image by image for want of it is compared by its counts.
+        predictions: by run id; what is not compared image by image for want of it is compared by its counts.
     """
     runs = (first, second)
-    one, other = ((run, (evidence or {}).get(run.id, Evidence())) for run in runs)
+    one, other = ((run, (predictions or {}).get(run.id, Predictions())) for run in runs)
     return Comparison(
         runs=[run.id for run in runs],
         differing=differing(runs, [one[1].mirroring, other[1].mirroring]),

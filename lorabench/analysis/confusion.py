@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Mistake:
     """`count` images of `true` were taken for `predicted`."""
 
     true: int
@@ -44,9 +44,9 @@ def recalls(matrix: Matrix) -> list[float | None]:
     return [100 * row[digit] / sum(row) if sum(row) else None for digit, row in enumerate(matrix)]
 
 
-def worst_cells(matrix: Matrix, n: int = 5) -> list[Cell]:
+def worst_cells(matrix: Matrix, n: int = 5) -> list[Mistake]:
     """The `n` most frequent mistakes, the most frequent first."""
-    cells = [Cell(t, p, count) for t, row in enumerate(matrix) for p, count in enumerate(row) if t != p and count]
+    cells = [Mistake(t, p, count) for t, row in enumerate(matrix) for p, count in enumerate(row) if t != p and count]
     return sorted(cells, key=lambda cell: (-cell.count, cell.true, cell.predicted))[:n]
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis.aggregate import by_key, differences, means
 from lorabench.analysis.fairness import unequal, unfinished
 from lorabench.analysis.inference import Estimate
-from lorabench.analysis.pareto import front
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import QUANTITIES
 from lorabench.analysis.settings import collect, featured_setting, group_by_setting, pairs, records
@@ -204,4 +203,15 @@ def _fronts(
     return [
         front([point if other == own else None for point, other in zip(points, images, strict=True)])[place]
         for place, own in enumerate(images)
+    ]
+
+
+def front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
+    """Whether each point, a cost and a gain, is on the front: no other costs at most as much and gains at least as
+    much, one of the two truly. None is never on it, and equal points are on it together.
+    """
+    there = [point for point in points if point is not None]
+    return [
+        point is not None and not any(c <= point[0] and g >= point[1] and (c, g) != point for c, g in there)
+        for point in points
     ]

@@ -1,7 +1,7 @@
 """Two accuracies and their difference: image by image where the images are the same, else as independent samples.
 
 paired("fmnist", "F-MNIST", base == labels, tuned == labels)       # mid-p McNemar test, Tango's interval
-unpaired("fmnist", "F-MNIST", tally(9276, 10_000), tally(4893, 5_000), "other images")    # Newcombe's interval
+unpaired("fmnist", "F-MNIST", Count(9276, 10_000), Count(4893, 5_000), "other images")    # Newcombe's interval
 
 MNIST and F-MNIST have the same images in the same order, some of them mirrored in F-MNIST, so every one of the four
 cells of two runs can be held against every other image by image. Compared are those that answer a question:
@@ -23,20 +23,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from lorabench.analysis.predictions import Digits, Evidence, Mask
+    from lorabench.analysis.predictions import Digits, Mask, Predictions
     from lorabench.runs import Run
 
     Right = npt.NDArray[np.bool_]
-    Found = tuple[Run, Evidence]
-
-
-@dataclass(frozen=True)
-class Tally:
-    """`correct` of `n` images; `accuracy` in percent."""
-
-    n: int
-    correct: int
-    accuracy: float
+    Found = tuple[Run, Predictions]
 
 
 @dataclass(frozen=True)
@@ -56,8 +47,8 @@ class Contrast:
 
     name: str
     label: str
-    first: Tally
-    second: Tally
+    first: Count
+    second: Count
     difference: float
     low: float
     high: float
@@ -69,11 +60,6 @@ class Contrast:
     told: str | None = None
 
 
-def tally(correct: int, n: int) -> Tally:
-    """`n` is not 0."""
-    return Tally(n, correct, 100 * correct / n)
-
-
 def paired(name: str, label: str, first: Right, second: Right, told: str | None = None) -> Contrast:
     """The same images: `first` and `second` (n,) say which of them each got right; n is not 0."""
     n, lost, gained = len(first), int((first & ~second).sum()), int((~first & second).sum())
@@ -81,8 +67,8 @@ def paired(name: str, label: str, first: Right, second: Right, told: str | None 
     return Contrast(
         name=name,
         label=label,
-        first=tally(int(first.sum()), n),
-        second=tally(int(second.sum()), n),
+        first=Count(int(first.sum()), n),
+        second=Count(int(second.sum()), n),
         difference=found.difference,
         low=found.low,
         high=found.high,
@@ -94,9 +80,9 @@ def paired(name: str, label: str, first: Right, second: Right, told: str | None 
     )
 
 
-def unpaired(name: str, label: str, first: Tally, second: Tally, reason: str) -> Contrast:
+def unpaired(name: str, label: str, first: Count, second: Count, reason: str) -> Contrast:
     """Different images, or images whose predictions are not there any more: `reason` says which."""
-    gap, ends, apart = inference.other_images(Count(first.correct, first.n), Count(second.correct, second.n))
+    gap, ends, apart = inference.other_images(first, second)
     return Contrast(name, label, first, second, gap, *ends, apart, unpaired=reason)
 
 
@@ -105,7 +91,7 @@ PARTS = {"flipped": "flipped", "upright": "upright", "rest": "other digits"}
 
 
 @dataclass(frozen=True)
-class _Cell:
+class _Measured:
     """One run on one set, or a part of it.
 
     Attributes:
@@ -116,7 +102,7 @@ class _Cell:
         axis: of its mirror, likewise.
     """
 
-    tally: Tally
+    count: Count
     right: Right | None
     labels: Digits | None
     within: Mask | None
@@ -129,10 +115,10 @@ def contrasts(first: Found, second: Found) -> list[Contrast]:
     """Second − first on MNIST, on F-MNIST and on its parts, as far as both were measured."""
     found: list[Contrast | None] = []
     for name, title in SETS.items():
-        found.append(_contrast(name, title, _cell(first, name), _cell(second, name)))
+        found.append(_contrast(name, title, _measured(first, name), _measured(second, name)))
         if name == "fmnist":
             found += [
-                _contrast(f"{name}.{part}", f"  {called}", _cell(first, name, part), _cell(second, name, part))
+                _contrast(f"{name}.{part}", f"  {called}", _measured(first, name, part), _measured(second, name, part))
                 for part, called in PARTS.items()
             ]
     return [contrast for contrast in found if contrast]
@@ -141,36 +127,36 @@ def contrasts(first: Found, second: Found) -> list[Contrast]:
 def mirroring_contrasts(first: Found, second: Found) -> list[Contrast]:
     """F-MNIST − MNIST in each run, and the second on F-MNIST − the first on MNIST."""
     found = [
-        _contrast("first", "A", _cell(first, "mnist"), _cell(first, "fmnist")),
-        _contrast("second", "B", _cell(second, "mnist"), _cell(second, "fmnist")),
-        _contrast("repair", "A to B", _cell(first, "mnist"), _cell(second, "fmnist")),
+        _contrast("first", "A", _measured(first, "mnist"), _measured(first, "fmnist")),
+        _contrast("second", "B", _measured(second, "mnist"), _measured(second, "fmnist")),
+        _contrast("repair", "A to B", _measured(first, "mnist"), _measured(second, "fmnist")),
     ]
     return [contrast for contrast in found if contrast]
 
 
-def _cell(found: Found, name: str, part: str | None = None) -> _Cell | None:
+def _measured(found: Found, name: str, part: str | None = None) -> _Measured | None:
     import numpy as np
 
-    run, evidence = found
+    run, predictions = found
     metrics = run.metrics.get(name) if run.status == "done" else None
     counts = metrics.slices.get(part) if metrics and part else metrics
     if counts is None or counts.n == 0:
         return None
-    predicted, labels = evidence.predicted.get(name), evidence.labels
+    predicted, labels = predictions.predicted.get(name), predictions.labels
     right = predicted == labels if predicted is not None and labels is not None else None
     everything = None if labels is None else np.ones(len(labels), bool)
-    within = evidence.parts.get(part) if part else everything
-    mirrors = (run.parents.data, evidence.parts.get("flipped"), evidence.mirroring.get("axis"))
-    return _Cell(
-        tally(counts.correct, counts.n), right, labels, within, *(mirrors if name == "fmnist" else (None, None, None))
+    within = predictions.parts.get(part) if part else everything
+    mirrors = (run.parents.data, predictions.parts.get("flipped"), predictions.mirroring.get("axis"))
+    return _Measured(
+        Count(counts.correct, counts.n), right, labels, within, *(mirrors if name == "fmnist" else (None, None, None))
     )
 
 
-def _contrast(name: str, label: str, first: _Cell | None, second: _Cell | None) -> Contrast | None:
+def _contrast(name: str, label: str, first: _Measured | None, second: _Measured | None) -> Contrast | None:
     if first is None or second is None:
         return None
     if reason := _apart(first, second):
-        return unpaired(name, label, first.tally, second.tally, reason)
+        return unpaired(name, label, first.count, second.count, reason)
     assert first.right is not None
     assert second.right is not None
     assert first.within is not None
@@ -179,11 +165,11 @@ def _contrast(name: str, label: str, first: _Cell | None, second: _Cell | None) 
     if None not in (first.fmnist, second.fmnist) and first.fmnist != second.fmnist:
         both, told = _alike(first, second, both, whole="." not in name)
         if not both.any():
-            return unpaired(name, label, first.tally, second.tally, "another F-MNIST that has no such image in common")
+            return unpaired(name, label, first.count, second.count, "another F-MNIST that has no such image in common")
     return paired(name, label, first.right[both], second.right[both], told)
 
 
-def _alike(first: _Cell, second: _Cell, both: Mask, *, whole: bool) -> tuple[Mask, str | None]:
+def _alike(first: _Measured, second: _Measured, both: Mask, *, whole: bool) -> tuple[Mask, str | None]:
     """Which images of two F-MNISTs are compared, and what must be told: of a part those that are the same in both.
 
     A whole set is compared by index, since every image is of the same handwritten digit; mirrored in one and not in
@@ -198,10 +184,10 @@ def _alike(first: _Cell, second: _Cell, both: Mask, *, whole: bool) -> tuple[Mas
         return both, told if others else None
     kept = both & same
     told = f"the {int(kept.sum()):,} images that both F-MNISTs have there"
-    return kept, told if kept.sum() < max(first.tally.n, second.tally.n) else None
+    return kept, told if kept.sum() < max(first.count.n, second.count.n) else None
 
 
-def _apart(first: _Cell, second: _Cell) -> str | None:
+def _apart(first: _Measured, second: _Measured) -> str | None:
     """Why two cells are not on the same images, or cannot be laid side by side; None if they can."""
     if first.labels is None or second.labels is None:
         return "predictions that were not kept"

@@ -1,6 +1,6 @@
 """What a run left behind of each test image: its digit, what the run took it for, and whether it was mirrored.
 
-found = evidence(store, run)
+found = predictions_of(store, run)
 found.predicted["fmnist"][found.parts["flipped"]]     # what became of the mirrored images
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Predictions:
     """One run, image by image; n is 10,000, or the number of images held out.
 
     Attributes:
@@ -42,7 +42,7 @@ class Evidence:
     mirroring: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def evidence(store: Store, run: Run) -> Evidence:
+def predictions_of(store: Store, run: Run) -> Predictions:
     """What the folders of `run` and of its F-MNIST hold. A missing or damaged F-MNIST leaves `parts` empty.
 
     Raises:
@@ -51,14 +51,14 @@ def evidence(store: Store, run: Run) -> Evidence:
     predicted = store.predictions(run)
     labels = predicted.pop("labels", None)
     if labels is None or run.parents.data is None:
-        return Evidence(labels, predicted)
+        return Predictions(labels, predicted)
     with contextlib.suppress(InputError):
         made = store.load(run.parents.data)
-        return Evidence(labels, predicted, _parts(store, made, labels), made.settings)
-    return Evidence(labels, predicted)
+        return Predictions(labels, predicted, _parts(store, made, labels), made.settings)
+    return Predictions(labels, predicted)
 
 
-def seen_by(tuned: Evidence) -> Evidence:
+def seen_by(tuned: Predictions) -> Predictions:
     """What the fine-tuned run of `tuned` recorded of its base, on its own images."""
     before = {name.removeprefix("before_"): digits for name, digits in tuned.predicted.items() if "before_" in name}
     return replace(tuned, predicted=before)

@@ -9,9 +9,10 @@ declarations: who adds one finds it in all of them. Imports neither scipy nor to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from lorabench.analysis.unit import BYTES, COUNT, MILLISECONDS, NATS, NUMBER, POINTS, SECONDS, SHARE, Unit
 from lorabench.classifier import CLASSIFIER
@@ -52,6 +53,9 @@ Measured = Count | Lost | float | bool
 """What a run gives of a quantity."""
 
 
+Better = Literal["higher", "lower"]
+
+
 class Column(NamedTuple):
     """How a table shows a quantity.
 
@@ -90,7 +94,7 @@ class Quantity:
     of: Callable[[Run], Measured | None]
     name: str = ""
     columns: Mapping[str, Column] = field(default_factory=dict[str, Column])
-    better: Literal["higher", "lower"] | None = None
+    better: Better | None = None
     compared: bool = False
     shared: bool = False
     tuned: bool = False
@@ -126,52 +130,50 @@ def count(metrics: Mapping[str, Metrics], stem: str) -> Count | None:
 
 
 def _accuracies() -> list[Quantity]:
-    found: list[Quantity] = []
-    columns = {
-        "mnist": {table: Column("MNIST") for table in ("runs", "accuracy", "methods", "sweep")},
-        "fmnist": {table: Column("F-MNIST") for table in ("runs", "accuracy", "settings", "sweep")},
-        "fmnist.flipped": {table: Column(SLICES["flipped"], spread=True) for table in ("settings", "sweep")},
-    }
+    """Of a run and, under `before.`, of its base: of each test set, and of each part of F-MNIST."""
     names = {"mnist": "mnist", "fmnist": "fmnist", "fmnist.flipped": "flipped"}
-    for stem in (*SETS, *(f"fmnist.{part}" for part in SLICES)):
+    columns: dict[str, Mapping[str, Column]] = {
+        "mnist": dict.fromkeys(("runs", "accuracy", "methods", "sweep"), Column("MNIST")),
+        "fmnist": dict.fromkeys(("runs", "accuracy", "settings", "sweep"), Column("F-MNIST")),
+        "fmnist.flipped": dict.fromkeys(("settings", "sweep"), Column(SLICES["flipped"], spread=True)),
+    }
+    stems = [*SETS, *(f"fmnist.{part}" for part in SLICES)]
+    own = [
+        Quantity(f"{stem}.accuracy", SHARE, partial(_count, stem), names.get(stem, ""), columns.get(stem, {}), "higher")
+        for stem in stems
+    ]
+    of_base = [
+        Quantity(f"before.{stem}.accuracy", SHARE, partial(_count_before, stem), better="higher", tuned=True)
+        for stem in stems
+    ]
+    return [*(replace(quantity, compared=True) for quantity in own), *of_base]
+
+
+def _losses() -> list[Quantity]:
+    found: list[Quantity] = []
+    for name, title in SETS.items():
+        column = {"comparison": Column(f"{title} loss, nats", decimals=4)}
         found += [
-            Quantity(
-                key=f"{stem}.accuracy",
-                unit=SHARE,
-                of=lambda run, stem=stem: count(run.metrics, stem),
-                name=names.get(stem, ""),
-                columns=columns.get(stem, {}),
-                better="higher",
-                compared=True,
-            ),
-            Quantity(
-                key=f"before.{stem}.accuracy",
-                unit=SHARE,
-                of=lambda run, stem=stem: count(run.before, stem),
-                better="higher",
-                tuned=True,
-            ),
+            Quantity(f"{name}.loss", NATS, partial(_loss, name), columns=column, better="lower"),
+            Quantity(f"before.{name}.loss", NATS, partial(_loss_before, name), better="lower", tuned=True),
         ]
     return found
 
 
-def _losses() -> list[Quantity]:
-    return [
-        Quantity(
-            key=f"{prefix}{name}.loss",
-            unit=NATS,
-            of=lambda run, prefix=prefix, name=name: _loss(run.before if prefix else run.metrics, name),
-            columns={} if prefix else {"comparison": Column(f"{SETS[name]} loss, nats", decimals=4)},
-            better="lower",
-            tuned=bool(prefix),
-        )
-        for prefix in ("", "before.")
-        for name in SETS
-    ]
+def _count(stem: str, run: Run) -> Count | None:
+    return count(run.metrics, stem)
 
 
-def _loss(metrics: Mapping[str, Metrics], name: str) -> float | None:
-    return metrics[name].loss if name in metrics else None
+def _count_before(stem: str, run: Run) -> Count | None:
+    return count(run.before, stem)
+
+
+def _loss(name: str, run: Run) -> float | None:
+    return run.metrics[name].loss if name in run.metrics else None
+
+
+def _loss_before(name: str, run: Run) -> float | None:
+    return run.before[name].loss if name in run.before else None
 
 
 def _forgotten(run: Run) -> Lost | None:
@@ -183,106 +185,76 @@ def _mergeable(run: Run) -> bool | None:
     return True if "delta_w" in run.checks else False if "delta_w_skipped" in run.checks else None
 
 
-def _of_cost(name: str) -> Callable[[Run], Measured | None]:
-    return lambda run: getattr(run.cost, name, None)
+def _rank90(layer: str, run: Run) -> int | None:
+    return run.checks.get("delta_w", {}).get(layer, {}).get("rank90")
 
 
-def _of_params(name: str) -> Callable[[Run], Measured | None]:
-    return lambda run: getattr(run.params, name, None)
+def _reading(path: str) -> Callable[[Run], Measured | None]:
+    """What stands at a dotted path of the record; None where something on the way there is missing."""
+    return lambda run: reduce(lambda part, name: getattr(part, name, None), path.split("."), cast("Any", run))
+
+
+def _size(key: str, name: str = "", columns: Mapping[str, Column] | None = None) -> Quantity:
+    """A number of parameters."""
+    return Quantity(key, COUNT, _reading(key), name, columns or {}, shared=True)
+
+
+def _cost(
+    field: str, unit: Unit, name: str = "", columns: Mapping[str, Column] | None = None, better: Better = "lower"
+) -> Quantity:
+    """What a run took."""
+    return Quantity(f"cost.{field}", unit, _reading(f"cost.{field}"), name, columns or {}, better)
 
 
 _DECLARED = [
     *_accuracies(),
     *_losses(),
     Quantity(
-        key="forgotten",
-        unit=POINTS,
-        of=_forgotten,
-        name="forgotten",
-        columns={"methods": Column("forgotten", spread=True)},
-        better="lower",
-        tuned=True,
+        "forgotten", POINTS, _forgotten, "forgotten", {"methods": Column("forgotten", spread=True)}, "lower", tuned=True
     ),
-    Quantity("params.total", COUNT, _of_params("total"), columns={"comparison": Column("parameters")}, shared=True),
+    _size("params.total", columns={"comparison": Column("parameters")}),
+    _size(
+        "params.trainable",
+        "trained",
+        {
+            "comparison": Column("  trained"),
+            **dict.fromkeys(("runs", "settings", "methods", "sweep"), Column("trained")),
+        },
+    ),
+    _size("params.frozen"),
     Quantity(
-        key="params.trainable",
-        unit=COUNT,
-        of=_of_params("trainable"),
-        name="trained",
-        columns={"comparison": Column("  trained")}
-        | {table: Column("trained") for table in ("runs", "settings", "methods", "sweep")},
-        better="lower",
+        "checkpoint_bytes",
+        BYTES,
+        _reading("checkpoint_bytes"),
+        "stored_bytes",
+        {"comparison": Column("checkpoint, B"), "settings": Column("stored"), "methods": Column("stored")},
+        "lower",
         shared=True,
     ),
-    Quantity("params.frozen", COUNT, _of_params("frozen"), shared=True),
-    Quantity(
-        key="checkpoint_bytes",
-        unit=BYTES,
-        of=lambda run: run.checkpoint_bytes,
-        name="stored_bytes",
-        columns={"comparison": Column("checkpoint, B"), "settings": Column("stored"), "methods": Column("stored")},
-        better="lower",
-        shared=True,
+    _cost("steps", COUNT, columns={"comparison": Column("steps")}),
+    _cost(
+        "train_s",
+        SECONDS,
+        "train_s",
+        {"comparison": Column("training, s", decimals=2), "settings": Column("s", decimals=2)},
     ),
-    Quantity("cost.steps", COUNT, _of_cost("steps"), columns={"comparison": Column("steps")}),
-    Quantity(
-        key="cost.train_s",
-        unit=SECONDS,
-        of=_of_cost("train_s"),
-        name="train_s",
-        columns={"comparison": Column("training, s", decimals=2), "settings": Column("s", decimals=2)},
-        better="lower",
+    _cost("wall_s", SECONDS, columns={"comparison": Column("the whole run, s", decimals=2)}),
+    _cost(
+        "step_ms",
+        MILLISECONDS,
+        "step_ms",
+        {"comparison": Column("  a step, ms", decimals=2), "methods": Column("ms", decimals=2)},
     ),
-    Quantity(
-        key="cost.wall_s",
-        unit=SECONDS,
-        of=_of_cost("wall_s"),
-        columns={"comparison": Column("the whole run, s", decimals=2)},
-        better="lower",
-    ),
-    Quantity(
-        key="cost.step_ms",
-        unit=MILLISECONDS,
-        of=_of_cost("step_ms"),
-        name="step_ms",
-        columns={"comparison": Column("  a step, ms", decimals=2), "methods": Column("ms", decimals=2)},
-        better="lower",
-    ),
-    Quantity(
-        key="cost.images_per_s",
-        unit=NUMBER,
-        of=_of_cost("images_per_s"),
-        columns={"comparison": Column("  images/s")},
-        better="higher",
-    ),
-    Quantity("cost.peak_rss_bytes", BYTES, _of_cost("peak_rss_bytes"), better="lower"),
-    Quantity(
-        key="cost.rss_before_bytes",
-        unit=BYTES,
-        of=_of_cost("rss_before_bytes"),
-        columns={"comparison": Column("memory before training, MB", per=1e6)},
-    ),
-    Quantity(
-        key="cost.training_rss_bytes",
-        unit=BYTES,
-        of=_of_cost("training_rss_bytes"),
-        columns={"comparison": Column("  most that it took, MB", per=1e6)},
-        better="lower",
-    ),
-    Quantity(
-        key="mergeable",
-        unit=NUMBER,
-        of=_mergeable,
-        name="merges",
-        columns={"methods": Column("folds")},
-        shared=True,
-        tuned=True,
-    ),
+    _cost("images_per_s", NUMBER, columns={"comparison": Column("  images/s")}, better="higher"),
+    _cost("peak_rss_bytes", BYTES),
+    _cost("rss_before_bytes", BYTES, columns={"comparison": Column("memory before training, MB", per=1e6)}),
+    _cost("training_rss_bytes", BYTES, columns={"comparison": Column("  most that it took, MB", per=1e6)}),
+    Quantity("mergeable", NUMBER, _mergeable, "merges", {"methods": Column("mergeable")}, shared=True, tuned=True),
     *(
         Quantity(
-            key=f"checks.delta_w.{layer}.rank90",
-            unit=COUNT,
-            of=lambda run, layer=layer: run.checks.get("delta_w", {}).get(layer, {}).get("rank90"),
+            f"checks.delta_w.{layer}.rank90",
+            COUNT,
+            partial(_rank90, layer),
             columns={"methods": Column("rank")} if layer == "fc1" else {},
             tuned=True,
         )

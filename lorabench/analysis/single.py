@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import confusion, inference
-from lorabench.analysis.class_counts import census_rows
 from lorabench.analysis.comparison import metrics_of
+from lorabench.analysis.facts import class_counts, spectrum_rows
 from lorabench.analysis.fairness import unfinished
 from lorabench.analysis.paired import paired
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS, SLICES, Count
-from lorabench.analysis.spectrum import spectrum_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Score:
+class RunAccuracy:
     """Accuracy in percent with its 95% Wilson interval on `n` test images; `before` is the base's."""
 
     label: str
@@ -35,9 +34,9 @@ class Score:
     before: float | None
 
 
-def scores(run: Run) -> list[Score]:
+def scores(run: Run) -> list[RunAccuracy]:
     """A row for each test set, followed by the parts of F-MNIST that have images."""
-    rows: list[Score] = []
+    rows: list[RunAccuracy] = []
     for name, title in SETS.items():
         if name in run.metrics:
             found, before = run.metrics[name], run.before.get(name)
@@ -48,10 +47,10 @@ def scores(run: Run) -> list[Score]:
     return rows
 
 
-def _score(label: str, found: Metrics | Slice, before: Metrics | Slice | None) -> Score:
+def _score(label: str, found: Metrics | Slice, before: Metrics | Slice | None) -> RunAccuracy:
     count = Count(found.correct, found.n)
     old = 100 * before.correct / before.n if before and before.n else None
-    return Score(label, count.n, count.correct, count.percent, *inference.one_run(count), old)
+    return RunAccuracy(label, count.n, count.correct, count.percent, *inference.one_run(count), old)
 
 
 def before_and_after(predictions: Mapping[str, Digits] | None, labels: Digits | None) -> list[Contrast]:
@@ -83,7 +82,7 @@ def run_data(
         "paired": plain(before_and_after(predictions, labels)),
         "recalls": {name: confusion.recalls(matrix) for name, matrix in matrices.items()},
         "worst_cells": {name: plain(confusion.worst_cells(matrix)) for name, matrix in matrices.items()},
-        "census": plain(census_rows(run)) if run.stage == "fmnist" else [],
+        "census": plain(class_counts(run)) if run.stage == "fmnist" else [],
         "delta_w": plain(spectrum_rows(run)),
         "measured": plain(metrics_of([run])),
         "history": [epoch.model_dump() for epoch in history],

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis import confusion
 from lorabench.analysis.aggregate import AccuracyRow, SliceRow, accuracy_rows, slice_rows
 from lorabench.analysis.claims import ledger
+from lorabench.analysis.facts import SizeRow, size_rows
 from lorabench.analysis.fairness import grounds, unfinished
 from lorabench.analysis.groups import method_rows, rows_data
-from lorabench.analysis.parameters import SizeRow, size_rows
 from lorabench.analysis.plain import plain
 from lorabench.analysis.settings import collect, featured_setting
 

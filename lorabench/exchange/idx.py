@@ -1,4 +1,4 @@
-"""F-MNIST as IDX files, as `torchvision.datasets.MNIST` reads them, and which images are mirrored."""
+"""F-MNIST as IDX files, as `torchvision.datasets.MNIST` reads them, and which images are changed."""
 
 from __future__ import annotations
 

@@ -1,23 +1,28 @@
-"""Plain weights: `model.safetensors`, a `SimpleMnistClassifier` that computes what the run does."""
+"""Plain weights: `model.safetensors`, a `SimpleMnistClassifier` that computes what the run does, image by image."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench import checkpoint, methods
-from lorabench.errors import UsageError
-from lorabench.exchange.verify import compare
+from lorabench import checkpoint, evaluate, methods
+from lorabench.errors import RunFailedError, UsageError
+from lorabench.exchange import Same
 from lorabench.model import SimpleMnistClassifier
-from lorabench.runner.load import load_model
+from lorabench.runner import make
+from lorabench.runner.load import load_model, own_config
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from lorabench.exchange import Same
+    from torch import nn
+
     from lorabench.runner.session import Session
     from lorabench.runs import Run
+
+LIMIT = 1e-4
+"""How far a logit may be off, of logits that reach some tens."""
 
 
 def check(run: Run) -> None:
@@ -41,3 +46,27 @@ def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:
     fresh = SimpleMnistClassifier()
     fresh.load_state_dict(checkpoint.decode(path, checkpoint.trained(fresh), {}))
     return compare(run, fresh, session)
+
+
+def compare(run: Run, model: nn.Module, session: Session) -> list[Same]:
+    """Compare `model`, read back, with the run itself, on the 10,000 test images of MNIST and of the run's F-MNIST.
+
+    Raises:
+        RunFailedError: another digit for any image, or a logit further off than `LIMIT`.
+    """
+    # A run that was measured on held-out images is compared on the test images all the same; no label is looked at.
+    settings = own_config(run, session.store).model_copy(update={"holdout": 0})
+    mnist, flips = session.fmnist_of(settings)
+    original, model = load_model(run, session.store).to(session.device), model.to(session.device)
+    compared: list[Same] = []
+    for name, images in make.test_sets(mnist, flips, session).items():
+        old, new = evaluate.predict(original, images), evaluate.predict(model, images)
+        flips = int((old.argmax(1) != new.argmax(1)).sum())
+        change = (old - new).abs().max().item()
+        if flips or not change <= LIMIT:
+            raise RunFailedError(
+                f"the files of {run.id}, read again, predict {flips} images of {name} otherwise, "
+                f"with logits up to {change:.1e} off (allowed: {LIMIT:.0e}); nothing was exported"
+            )
+        compared.append(Same(name, len(images), flips, change))
+    return compared

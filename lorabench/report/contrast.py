@@ -1,7 +1,7 @@
 """Two accuracies and their difference: image by image where the images are the same, else as independent samples.
 
 paired("fmnist", "F-MNIST", base == labels, tuned == labels)       # mid-p McNemar test, Tango's interval
-unpaired("fmnist", "F-MNIST", tally(9276, 10_000), tally(4893, 5_000), "other images")    # Newcombe's interval
+unpaired("fmnist", "F-MNIST", Count(9276, 10_000), Count(4893, 5_000), "other images")    # Newcombe's interval
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def contrast_table(title: str, rows: Sequence[Contrast], names: tuple[str, str])
         change = f"{number.signed(row.difference)} {number.signed_interval(row.low, row.high)}"
         if not row.detectable:
             change += f"\n{NO_DIFFERENCE}"
-        scores = (number.decimal(row.first.accuracy), number.decimal(row.second.accuracy))
+        scores = (number.decimal(row.first.percent), number.decimal(row.second.percent))
         counts = ("-" if count is None else f"{count:,}" for count in (row.lost, row.gained))
         table.add_row(row.label, *scores, line(change), *counts, "-" if row.p is None else number.p(row.p))
     return table

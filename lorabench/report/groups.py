@@ -172,7 +172,7 @@ def methods_tables(rows: Sequence[SettingRow], reference: str) -> Block:
         )
     cost = (
         "forgotten: on MNIST, base - tuned, points; stored: bytes of the checkpoint;\n"
-        "ms: a training step, as it was in this study; folds: into plain linear layers;\n"
+        "ms: a training step, as it was in this study; mergeable: into plain linear layers;\n"
         "rank: how many singular directions hold 90% of the squared change of fc1's weight"
     )
     return stack(

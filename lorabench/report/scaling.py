@@ -69,22 +69,6 @@ def _side(training: Training) -> dict[str, Any]:
     return {key: getattr(training, key) for key in keys}
 
 
-def scaling(found: Projection) -> Block:
-    """All figures, readable at 80 columns."""
-    data = scaling_data(found)
-    where = f"{data['method']} on {', '.join(data['targets'])}; {data['precision']}, GPUs of {data['gpu_gb']} GB"
-    return stack(
-        [
-            group(heading(data["title"], where), _below(f"{data['total']:,} parameters. {data['source']}")),
-            group(_sides(data), _below(_SIDES_NOTE)),
-            group(_claims(data), _below(_CLAIMS_NOTE)),
-            group(_memory(data), _below(_MEMORY_NOTE)),
-            group(_matrices(data), _below(_MATRICES_NOTE)),
-            group(_paper(data), _below(_PAPER_NOTE)) if data["paper"] else None,
-        ]
-    )
-
-
 _SIDES_NOTE = (
     "state: weights, gradients and Adam, no activations; multiply-adds: products with weights, of which full training "
     "makes 3nm per matrix, a frozen one 2nm and LoRA's A and B 3k(n+m); a gradient goes down to the first trained "
@@ -101,6 +85,22 @@ _CLAIMS_NOTE = (
     "and a clock decides"
 )
 _PAPER_NOTE = "cut: the printed digits are not rounded; fewer: than the model's own parameters"
+
+
+def scaling(found: Projection) -> Block:
+    """All figures, readable at 80 columns."""
+    data = scaling_data(found)
+    where = f"{data['method']} on {', '.join(data['targets'])}; {data['precision']}, GPUs of {data['gpu_gb']} GB"
+    return stack(
+        [
+            group(heading(data["title"], where), _below(f"{data['total']:,} parameters. {data['source']}")),
+            group(_sides(data), _below(_SIDES_NOTE)),
+            group(_claims(data["claims"]), _below(_CLAIMS_NOTE)),
+            group(_memory(data), _below(_MEMORY_NOTE)),
+            group(_matrices(data["matrices"]), _below(_MATRICES_NOTE)),
+            group(_paper(data["paper"]), _below(_PAPER_NOTE)) if data["paper"] else None,
+        ]
+    )
 
 
 def _sides(data: dict[str, Any]) -> Block:
@@ -127,33 +127,32 @@ def _memory(data: dict[str, Any]) -> Block:
     table = grid("state at", "B", "full", "GPUs", data["method"], "GPUs", "times less", align="<>>>>>>")
     for row in data["memory"]:
         whole, part = row["full_bytes"], row["tuned_bytes"]
-        gpus = [f"{row[key]:,}" for key in ("full_gpus", "tuned_gpus")]
-        per_parameter = str(row["bytes_per_trained"])
-        table.add_row(row["precision"], per_parameter, size(whole), gpus[0], size(part), gpus[1], _times(whole / part))
+        sides = size(whole), f"{row['full_gpus']:,}", size(part), f"{row['tuned_gpus']:,}"
+        table.add_row(row["precision"], str(row["bytes_per_trained"]), *sides, _times(whole / part))
     return table
 
 
-def _matrices(data: dict[str, Any]) -> Block:
+def _matrices(rows: list[dict[str, Any]]) -> Block:
     table = grid("matrix", "inputs n", "outputs m", "layers", "adapted", "break-even k", align="<>>><>")
-    for row in data["matrices"]:
-        adapted, sizes = "yes" if row["adapted"] else "", [f"{row[key]:,}" for key in ("n", "m")]
-        table.add_row(row["name"], *sizes, str(row["layers"]), adapted, f"{row['break_even']:,.2f}")
+    for row in rows:
+        sizes = f"{row['n']:,}", f"{row['m']:,}", str(row["layers"])
+        table.add_row(row["name"], *sizes, "yes" if row["adapted"] else "", f"{row['break_even']:,.2f}")
     return table
 
 
-def _claims(data: dict[str, Any]) -> Block:
+def _claims(rows: list[dict[str, Any]]) -> Block:
     table = grid("what the talk says", "", align="<<")
-    for row in data["claims"]:
+    for row in rows:
         table.add_row(line(f"{row['talk']}\n") + _verdict(row), _lines("here", row["here"]))
         table.add_row("", _lines("paper", row["paper"]))
     return table
 
 
-def _paper(data: dict[str, Any]) -> Block:
+def _paper(rows: list[dict[str, Any]]) -> Block:
     table = grid("the paper's rows", "", "printed", "counted", "", "times fewer", align="<<>><>")
-    for row in data["paper"]:
-        counted, fewer = f"{row['counted']:,}", f"{row['fewer']:,.0f}"
-        table.add_row(row["label"], row["place"], row["printed"], counted, _verdict(row), fewer)
+    for row in rows:
+        counts = row["printed"], f"{row['counted']:,}", _verdict(row), f"{row['fewer']:,.0f}"
+        table.add_row(row["label"], row["place"], *counts)
     return table
 
 

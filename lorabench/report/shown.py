@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.gates import group_rows, run_rows
 from lorabench.analysis.groups import groups, groups_data
-from lorabench.analysis.predictions import evidence, seen_by
+from lorabench.analysis.predictions import predictions_of, seen_by
 from lorabench.analysis.settings import beside, collect, records
 from lorabench.analysis.single import run_data
 from lorabench.analysis.study import overview, overview_data
@@ -74,7 +74,7 @@ def runs_shown(
             stack([held_out_note(found), groups_report(folded), rank_plot([*found, *bases.values()])]),
             lambda: group_rows(found, folded, records(found) | bases),
         )
-    known = {run.id: evidence(store, run) for run in named}
+    known = {run.id: predictions_of(store, run) for run in named}
     known |= {
         run.id: seen_by(known[other.id])
         for run, own in zip(found, named, strict=True)

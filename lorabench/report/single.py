@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
-from lorabench.analysis.class_counts import census_rows
 from lorabench.analysis.comparison import metrics_of
 from lorabench.analysis.confusion import worst_cells
+from lorabench.analysis.facts import class_counts, spectrum_rows
 from lorabench.analysis.fairness import unfinished
-from lorabench.analysis.format_setting import flatten, shown
+from lorabench.analysis.plain import flatten, shown
 from lorabench.analysis.quantities import SETS
-from lorabench.analysis.single import Score, before_and_after, scores
-from lorabench.analysis.spectrum import spectrum_rows
+from lorabench.analysis.single import RunAccuracy, before_and_after, scores
 from lorabench.report import confusion
 from lorabench.report.compare import metrics_table
 from lorabench.report.contrast import contrast_note, contrast_table
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Epoch, Metrics, Run
 
 
-def score_table(rows: Sequence[Score]) -> Block:
+def score_table(rows: Sequence[RunAccuracy]) -> Block:
     """The rows as a table; the column of the base only if there is one."""
     tuned = any(row.before is not None for row in rows)
     heads = ["accuracy, %", "[95% Wilson interval]", *(["base"] if tuned else []), "images"]
@@ -63,7 +62,7 @@ def run_report(
             group(contrast_table("same images, %", change, ("base", "tuned")), contrast_note(change))
             if change
             else None,
-            class_counts_table(census_rows(run), named(run.settings).word)
+            class_counts_table(class_counts(run), named(run.settings).word)
             if run.stage == "fmnist" and run.checks
             else None,
             *(_confusion(name, run.metrics[name]) for name in SETS if name in run.metrics),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import number
-from lorabench.analysis.class_counts import census_rows
+from lorabench.analysis.facts import class_counts
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import scores
@@ -33,7 +33,7 @@ def summary_data(run: Run, *, cached: bool, folder: Path, next_command: str) -> 
         "params": plain(run.params.model_dump()) if run.params else None,
         "checkpoint_bytes": run.checkpoint_bytes,
         "cost": run.cost.model_dump() if run.cost else None,
-        "census": plain(census_rows(run)) if run.stage == "fmnist" else [],
+        "census": plain(class_counts(run)) if run.stage == "fmnist" else [],
         "folder": str(folder),
         "next": next_command,
     }
@@ -56,7 +56,7 @@ def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> Block
     if run.stage == "fmnist":
         from lorabench.data import shifts
 
-        parts.append(class_counts_table(census_rows(run), shifts.named(run.settings).word))
+        parts.append(class_counts_table(class_counts(run), shifts.named(run.settings).word))
         parts.append(line(_fmnist_line(run)))
     if run.params:
         parts.append(line(parameters_line(run)))

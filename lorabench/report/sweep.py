@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import inference, number
 from lorabench.analysis.aggregate import verdict
-from lorabench.analysis.format_setting import shown
 from lorabench.analysis.inference import Estimate
-from lorabench.analysis.plain import plain
+from lorabench.analysis.plain import plain, shown
 from lorabench.analysis.quantities import HEADLINE, Count, shown_in
 from lorabench.report.fairness import unequal_note
 from lorabench.report.groups import cell

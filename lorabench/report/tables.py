@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.format_setting import shown
+from lorabench.analysis.plain import shown
 from lorabench.report.style import grid, group, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.analysis.class_counts import CensusRow
-    from lorabench.analysis.comparison import Setting
-    from lorabench.analysis.parameters import SizeRow
-    from lorabench.analysis.spectrum import SpectrumRow
+    from lorabench.analysis.comparison import Fact
+    from lorabench.analysis.facts import ClassCount, SizeRow, SpectrumRow
     from lorabench.report.blocks import Block
 
 
@@ -31,7 +29,7 @@ def size_table(rows: Sequence[SizeRow]) -> Block:
     return table
 
 
-def class_counts_table(rows: Sequence[CensusRow], word: str) -> Block:
+def class_counts_table(rows: Sequence[ClassCount], word: str) -> Block:
     """What an F-MNIST run changed: images per digit and split; `word` is its shift's for them."""
     table = grid(word, "digit", "images", "of", "share", align="<>>>>")
     for row in rows:
@@ -47,7 +45,7 @@ def spectrum_table(rows: Sequence[SpectrumRow]) -> Block:
     return group(table, note("rank at 90%: how many singular directions hold 90% of the squared norm"))
 
 
-def differing_table(rows: Sequence[Setting], names: Sequence[str]) -> Block:
+def differing_table(rows: Sequence[Fact], names: Sequence[str]) -> Block:
     """What is not the same in runs that are compared, under its kind; `names` are what the table calls the runs."""
     table = grid("what differs", "", *names, align="<<" + "<" * len(names))
     last = ""

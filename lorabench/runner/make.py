@@ -230,7 +230,7 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, sessio
 
 
 def test_sets(mnist: Mnist, flips: Shifted, session: Session) -> dict[str, Tensor]:
-    """The two test sets (n, 28, 28) on the device: `mnist`, and `fmnist` with its mirrored images."""
+    """The two test sets (n, 28, 28) on the device: `mnist`, and `fmnist` with its changed images."""
     images = mnist.test_images
     return {"mnist": session.tensor(images), "fmnist": session.tensor(flips.apply(images, flips.test))}
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorabench.scale.projection import architecture, train
-from lorabench.scale.training import gpus
+from lorabench.scale.projection import architecture, gpus, train
 
 if TYPE_CHECKING:
     from lorabench.scale.projection import Projection

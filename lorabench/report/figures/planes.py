@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorabench.analysis.aggregate import differences, over_seeds
-from lorabench.analysis.groups import method_rows
+from lorabench.analysis.groups import front, method_rows
 from lorabench.analysis.inference import Estimate
-from lorabench.analysis.pareto import front
 from lorabench.analysis.quantities import HEADLINE, QUANTITIES
 from lorabench.analysis.rank import base_accuracy
 from lorabench.analysis.settings import collect

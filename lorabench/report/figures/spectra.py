@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.lines import Line2D
 
 from lorabench.analysis import inference
+from lorabench.analysis.facts import spectrum_rows
 from lorabench.analysis.settings import collect
-from lorabench.analysis.spectrum import spectrum_rows
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import COLOURS, MARKERS, bar, canvas, caption, logarithmic, over
 
@@ -38,7 +38,7 @@ def draw(material: Material) -> Figure:
     measured = {arm.label: _spectra(arm) for arm in collect(material.runs).settings}
     found = {label: spectra for label, spectra in measured.items() if spectra}
     if not found:
-        raise Missing("a fine-tuned run whose method folds into the weights, which then records its ΔW")
+        raise Missing("a fine-tuned run whose method can be merged, which then records its ΔW")
     layers = list(dict.fromkeys(layer for spectra in found.values() for layer in spectra))
     figure = canvas(1.3 + 0.26 * len(found), "What fine-tuning did to the weights")
     panels = figure.subplots(1, len(_PANELS), sharey=True)

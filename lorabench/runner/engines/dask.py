@@ -3,7 +3,7 @@
 What a stage needs travels with it: its settings, and its base's record and weights, which stay on the cluster for the
 stages after it. A worker makes the run in a private folder of its own and sends back the record and the files. The
 driver alone touches the runs folder: it holds the run's lock meanwhile, compares every checksum, and writes the run.
-MNIST does not travel: every worker fetches it and verifies it, and the images that it mirrored are compared by hash.
+MNIST does not travel: every worker fetches it and verifies it, and the images that it changed are compared by hash.
 
     dask scheduler --port 8786
     dask worker HOST:8786 --nworkers -1 --nthreads 1          # on each machine
@@ -236,7 +236,7 @@ class _Driver:
             known = self._flips.setdefault(str(stage.parents.data or stage.id), self._known_flips(stage) or made.flips)
             if made.flips != known:
                 raise InputError(
-                    f"{stage.id}: the worker on {worker} mirrors other images than this study's other runs"
+                    f"{stage.id}: the worker on {worker} changes other images than this study's other runs"
                 )
         for name, data in made.files.items():
             if made.run.files.get(name) != hashlib.sha256(data).hexdigest():

@@ -63,7 +63,7 @@ def difference(name: str, theirs: dict[str, str] | Exception, ours: dict[str, st
 
 
 def hash_flips(train: Any, test: Any) -> str:
-    """SHA-256 over the two masks of the mirrored images."""
+    """SHA-256 over the two masks of the changed images."""
     return hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest()
 
 
