@@ -186,7 +186,7 @@ ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
         stack("mlp", "the talk's classifier", CLASSIFIER, "lorabench"),
-        _gpt("toy", "a toy decoder", 3, 32, 16, 64, total=44_320, source="lorabench, to try --measure", tokens=128),
+        _gpt("toy", "a toy decoder", 3, 32, 16, 128, total=46_368, source="lorabench, to try --measure", tokens=128),
         _gpt("gpt2", "GPT-2 124M", 12, 768, 64, 1024, total=124_439_808, source=f"{_GPT2}gpt2"),
         _gpt("gpt2-xl", "GPT-2 XL 1.5B", 48, 1600, 64, 1024, total=1_557_611_200, source=f"{_GPT2}gpt2-xl"),
         # Its total is the one that the LoRA paper counts with; its dimensions alone give 174,604.3M, 0.4% less.
