@@ -131,16 +131,18 @@ def measure(
     """
     place = device or torch.device("cpu")
     benches = [_Bench(case, batch_size, place) for case in cases]
-    peak = _Clock(place)
+    square, products = torch.rand(1024, 1024, device=place), list[float]()
     for bench in benches:
         bench.turn(WARM_UP)
     for _ in range(rounds):
         for bench in benches:
             bench.step_s.append(bench.turn(steps))
             bench.time_latencies(steps)
-        peak.turn()
+        products += _times(lambda: square @ square, 5, place)
+    # The floating-point operations per second of a product that fills the machine, at its fastest.
+    peak = 2 * len(square) ** 3 / min(products)
     full = next((bench for bench in benches if bench.case.method == "full"), None)
-    return [bench.costs(full, peak.flops_per_s) for bench in benches]
+    return [bench.costs(full, peak) for bench in benches]
 
 
 def record(cases: Sequence[Case], *, batch_size: int, rounds: int, steps: int, device: torch.device) -> dict[str, Any]:
@@ -156,24 +158,6 @@ def record(cases: Sequence[Case], *, batch_size: int, rounds: int, steps: int, d
         "torch": torch.__version__,
         "costs": [asdict(cost) for cost in costs],
     }
-
-
-class _Clock:
-    """The rate of a matrix product that fills the machine, in floating-point operations per second: at its fastest."""
-
-    size = 1024
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._square = torch.rand(self.size, self.size, device=device)
-        self._seconds: list[float] = []
-
-    def turn(self) -> None:
-        self._seconds += _times(lambda: self._square @ self._square, 5, self._device)
-
-    @property
-    def flops_per_s(self) -> float:
-        return 2 * self.size**3 / min(self._seconds)
 
 
 class _Bench:
@@ -199,7 +183,7 @@ class _Bench:
             self.trainer.step(self.rows[0], 1e-4)
         self.flops = counter.get_total_flops()
         self.forwards: dict[str, nn.Module] = {"unmerged": self.model}
-        if not methods.exemption(case.method, "merge", chosen):
+        if not methods.METHODS[case.method].exemption("merge", chosen):
             self.forwards["merged"] = methods.merge(self.model)
         self.inputs = {str(n): torch.rand(n, PIXELS, device=device) for n in LATENCY_BATCHES}
         self.latency_s = {name: {n: list[float]() for n in self.inputs} for name in self.forwards}
@@ -224,6 +208,7 @@ class _Bench:
         against = [statistics.median(turn) for turn in full.step_s] if full else []
         ratios = [a / b for a, b in zip(against, medians, strict=True)] if full else []
         speedup = inference.ratio(ratios) if ratios else None
+        low, high = (speedup.low, speedup.high) if speedup else (None, None)
         parameters = list(self.model.parameters())
         state = [t for moments in self.trainer.optimizer.state.values() for t in moments.values()]
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -240,8 +225,8 @@ class _Bench:
             images_per_s=1000 * self.batch_size / step.median,
             ratios=ratios,
             speedup=speedup.mean if speedup else None,
-            speedup_low=speedup.low if speedup else None,
-            speedup_high=speedup.high if speedup else None,
+            speedup_low=low,
+            speedup_high=high,
             state_bytes=_bytes([*parameters, *gradients, *state]),
             saved_bytes=self.saved_bytes,
             checkpoint_bytes=_bytes([p for p in parameters if p.requires_grad]),

@@ -17,20 +17,30 @@ from safetensors.torch import save
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
 
 
 def trained(model: nn.Module) -> dict[str, Tensor]:
-    """What a method trains, by name: the parameters that require a gradient."""
-    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    """What a method trains, by name: the parameters that require a gradient. Aᵀ, `At` in the model, is `A` here."""
+    return {
+        name.removesuffix("t") if _is_At(name) else name: (p.t() if _is_At(name) else p).detach().cpu().contiguous()
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
+
+
+def _is_At(name: str) -> bool:  # noqa: N802
+    return name.rpartition(".")[2] == "At"
 
 
 def frozen_hash(model: nn.Module) -> str:
     """`tensor_hash` of everything in the model that no method trains, buffers included."""
     live = {name for name, p in model.named_parameters() if p.requires_grad}
+    for prefix, module in cast("Iterator[tuple[str, nn.Module]]", model.named_modules()):
+        live |= {f"{prefix}.{name}" for name in getattr(module, "trained_buffers", ())}
     return tensor_hash({name: t for name, t in model.state_dict().items() if name not in live})
 
 
@@ -40,7 +50,7 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
     return digest.hexdigest()
 
 
@@ -64,17 +74,36 @@ def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]
     Raises:
         InputError: missing, cut off or damaged; other names, shapes or types; NaN or infinite values; another origin.
     """
+    header, tensors = read(path)
+    for key, value in origin.items():
+        if header.get(key) != value:
+            raise InputError(f"{path}: made for {key} {header.get(key, '(none named)')}, refused on {key} {value}")
+    check(path, tensors, expected)
+    return tensors
+
+
+def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The header's entries and the tensors of a safetensors file.
+
+    Raises:
+        InputError: missing, cut off or damaged.
+    """
     try:
         with cast("Any", safe_open(path, framework="pt")) as file:
             header: dict[str, str] = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such checkpoint") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: damaged, no readable safetensors file: {error}") from error
-    for key, value in origin.items():
-        if header.get(key) != value:
-            raise InputError(f"{path}: made for {key} {header.get(key, '(none named)')}, refused on {key} {value}")
+
+
+def check(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of `path` that are not those expected.
+
+    Raises:
+        InputError: other names, shapes or types; NaN or infinite values.
+    """
     if missing := sorted(set(expected) - set(tensors)):
         raise InputError(f"{path}: lacks the tensor {missing[0]}")
     if extra := sorted(set(tensors) - set(expected)):
@@ -87,7 +116,6 @@ def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]
             )
         if not torch.isfinite(tensor).all():
             raise InputError(f"{path}: {name} holds values that are not finite numbers")
-    return tensors
 
 
 def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -95,4 +123,7 @@ def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, tensor in tensors.items():
-            parameters[name].copy_(tensor)
+            if name in parameters:
+                parameters[name].copy_(tensor)
+            else:
+                parameters[name + "t"].copy_(tensor.t())

@@ -31,8 +31,6 @@ from lorabench.runner import stages
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pydantic import BaseModel
-
     from lorabench.analysis.aggregate import Folded
     from lorabench.analysis.fairness import Unequal
     from lorabench.analysis.inference import Difference, Estimate
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from lorabench.runner.queue import Result
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run, Store
-
-    Methods = Mapping[str, type[BaseModel]]
 
 
 METHOD = ("finetune", "method")
@@ -144,11 +140,10 @@ def plan(source: Source, axes: Sequence[str] = ()) -> Plan:
         ConfigError: with the problems of all axes and points, each once.
         UsageError: there is no axis.
     """
-    known = methods.schemas()
     grid = parse_grid(axes, source.problems)
     for key in grid:
         source.places["sweep", "grid", key] = f"--grid {key}"
-    section = _section(source, grid, known)
+    section = _section(source, grid)
     problems: list[str] = []
     found = [axis for key, values in section.grid.items() if (axis := _axis(key, values, source, problems))]
     if not section.grid and not source.problems:
@@ -160,7 +155,7 @@ def plan(source: Source, axes: Sequence[str] = ()) -> Plan:
     loaded: list[Loaded] = []
     for values in itertools.product(*(axis.values for axis in found)):
         try:
-            loaded.append(config.check(_at(source, found, values), methods=known))
+            loaded.append(config.check(_at(source, found, values)))
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -172,15 +167,15 @@ def plan(source: Source, axes: Sequence[str] = ()) -> Plan:
     return _plan(section, found, loaded)
 
 
-def _section(source: Source, grid: Mapping[str, Sequence[Any]], known: Methods) -> config.Sweep:
+def _section(source: Source, grid: Mapping[str, Sequence[Any]]) -> config.Sweep:
     """The section `sweep` with the axes of `grid`, taken out of `source`."""
     for key, values in grid.items():
         _put(source.values, ("sweep", "grid", key), values)
     found = {"sweep": source.values["sweep"]} if "sweep" in source.values else {}
     try:
-        section = config.check(config.Source(found, source.places), methods=known).config.sweep
+        section = config.check(config.Source(found, source.places)).config.sweep
     except ConfigError:
-        config.check(source, methods=known)  # has the same problem, and perhaps others besides
+        config.check(source)  # has the same problem, and perhaps others besides
         raise
     source.values.pop("sweep", None)
     return section

@@ -1,21 +1,20 @@
 """The one training loop, for pretraining and for every method. No terminal, no disk, no method's name.
 
-`fit` runs epochs of a `Trainer`, and a `Trainer` takes one step at a time. A method may ask for three things: a
-parameter may carry a number `lr_scale` that multiplies its learning rate; a module may define `penalty()`, a scalar
-added to the loss; and a module may define `after_step(step, steps)`, called after each optimiser step.
+`fit` runs epochs of a `Trainer`, and a `Trainer` takes one step at a time. What a method may ask for beside a gradient
+is what it may ask of any loop: `methods.parameter_groups`, `methods.penalty` and `methods.after_step`.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorabench import frozen, threads
+from lorabench import frozen, methods, threads
 from lorabench.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -74,20 +73,15 @@ class Trainer:
         model.train()
         self.inputs, self.forward = (frozen.split if reuse else frozen.whole)(model, images)
         self.labels = labels
-        modules = [cast("Any", module) for module in model.modules()]
-        self.penalties: list[Callable[[], Tensor]] = [m.penalty for m in modules if hasattr(m, "penalty")]
-        self.afterwards: list[Callable[[int, int], None]] = [m.after_step for m in modules if hasattr(m, "after_step")]
-        by_scale: dict[float, list[nn.Parameter]] = {}
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                by_scale.setdefault(getattr(parameter, "lr_scale", 1.0), []).append(parameter)
-        groups = [{"params": parameters, "scale": scale} for scale, parameters in by_scale.items()]
+        self.model = model
+        groups = methods.parameter_groups(model, 1.0)
+        self.scales: list[float] = [group["lr"] for group in groups]
         self.optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
 
     def step(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """One step on the images `rows` (int64 indices); their mean loss, and which of them were right before it."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["scale"]
+        for group, scale in zip(self.optimizer.param_groups, self.scales, strict=True):
+            group["lr"] = lr * scale
         loss, right, penalised = self._loss(rows)
         self.optimizer.zero_grad()
         penalised.backward()
@@ -99,7 +93,7 @@ class Trainer:
         logits = self.forward(*[x.index_select(0, rows) for x in self.inputs])
         target = self.labels.index_select(0, rows)
         loss = F.cross_entropy(logits, target)
-        return loss, logits.detach().argmax(1) == target, sum([penalty() for penalty in self.penalties], loss)
+        return loss, logits.detach().argmax(1) == target, loss + methods.penalty(self.model)
 
     def agrees(self, rows: Tensor, count: int) -> bool:
         """Whether a step on `rows` has the same gradients, bit for bit, on one thread and on `count`.
@@ -166,8 +160,7 @@ def fit(
                 loss, hit = trainer.step(rows, lr)
                 losses.append(loss)
                 hits.append(hit)
-                for afterwards in trainer.afterwards:
-                    afterwards(step, steps)
+                methods.after_step(model, step, steps)
         mean = torch.stack(losses).mean().item()
         if not mean < DIVERGED:
             raise RunFailedError(f"the loss became {mean:.3g} in epoch {epoch + 1}; is lr = {recipe.lr:g} too large?")

@@ -1,7 +1,7 @@
 """Each method's learning rate, chosen on held-out images: a grid of equal size for all, one fine-tune a point.
 
 curves, done = tune(curves(config), perform, print)     # fine-tunes at every point, and beyond a grid's edge
-print(curves_table(rows(curves, done), ...))
+print(curvestable(rows(curves, done), ...))
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Curve:
     def entry(self) -> dict[str, Any]:
         """The method and what of it differs from its defaults, as an entry of `study.methods` says it."""
         finetune = self.config.finetune
-        defaults = methods.options_model(finetune.method)().model_dump()
+        defaults = methods.METHODS[finetune.method].defaults
         own = {key: value for key, value in finetune.options.items() if value != defaults[key]}
         return {"method": finetune.method, **({"targets": list(finetune.targets)} if finetune.targets else {}), **own}
 
@@ -113,47 +113,47 @@ def curves(config: Config) -> list[Curve]:
 
 
 def tune(
-    found: list[Curve], perform: Callable[[list[Stage]], Mapping[str, Run]], log: Callable[[str], None]
+    curves: list[Curve], perform: Callable[[list[Stage]], Mapping[str, Run]], log: Callable[[str], None]
 ) -> tuple[list[Curve], dict[str, Run]]:
     """Fine-tune at every point of the curves, and beyond the edge of those whose best is there.
 
     Args:
-        found: the curves.
+        curves: the curves to begin with.
         perform: makes the runs of stages and returns those that did not fail, by id.
         log: hears which curves are widened.
 
     Returns:
         The curves, some of them wider, and all runs that did not fail by id.
     """
-    done = dict(perform(todo(found)))
+    done = dict(perform(todo(curves)))
     for _ in range(WIDENINGS):
-        wider = [curve.widened(done) for curve in found]
-        new = sorted({lr for old, curve in zip(found, wider, strict=True) for lr in curve.lrs if lr not in old.lrs})
+        wider = [curve.widened(done) for curve in curves]
+        new = sorted({lr for old, curve in zip(curves, wider, strict=True) for lr in curve.lrs if lr not in old.lrs})
         if not new:
             break
-        for old, curve in zip(found, wider, strict=True):
+        for old, curve in zip(curves, wider, strict=True):
             if curve != old:
                 log(f"{curve.label}: the best is {curve.best(done):g}, at the edge of the grid; one point more")
-        tried = {stage.id for stage in todo(found)}
-        found = wider
-        done |= perform([stage for stage in todo(found) if stage.id not in tried])
-    return found, done
+        tried = {stage.id for stage in todo(curves)}
+        curves = wider
+        done |= perform([stage for stage in todo(curves) if stage.id not in tried])
+    return curves, done
 
 
-def todo(found: Sequence[Curve]) -> list[Stage]:
+def todo(curves: Sequence[Curve]) -> list[Stage]:
     """The stages of all curves and what they start from, parents first, each once."""
     bases = [
         stage
-        for curve in found
+        for curve in curves
         for seed in curve.config.study.seeds
         for stage in stages.chain(curve.config.for_seed(seed), "pretrain")
     ]
-    every = [*bases, *(stage for curve in found for stage in curve.stages())]
+    every = [*bases, *(stage for curve in curves for stage in curve.stages())]
     return list({stage.id: stage for stage in every}.values())
 
 
-def rows(found: Sequence[Curve], done: Mapping[str, Run]) -> list[CurveRow]:
+def rows(curves: Sequence[Curve], done: Mapping[str, Run]) -> list[CurveRow]:
     """The curves as the report shows them."""
     return [
-        CurveRow(curve.label, curve.entry, list(curve.lrs), curve.values(done), curve.best(done)) for curve in found
+        CurveRow(curve.label, curve.entry, list(curve.lrs), curve.values(done), curve.best(done)) for curve in curves
     ]

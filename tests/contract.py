@@ -1,7 +1,7 @@
 """The contract that every method keeps, as checks: run over the registry by test_methods, broken by test_mutants.
 
 A `Case` is a method with options, a `Subject` a model that it is applied to. Where a method rightly breaks a clause,
-its registry entry says so (`methods.exemption`), and the check asks there.
+its registry entry says so (`Method.exemption`), and the check asks there.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def check_birth(case: Case, subject: Subject) -> None:
     """A fresh method leaves the logits as they were, exactly or as far as its registry entry says."""
     images = subject.images()
     before, after = logits(subject.base(), images), logits(subject.tuned(case), images)
-    allowed = methods.exemption(case.name, "birth", case.complete)
+    allowed = methods.METHODS[case.name].exemption("birth", case.complete)
     limit = allowed.absolute + allowed.relative * before.abs().max().item() if allowed else 0.0
     off = (after - before).abs().max().item()
     assert off <= limit, f"{case} moves the logits by {off:.3g} at birth"
@@ -206,7 +206,7 @@ def check_count(case: Case, subject: Subject) -> None:
     base = subject.base()
     layers = methods.linear_layers(base)
     targets = methods.targeted(base, case.name, **case.options)
-    expected = methods.formula(case.name, [layers[name] for name in targets if name in layers], case.complete)
+    expected = methods.METHODS[case.name].trainable([layers[name] for name in targets if name in layers], case.complete)
     if subject is TRANSFORMER:  # four LayerNorms of 100
         expected += {"full": 800, "bitfit": 400}.get(case.name, 0)
     found = methods.count(subject.tuned(case)).trainable
@@ -221,7 +221,9 @@ def check_frozen(case: Case, subject: Subject) -> None:
     with methods.disabled(model):
         base = {name: t.clone() for name, t in model.state_dict().items()}
     born = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    still = {name: t.detach().clone() for name, t in tensors(model).items() if name not in born}
+    modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+    live = {f"{prefix}.{name}" for prefix, m in modules for name in getattr(m, "trained_buffers", ())} | born.keys()
+    still = {name: t.detach().clone() for name, t in tensors(model).items() if name not in live}
     recipe = train.Recipe(epochs=4, batch_size=20, lr=methods.METHODS[case.name].lr, warmup=0.2)
     train.fit(model, subject.images(), labels().flip(0), recipe, seed=0)
     moved = [name for name, t in tensors(model).items() if name in still and not torch.equal(t, still[name])]
@@ -260,7 +262,7 @@ def check_checkpoint(case: Case, subject: Subject, folder: Path) -> None:
 def check_merge(case: Case, subject: Subject, dtype: torch.dtype) -> None:
     """Merged, the model is plain and computes the same, however often it is merged; or that is refused with reasons."""
     model = stir(subject.tuned(case, dtype))
-    if refusal := methods.exemption(case.name, "merge", case.complete):
+    if refusal := methods.METHODS[case.name].exemption("merge", case.complete):
         with pytest.raises(UsageError) as error:
             methods.merge(model)
         assert refusal.reason in str(error.value)
@@ -393,7 +395,7 @@ def check_drop_in(case: Case, subject: Subject) -> None:
         assert (layer.in_features, layer.out_features, layer.weight.shape) == (n, m, (m, n))
         assert (layer.weight.dtype, layer.weight.device.type) == (torch.float64, "cpu")
         x = torch.rand(3, 5, n, generator=torch.Generator().manual_seed(5)).double()
-        if methods.exemption(case.name, "merge", case.complete):
+        if methods.METHODS[case.name].exemption("merge", case.complete):
             for use in (F.linear, torch.Tensor.numpy, torch.Tensor.clone):
                 with pytest.raises(UsageError, match="no single weight"):
                     use(*(x, layer.weight) if use is F.linear else (layer.weight,))
@@ -431,9 +433,15 @@ def check_fast_path(case: Case) -> None:
 
 
 def check_types(case: Case, subject: Subject) -> None:
-    """What a method adds has the type of the layer that it is added to."""
-    for dtype in (torch.float64, torch.bfloat16):
-        model = subject.tuned(case, dtype)
-        other = [name for name, t in tensors(model).items() if t.is_floating_point() and t.dtype != dtype]
-        assert not other, f"{case} makes {other[0]} of another type than {dtype}"
-        assert logits(model, subject.images(4, dtype)).dtype == dtype
+    """What a method adds has the type of its layer, and float32 on half precision; the output, the layer's own."""
+    for dtype, added in ((torch.float64, torch.float64), (torch.bfloat16, torch.float32)):
+        base, model = tensors(subject.base(dtype)), subject.tuned(case, dtype)
+        x = subject.images(4, dtype)
+        new = [(name, t) for name, t in tensors(model).items() if name.replace(".inner.", ".") not in base]
+        other = [name for name, t in new if t.is_floating_point() and t.dtype != added and "W_res" not in name]
+        assert not other, f"{case} makes {other[0]} of another type than {added} on {dtype}"
+        assert logits(model, x).dtype == dtype
+        constants, resume = frozen.split(model, x)
+        assert resume(*constants).dtype == dtype
+        with torch.autocast("cpu", torch.bfloat16):
+            assert logits(model, x).dtype == logits(subject.base(dtype), x).dtype, f"{case} gives another type"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lorabench import config, data, methods
 from lorabench.analysis import claims
+from lorabench.config.packaged import find, packaged
 from lorabench.config.source import MAX_DEPTH, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
 from lorabench.runner import stages
@@ -17,7 +21,7 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
 
 def load(*files: Path, sets: list[str] | None = None, **flags: object) -> config.Loaded:
-    return config.load(files, sets or [], flags, methods=methods.schemas())
+    return config.load(files, sets or [], flags)
 
 
 def problems(tmp_path: Path, text: str) -> list[str]:
@@ -39,6 +43,26 @@ def test_a_shipped_config_loads_and_begins_with_its_command(path: Path) -> None:
     claims.check_keys(loaded.config.expect)
     command = path.read_text().splitlines()[0]
     assert re.fullmatch(rf"# lorabench [a-z-]+( [a-z-]+)? -c configs/{path.name}", command)
+
+
+def test_a_shipped_config_is_found_by_its_name_and_a_file_of_that_name_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is installed, from among what the wheel brought."""
+    assert {name: path.read_text("utf-8") for name, path in packaged().items()} == {
+        path.stem: path.read_text("utf-8") for path in CONFIGS
+    }
+    monkeypatch.chdir(tmp_path)
+    assert find(Path("study")) == packaged()["study"]
+    assert load(Path("quick")).config.study.name == "quick"
+    Path("study").write_text("study: {name: mine}")
+    assert load(Path("study")).config.study.name == "mine"
+    with pytest.raises(InputError, match='no config of that name comes with lorabench; did you mean "methods"'):
+        load(Path("method"))
+    with pytest.raises(InputError, match="there are fmnist, lora, lr-sweep, methods"):
+        load(Path("nonsense"))
+    with pytest.raises(InputError, match="cannot be read"):
+        load(Path("study.yml"))
 
 
 def test_study_yaml_says_the_defaults() -> None:
@@ -66,10 +90,10 @@ def test_all_problems_come_at_once_each_with_its_place(tmp_path: Path) -> None:
     )
     assert found == [
         "bad.yaml:9:3  pretrain.lr  set twice; it was first set at bad.yaml:8:3",
-        "bad.yaml:3:3  finetune.k  input should be greater than or equal to 1; got 0",
         'bad.yaml:10:3  pretrain.epochs  input should be a valid integer; got "many"',
         "bad.yaml:5:3  fmnist.fraction  input should be less than or equal to 1; got 1.5",
         "bad.yaml:6:3  fmnist.classes[1]  input should be less than or equal to 9; got 11",
+        "bad.yaml:3:3  finetune.k  input should be greater than or equal to 1; got 0",
         'bad.yaml:2:3  finetune.epocs  unknown key; did you mean "epochs"?',
         'bad.yaml:12:3  study.seeds  the range "4-0" runs downwards; did you mean 0-4?; got "4-0"',
     ]
@@ -80,7 +104,7 @@ def test_all_problems_come_at_once_each_with_its_place(tmp_path: Path) -> None:
     [
         ("fintune: {k: 4}", 'bad.yaml:1:1  fintune  unknown key; did you mean "finetune"?'),
         ("finetune: {method: lorra}", 'no method is called "lorra"; did you mean "lora"?'),
-        ("finetune: {method: 3}", "finetune.method"),
+        ("finetune: {method: 3}", "finetune.method  no method is called 3; known: lora"),
         ("finetune: 3", "bad.yaml:1:1  finetune  "),
         ("seed: yes", 'seed  input should be a valid integer; got "yes"'),
         ("seed: true", "seed  input should be a valid integer; got true"),
@@ -223,6 +247,30 @@ def test_a_methods_settings_have_no_section_of_their_own(tmp_path: Path) -> None
         ["bad.yaml:1:12", "finetune.options"],
         ["bad.yaml:2:34", "study.methods[0].options"],
     ]
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_what_a_user_writes_is_what_is_recorded_and_what_the_method_gets(method: str) -> None:
+    chosen: dict[str, Any] = {
+        **methods.METHODS[method].defaults,
+        "method": method,
+        "targets": ["fc2"],
+        "lr": 0.5,
+        "epochs": 2,
+    }
+    given = load(sets=[f"finetune={json.dumps(chosen)}"])
+    stage = stages.finetune(given.config)
+    assert stage.settings.items() >= chosen.items()
+    assert stage.config.finetune.options == methods.METHODS[method].defaults
+    assert stage.settings.keys() == config.Finetune.of(method).model_fields.keys()
+
+
+def test_a_config_goes_to_another_process_as_it_is() -> None:
+    chosen = load(sets=["finetune.method=dora", "finetune.k=3", "study.methods=[{method: ia3, place: in}]"]).config
+    again = pickle.loads(pickle.dumps(chosen))
+    assert again == chosen
+    assert again.finetune.options == {"k": 3}
+    assert again.study.methods[0].options == {"place": "in"}
 
 
 def test_a_learning_rate_that_no_record_takes_is_refused() -> None:

@@ -130,7 +130,7 @@ def test_workers_that_never_hear_that_it_is_over_are_no_obstacle(tmp_path: Path)
         "from lorabench import config, methods; from lorabench.runner.engines import open_engine\n"
         "from lorabench.runs import Store\n"
         "if __name__ == '__main__':\n"
-        "    settings = config.load(methods=methods.schemas()).config\n"
+        "    settings = config.load().config\n"
         "    with open_engine(2, Store(Path(sys.argv[1])), None, settings, print) as (pool, _, _):\n"
         "        for slept in [pool.submit(time.sleep, 0.5) for _ in range(2)]: slept.result()\n"
         "        workers = multiprocessing.active_children()\n"
@@ -152,7 +152,7 @@ from lorabench.runs import Store
 
 def settings(*sets):
     sets = ["pretrain.epochs=1", "pretrain.batch_size=5000", "threads=1", *sets]
-    return config.load(sets=sets, methods=methods.schemas()).config
+    return config.load(sets=sets).config
 
 def run(*sets, emit=lambda event: None, **keywords):
     chosen = settings("study.seeds=0-1", *sets)

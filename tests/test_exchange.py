@@ -24,8 +24,8 @@ from lorabench.exchange.merged import LIMIT
 from lorabench.exchange.peft import import_adapter
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import summary as tables
-from lorabench.runner import make, stages
-from lorabench.runner.load import apply_settings, load_model
+from lorabench.runner import make, measure, stages
+from lorabench.runner.load import apply_method, load_model
 from lorabench.runner.session import Session
 from lorabench.runs import Run, Store
 
@@ -62,12 +62,12 @@ class Shop:
         """The run of a stage or method or of one of `KINDS`, made when it is first asked for."""
         flags = {} if kind in ("lora-alpha", "pretrain", "fmnist") else {"finetune.method": kind}
         fast = ["pretrain.epochs=1", "pretrain.batch_size=512"]
-        chosen = config.load([], [*fast, *KINDS.get(kind, []), *sets], flags, methods=methods.schemas()).config
+        chosen = config.load([], [*fast, *KINDS.get(kind, []), *sets], flags).config
         todo = stages.chain(chosen, "finetune")
         made = [make.perform(stage, session=self.session)[0] for stage in todo[:2]]
         if kind in ("fmnist", "pretrain"):
             return made[kind == "pretrain"]
-        born = checkpoint.trained(apply_settings(load_model(made[1], self.store), todo[2].settings))
+        born = checkpoint.trained(apply_method(load_model(made[1], self.store), todo[2].config.finetune))
         torch.manual_seed(0)
         stirred = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in born.items()}
         return make.perform(todo[2], session=self.session, tensors=stirred)[0]
@@ -122,7 +122,7 @@ def with_peft(peft: Any, shop: Shop, folder: Path) -> nn.Module:
 def test_merged_equals_unmerged(shop: Shop, tmp_path: Path, method: str) -> None:
     run = shop.run(method)
     out = tmp_path / "out"
-    if exempt := methods.exemption(method, "merge", run.settings):
+    if exempt := methods.METHODS[method].exemption("merge", run.settings):
         with pytest.raises(UsageError, match="does not merge") as stop:
             exchange.export([run], "merged", out, shop.session)
         assert exempt.reason in str(stop.value)
@@ -455,7 +455,7 @@ def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: 
     assert not cached
     shutil.copytree(exported, tmp_path / "elsewhere")
     assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session) == (run, True)
-    assert make.measure_again(run, shop.session).metrics == run.metrics
+    assert measure.measure_again(run, shop.session).metrics == run.metrics
     assert "frozen_unchanged" not in run.checks
     tensors(lambda t: t[A1].mul_(1.01))(tmp_path / "elsewhere")
     assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session)[0].id != run.id
@@ -514,7 +514,7 @@ def test_a_setting_that_the_method_has_not_is_refused(arguments: list[Any], mess
     method, flag, value = arguments
     flags = {"finetune.method": method, f"finetune.{flag.removeprefix('--')}": value}
     with pytest.raises(ConfigError) as stop:
-        config.load([], [], flags, methods=methods.schemas())
+        config.load([], [], flags)
     assert message in str(stop.value)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from report_factory import finetune, fmnist, pretrain
 
-from lorabench import checkpoint, config, methods, npz
+from lorabench import checkpoint, config, npz
 from lorabench.errors import ConfigError, InputError
 from lorabench.model import SimpleMnistClassifier
 from lorabench.runner.load import load_model
@@ -223,7 +223,6 @@ def test_a_run_that_is_its_own_base_has_no_model(tmp_path: Path) -> None:
 
 
 SETTINGS = json.loads(config.Config().finetune.model_dump_json()) | {"seed": 0, "k": 4, "init": "talk", "alpha": None}
-SETTINGS.pop("options")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +313,7 @@ def test_a_config_of_another_hand_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        config.load([path], methods=methods.schemas())
+        config.load([path])
     assert all(len(problem) < 1_000 for problem in caught.value.problems)
 
 

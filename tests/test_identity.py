@@ -19,7 +19,7 @@ from lorabench.errors import InputError
 from lorabench.methods import registry
 from lorabench.report import listing, sweep
 from lorabench.report.shown import runs_shown
-from lorabench.runner import environment, make, stages
+from lorabench.runner import environment, make, measure, stages
 from lorabench.runner.load import load_model
 from lorabench.runner.session import open_session
 from lorabench.runs import Parents, Run, Store, earlier, make_id
@@ -35,11 +35,14 @@ if TYPE_CHECKING:
 
 ALIKE = ("0.0031557", "0.0119462")
 """Two learning rates whose fine-tunes, with `QUICK`, have the same first 8 digits."""
+PRETRAINED = ["805b3841", "3e6fa660", "4742efed", "4e6b0272", "beaf7b25"]
+TUNED = ["cd82ada0", "9b0ca862", "a781e11a", "4f8f5809", "4d223d08"]
+"""How the ids of the default study ended in version 0.1, by seed."""
 QUICK = ("pretrain.epochs=1", "pretrain.lr=1.5e-2", "finetune.epochs=1")
 
 
 def settings(*sets: str) -> config.Config:
-    return config.load(sets=sets, methods=methods.schemas()).config
+    return config.load(sets=sets).config
 
 
 def made(stage: Stage, store: Store, /, **changes: Any) -> Run:
@@ -71,6 +74,40 @@ def test_an_id_depends_on_the_whole_of_its_parents_ids() -> None:
     one, other = (make_id("lora", 0, {}, base=f"pretrain-s0-00000000{end}") for end in ("aaaa", "bbbb"))
     assert one != other
     assert earlier(one) == earlier(other) == make_id("lora", 0, {}, base="pretrain-s0-00000000")[:-4]
+
+
+def test_a_study_of_an_earlier_lorabench_is_found_whole() -> None:
+    """Its 11 ids, of 8 digits, are how those of today begin."""
+    found = {earlier(stage.id) for stage in stages.study(settings())}
+    assert found == {
+        "fmnist-s0-2704cd07",
+        *(f"pretrain-s{seed}-{end}" for seed, end in enumerate(PRETRAINED)),
+        *(f"lora-k4-s{seed}-{end}" for seed, end in enumerate(TUNED)),
+    }
+
+
+VARIANTS = [
+    ("prompt", "variant=border", 0.3, "variant=deep", 0.1),
+    ("ia3", "place=in", 0.1, "place=out", 0.3),
+    ("lora-fa", "k=16", 0.03, "k=8", 0.1),
+]
+
+
+@pytest.mark.parametrize(("method", "variant", "lr", "other", "usual"), VARIANTS)
+def test_a_variant_trains_with_the_rate_that_was_chosen_for_it(
+    method: str, variant: str, lr: float, other: str, usual: float
+) -> None:
+    def rate(option: str, *sets: str) -> float:
+        return stages.finetune(settings(f"finetune.method={method}", f"finetune.{option}", *sets)).settings["lr"]
+
+    assert (rate(variant), rate(other), rate(variant, "finetune.lr=0.5")) == (lr, usual, 0.5)
+
+
+def test_every_variant_with_a_rate_of_its_own_is_one_that_the_method_takes() -> None:
+    kept = [(name, dict(when)) for name, method in methods.METHODS.items() for when, _ in method.lr_of]
+    assert len(kept) == len(VARIANTS)
+    for name, when in kept:
+        assert methods.complete(name, when).items() >= when.items()
 
 
 def test_two_settings_whose_hashes_begin_alike_are_two_runs(tmp_path: Path) -> None:
@@ -192,7 +229,7 @@ def test_what_is_in_no_id_is_all_that_leaves_it_alone() -> None:
     }
     found = [stages.finetune(settings(f"{key}={value}")).id for key, value in counted.items()]
     assert len({usual, *found}) == 1 + len(counted)
-    every = {key for key, _ in _keys(config.flat(settings()))}
+    every = {key for key, _ in _keys(settings().model_dump(mode="json"))}
     told_elsewhere = {"finetune.init", "finetune.alpha", "study.methods", "sweep.grid", "expect"}
     assert every == {*changed, *counted, *told_elsewhere}
 
@@ -236,7 +273,7 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     assert run
     assert run.env["machine"].startswith(platform.machine() + " ")
     with open_session(store, data_dir, chosen, lambda event: None) as session:
-        assert make.measure_again(run, session).metrics["fmnist"].correct == run.metrics["fmnist"].correct
+        assert measure.measure_again(run, session).metrics["fmnist"].correct == run.metrics["fmnist"].correct
     assert stages.finetune(settings(*quick, "finetune.dropout=0.5")).id != after[-1].id
 
     # An option that is added without a word changes the id, and what was made without it cannot be read any more.
@@ -252,8 +289,8 @@ def test_a_setting_of_the_recipe_can_be_added_the_same_way(monkeypatch: pytest.M
 
     Pretrain.model_fields["dropout"].default = 0.0
     usual = config.Pretrain().model_dump(mode="json")
-    assert stages.hashed({**usual, "dropout": 0.0}, Pretrain) == usual
-    assert stages.hashed({**usual, "dropout": 0.1}, Pretrain) == {**usual, "dropout": 0.1}
+    assert config.hashed(Pretrain(dropout=0.0)) == usual
+    assert config.hashed(Pretrain(dropout=0.1)) == {**usual, "dropout": 0.1}
 
 
 @pytest.mark.parametrize("name", sorted({*config.Finetune.model_fields, "data", "base"}))

@@ -36,7 +36,7 @@ from contract import (
 )
 from torch import nn
 
-from lorabench import methods, train
+from lorabench import config, methods, train
 from lorabench.errors import UsageError
 from lorabench.methods import METHODS
 from lorabench.methods.adalora import AdaLoRALayer, Allocator
@@ -124,7 +124,7 @@ def test_a_toy_method_is_one_file_and_one_entry(
     check_drop_in(case, subject)
     check_atomic(case)
     check_fast_path(case)
-    assert "toy" in methods.schemas()
+    assert config.load(sets=["finetune.method=toy"]).config.finetune.options == {}
 
 
 @every_case
@@ -187,7 +187,7 @@ def test_a_layer_under_two_names(case: Case) -> None:
         assert torch.equal(logits(model, x), base)
     assert torch.equal(logits(model, x), tuned)
     assert not torch.equal(tuned, base)
-    if not methods.exemption(case.name, "merge", case.complete):
+    if not methods.METHODS[case.name].exemption("merge", case.complete):
         plain: Any = methods.merge(model)
         assert plain[1] is plain[3][0]
         torch.testing.assert_close(logits(plain, x), tuned)
@@ -230,7 +230,7 @@ def test_without_a_bias() -> None:
             continue
         methods.apply(model, case.name, **case.options)
         torch.testing.assert_close(logits(model, x), expected, atol=0.01, rtol=0)
-        if not methods.exemption(case.name, "merge", case.complete):
+        if not methods.METHODS[case.name].exemption("merge", case.complete):
             torch.testing.assert_close(logits(methods.merge(stir(model)), x), logits(model, x), atol=1e-5, rtol=1e-5)
 
 
@@ -256,7 +256,7 @@ class TestRefusals:
         assert all(p.requires_grad for p in base.parameters())
 
     def test_an_unknown_option_is_told_the_known_ones(self) -> None:
-        with pytest.raises(UsageError, match="lora has no option 'r'; it has k, init, alpha"):
+        with pytest.raises(UsageError, match="lora has no option 'r'; here that is k; it has k, init, alpha"):
             methods.apply(CLASSIFIER.base(), "lora", r=2)
 
     @pytest.mark.parametrize(
@@ -308,8 +308,8 @@ def test_the_registry_needs_no_torch() -> None:
     script = (
         "import sys; from lorabench import methods\n"
         "for name in methods.METHODS:\n"
-        "    options = methods.options_model(name)().model_dump()\n"
-        "    assert methods.formula(name, [(784, 256), (256, 128)], options) > 0\n"
+        "    options = methods.METHODS[name].defaults\n"
+        "    assert methods.METHODS[name].trainable([(784, 256), (256, 128)], options) > 0\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -317,8 +317,9 @@ def test_the_registry_needs_no_torch() -> None:
 
 def test_lora_plus_tells_the_loop_that_b_learns_faster() -> None:
     model = CLASSIFIER.tuned(Case("lora-plus", 6248, {"ratio": 8.0}))
-    scales = {name: getattr(p, "lr_scale", 1.0) for name, p in model.named_parameters() if p.requires_grad}
-    assert scales == {f"fc{i}.{part}": scale for i in (1, 2, 3) for part, scale in (("A", 1.0), ("B", 8.0))}
+    rates = {id(p): group["lr"] for group in methods.parameter_groups(model, 0.5) for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+    assert found == {f"fc{i}.{part}": rate for i in (1, 2, 3) for part, rate in (("At", 0.5), ("B", 4.0))}
 
 
 def adalora_layers(model: nn.Module) -> list[AdaLoRALayer]:

@@ -96,7 +96,7 @@ def test_the_shipped_comparison_has_every_method_and_its_counts() -> None:
         base = SimpleMnistClassifier()
         layers = methods.linear_layers(base)
         chosen = methods.targeted(base, entry.method, entry.targets, **entry.options)
-        return methods.formula(entry.method, [layers[name] for name in chosen], entry.options)
+        return methods.METHODS[entry.method].trainable([layers[name] for name in chosen], entry.options)
 
     resized = [trained(entry) for entry in shipped.study.methods[-4:]]
     assert resized == [6_247, 6_304, 6_304, 6_248]

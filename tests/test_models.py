@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import hostile_models
 import pytest
 import torch
-from hostile_models import Language
+from hostile_models import HOSTS, LIBRARY, ROWS, Host, Language
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -127,8 +127,11 @@ def test_a_layer_that_is_more_than_linear_is_left_out_and_said(change: Callable[
 
 def test_attention_is_answered() -> None:
     model: Any = hostile_models.attention()
-    with pytest.warns(LeftOutWarning, match=r"attention is left out: nn\.MultiheadAttention reads its weights itself"):
+    with pytest.warns(
+        LeftOutWarning, match=r"attention is left out: nn\.MultiheadAttention reads its weights itself"
+    ) as seen:
         methods.apply(model, "lora")
+    assert "out_proj" not in str(seen[0].message)
     with pytest.raises(UsageError, match="cannot adapt 'attention'"):
         methods.targeted(hostile_models.attention(), "lora", ["attention"])
 
@@ -143,3 +146,54 @@ def test_a_quantised_weight() -> None:
     layer.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.int8), requires_grad=False)
     with pytest.raises(UsageError, match="quantised"):
         methods.targeted(cast("nn.Module", nn.Sequential(layer)), "lora")
+
+
+WRAPPING = {str(case) for case in ROWS if not methods.METHODS[case.name].in_place}
+REFUSED: dict[str, set[str]] = {
+    "tied": {"head"},
+    "named pruned": {*WRAPPING, "head"},
+    "shared weight": {"adapter"},
+    "a Linear": WRAPPING,
+    "no bias": {"bitfit"},
+    "Conv1D": {*WRAPPING, "head"},
+    "Conv2d": {"adapter"},
+    "Conv2d named": {*WRAPPING, "head"},
+    "Embedding named": {str(case) for case in ROWS},
+    "attention": {"adapter"},
+    "GPT-2": {*WRAPPING, "head"},
+    "Llama": {"bitfit"},
+    "T5": {"bitfit", "head"},
+    "Whisper": {"head"},
+}
+"""What each model is refused; every other method must be right on it."""
+VAIN = {("Whisper", "prompt")}
+"""Its first layer makes keys, and attention does not see what is added to all of them: nothing is learnt."""
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch and of the library
+@pytest.mark.parametrize("host", [host for host in [*HOSTS, *LIBRARY] if host.name != "compile"], ids=str)
+def test_right_or_refused_and_never_silently_wrong(host: Host) -> None:
+    """`python tests/hostile_models.py` prints the table of these; torch.compile, slow, is in that alone."""
+    for case in ROWS:
+        told = hostile_models.verdict(case, host)
+        if (host.name, str(case)) in VAIN:
+            assert told == "WRONG: training changes nothing"
+        elif str(case) in REFUSED.get(host.name, ()):
+            assert told.startswith("refused: "), f"{case}: {told}"
+        else:
+            assert told == "right", f"{case}: {told}"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "method"), [("GPT-2", "full"), ("Llama", "lora"), ("Llama", "full")])
+def test_a_vocabulary_grows_after_apply(name: str, method: str) -> None:
+    """The base's tokens keep their logits."""
+    host = next(host for host in LIBRARY if host.name == name)
+    model, x = cast("Any", host.model()).eval(), host.inputs()
+    methods.apply(model, method)
+    with torch.no_grad():
+        before = host.use(model, x)
+        model.resize_token_embeddings(40, mean_resizing=False)
+        after = host.use(model, x)
+    assert after.shape[-1] == 40
+    torch.testing.assert_close(after[..., :32], before)

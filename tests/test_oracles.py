@@ -70,13 +70,13 @@ class TestIdentities:
         loss(plain).backward()
         for name in LAYERS:
             layer, G = getattr(model, name), getattr(plain, name).weight.grad
-            assert off(layer.A.grad, G.T @ layer.B.T) <= 1e-12
+            assert off(layer.At.grad.T, G.T @ layer.B.T) <= 1e-12
             assert off(layer.B.grad, layer.A.T @ G.T) <= 1e-12
 
     def test_at_birth_loras_a_has_no_gradient_and_b_has(self) -> None:
         model: Any = CLASSIFIER.tuned(Case("lora", 0), torch.float64)
         loss(model).backward()
-        assert all(getattr(model, name).A.grad.count_nonzero() == 0 for name in LAYERS)
+        assert all(getattr(model, name).At.grad.count_nonzero() == 0 for name in LAYERS)
         assert all(getattr(model, name).B.grad.count_nonzero() > 0 for name in LAYERS)
 
     @pytest.mark.parametrize("variant", ["additive", "border"])
@@ -125,7 +125,7 @@ class TestIdentities:
             layer = LoRALayer(nn.Linear(12, 7).double(), k=7)
             wanted = torch.randn(7, 12).double()
         U, S, Vt = (torch.from_numpy(part) for part in np.linalg.svd(wanted.numpy(), full_matrices=False))
-        layer.A.data, layer.B.data = Vt.T * S, U.T
+        layer.At.data, layer.B.data = (Vt.T * S).T, U.T
         assert off(layer.merged().weight - layer.inner.weight, wanted) <= 1e-14
 
     def test_rslora_is_lora_with_another_alpha(self) -> None:
@@ -142,8 +142,8 @@ class TestIdentities:
             groups: list[dict[str, Any]] = []
             for name in LAYERS:
                 layer = getattr(model, name)
-                layer.scale, layer.A.data = 1 / (p_ * q_), p_ * layer.A.data
-                groups += [{"params": [layer.A], "lr": p_ * 1e-3}, {"params": [layer.B], "lr": q_ * 1e-3}]
+                layer.scale, layer.At.data = 1 / (p_ * q_), p_ * layer.At.data
+                groups += [{"params": [layer.At], "lr": p_ * 1e-3}, {"params": [layer.B], "lr": q_ * 1e-3}]
             descend(model, torch.optim.Adam(groups, eps=1e-300))
             models.append(methods.merge(model))
         one, other = (model.state_dict() for model in models)
@@ -276,14 +276,14 @@ def flipped(t: Tensor) -> Tensor:
     return t.T
 
 
-AB = {"A": ("lora_A.default.weight", flipped), "B": ("lora_B.default.weight", flipped)}
+AB = {"At": ("lora_A.default.weight", same), "B": ("lora_B.default.weight", flipped)}
 K4 = {"r": 4, "lora_alpha": 4}
 
 TWINS = [
     Twin(Case("lora", 0), "LoraConfig", K4, AB),
     Twin(Case("lora", 0, {"k": 8, "alpha": 32.0}), "LoraConfig", {"r": 8, "lora_alpha": 32}, AB),
     Twin(Case("rslora", 0, {"alpha": 3.0}), "LoraConfig", {"r": 4, "lora_alpha": 3, "use_rslora": True}, AB),
-    Twin(Case("lora-fa", 0), "LoraConfig", K4, AB, frozen=("A",)),
+    Twin(Case("lora-fa", 0), "LoraConfig", K4, AB, frozen=("At",)),
     Twin(
         Case("dora", 0),
         "LoraConfig",
@@ -428,8 +428,7 @@ class TestPEFT:
             found.lora_B["default"].weight.data.copy_(mine.B.T)
         make = import_module(f"{peft.__name__}.optimizers").create_loraplus_optimizer
         descend(theirs, make(theirs, torch.optim.Adam, lr=1e-4, loraplus_lr_ratio=16.0))
-        groups = [{"params": [p], "lr": 1e-4 * getattr(p, "lr_scale", 1)} for p in ours.parameters() if p.requires_grad]
-        descend(ours, torch.optim.Adam(groups))
+        descend(ours, torch.optim.Adam(methods.parameter_groups(ours, 1e-4)))
         assert off(ours(images()), theirs(images())) <= 1e-12
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from report_factory import cost, finetune, metrics
 
-from lorabench import config, methods
+from lorabench import config
 from lorabench.data.idx import read_idx, write_idx
 from lorabench.errors import ConfigError, InputError
 from lorabench.runs import Params, Run, Store
@@ -32,7 +32,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=6,
 )
-keys = st.sampled_from([*config.flat(config.Config()), "k", "method", "lora", "seeds"]) | words
+keys = st.sampled_from([*config.Config().model_dump(mode="json"), "k", "method", "lora", "seeds"]) | words
 positive = st.floats(1e-12, 1e12)
 
 
@@ -40,7 +40,7 @@ def load(text: str) -> config.Config:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(text, encoding="utf-8")
-        return config.load([path], methods=methods.schemas()).config
+        return config.load([path]).config
 
 
 @cheap

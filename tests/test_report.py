@@ -397,6 +397,14 @@ def test_gpt3s_figures_are_computed_and_the_papers_quoted() -> None:
     assert rows([pretrain(), finetune(params=large)])["cost.memory"].verdict == "no"
 
 
+def test_another_shift_than_the_talks_answers_nothing_of_it() -> None:
+    settings = {"shift": "blur", "fraction": 0.3, "classes": [2, 3], "seed": 0}
+    blurred = [run.model_copy(update={"settings": settings}) if run.stage == "fmnist" else run for run in study()]
+    found = rows(blurred)
+    assert found["flipped.train"].note == found["fmnist.tuned"].note == "here with shift=blur"
+    assert found["flipped.train"].value is found["fmnist.tuned"].value is None
+
+
 def test_another_count_of_the_talks_flip_differs() -> None:
     run = fmnist()
     checks = {split: counts | {"flipped": [0, 0, 1787, 0, 0, 0, 0, 0, 0, 0]} for split, counts in run.checks.items()}

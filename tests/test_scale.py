@@ -198,7 +198,7 @@ def multiply_adds(model: nn.Module, inputs: torch.Tensor) -> tuple[float, float]
 
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name, method in methods.METHODS.items() if method.products),
+    *((name, {}) for name, method in methods.METHODS.items() if not method.remakes),
     ("ia3", {"place": "in"}),
     ("prompt", {"variant": "reprogram"}),
     ("prompt", {"variant": "deep"}),
@@ -257,7 +257,7 @@ def test_in_a_transformer_the_first_layer_alone_can_do_without_a_gradient(name: 
 
 
 def test_methods_without_a_count_of_products_make_a_weight_anew() -> None:
-    assert {name for name, method in methods.METHODS.items() if method.products is None} == {
+    assert {name for name, method in methods.METHODS.items() if method.remakes} == {
         *("dora", "loha", "lokr", "hira", "oft")
     }
 
@@ -267,8 +267,8 @@ def test_any_method_can_be_asked_of_a_transformer() -> None:
     layers, d = 32, 4096
     shapes = [(d, d)] * layers + [(d, 1024)] * layers
     for name in ("lora", "dora", "vera", "loha", "lokr", "oft", "miss", "ia3", "adalora"):
-        assert scale.train(llama, name, {}).trainable == methods.formula(
-            name, shapes, methods.options_model(name)().model_dump()
+        assert scale.train(llama, name, {}).trainable == methods.METHODS[name].trainable(
+            shapes, methods.METHODS[name].defaults
         )
     assert scale.train(llama, "full", {}, ["q"]).trainable == layers * d * d
     assert scale.train(llama, "full", {}, ["q"]).held == llama.total

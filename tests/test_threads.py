@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,3 +137,16 @@ def test_workers_and_threads_of_a_study_change_nothing_that_it_keeps(
             kept |= {file.name: file.read_bytes() for file in files}
     assert len(found[0]) == 5
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_the_threads_of_the_command_wait_without_spinning_unless_somebody_asked_for_it(
+    given: str | None, expected: str
+) -> None:
+    """The policy is read once, when torch is imported."""
+    code = "import os, sys; from lorabench.__main__ import main\nassert 'torch' not in sys.modules\ntry: main()\n"
+    code += "except SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, env=environment)
+    assert done.stdout.split()[-1] == expected

@@ -246,7 +246,7 @@ def test_a_wrapped_layer_that_draws_is_not_done_once() -> None:
     assert kept[0] is x
 
 
-@pytest.mark.parametrize("part", ["fc1.inner.bias", "fc1.A"])
+@pytest.mark.parametrize("part", ["fc1.inner.bias", "fc1.At"])
 def test_a_part_that_is_trained_after_all_is_not_kept(part: str) -> None:
     """Somebody's own `requires_grad`, within what LoRA-FA leaves frozen."""
     x, y = digits(60)
@@ -424,4 +424,4 @@ def test_a_redundant_rank_is_allowed_with_a_reason() -> None:
     assert warning.startswith("k = 12 is above 10, the smaller side")
     net = model()
     methods.apply(net, "lora", k=12)
-    assert methods.count(net).trainable == methods.formula("lora", shapes, {"k": 12}) == 12 * 1562
+    assert methods.count(net).trainable == methods.METHODS["lora"].trainable(shapes, {"k": 12}) == 12 * 1562

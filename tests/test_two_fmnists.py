@@ -9,7 +9,7 @@ import pytest
 from report_factory import FMNIST, HURT, finetune, fmnist, metrics, pretrain, render, squeezed, study_data
 from typer.testing import CliRunner
 
-from lorabench import config, methods
+from lorabench import config
 from lorabench.analysis import claims
 from lorabench.analysis.gates import group_rows
 from lorabench.analysis.groups import groups, method_rows
@@ -21,7 +21,7 @@ from lorabench.report.figures import Material
 from lorabench.report.figures.curves import curves
 from lorabench.report.shown import runs_shown, study_shown
 from lorabench.report.sweep import sweep_data, sweep_report
-from lorabench.runner import make, stages
+from lorabench.runner import measure, stages
 from lorabench.runner.session import open_session
 from lorabench.runs import Epoch, Metrics, Parents, Run, Store
 from lorabench.sweep import Counts, GridPoint, SweepResult, TunedRun
@@ -201,11 +201,11 @@ def test_a_base_that_is_there_is_measured_on_the_fmnist_that_is_asked_about(tmp_
     assert flipped["F-MNIST"] < flipped["MNIST"] - 1
     assert again["accuracy"] == first["accuracy"]
 
-    chosen = config.load(sets=[*quick, "fmnist.fraction=0.0"], methods=methods.schemas()).config
+    chosen = config.load(sets=[*quick, "fmnist.fraction=0.0"]).config
     run = Store(tmp_path).load(first["id"])
     images = stages.fmnist(chosen)
     with open_session(Store(tmp_path), data_dir, chosen, lambda event: None) as session:
-        measured = make.measure_again(run, session, on=images)
-        assert make.measure_again(run, session).metrics == run.metrics
+        measured = measure.measure_again(run, session, on=images)
+        assert measure.measure_again(run, session).metrics == run.metrics
     assert measured.parents.data == images.id
     assert measured.metrics["fmnist"].slices["flipped"].n == 0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.methods import Method
+from lorabench.methods.registry import own, trained
 from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ ENTRY = Method(
     title="toy",
     paper="no paper",
     options={},
-    formula=lambda shapes, options: len(shapes),
+    layer=lambda n, m, options: [[own(n, m), trained(1)]],
     lr=0.01,
 )
 
@@ -27,17 +28,15 @@ class Gain(Wrapper):
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__(inner)
-        self.c = nn.Parameter(torch.ones(1).to(inner.weight))
+        self.c = self.own(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c * self.inner(x)
+        return (self.c * self.inner(x)).to(x.dtype)
 
-    @property
-    def weight(self) -> Tensor:
-        return self.c * self.inner.weight
+    def merged_weight(self) -> Tensor:
+        return self.c * self.W0
 
-    @property
-    def bias(self) -> Tensor | None:
+    def merged_bias(self) -> Tensor | None:
         b0 = cast("Tensor | None", self.inner.bias)
         return None if b0 is None else self.c * b0
 

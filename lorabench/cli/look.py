@@ -48,7 +48,7 @@ def evaluate(
     from lorabench.data import shifts
     from lorabench.report import evaluation
     from lorabench.report.writers.terminal import renderable
-    from lorabench.runner import make
+    from lorabench.runner import measure
     from lorabench.runner.load import own_config
     from lorabench.runner.session import open_session
 
@@ -57,8 +57,8 @@ def evaluate(
         progress.show(stderr(), quiet=shared.quiet) as on_event,
         open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        measured = [make.measure_again(run, session) for run in found]
-        wrong = {run.id: make.mistakes(run, session) for run in found} if show_errors else {}
+        measured = [measure.measure_again(run, session) for run in found]
+        wrong = {run.id: measure.mistakes(run, session) for run in found} if show_errors else {}
     if shared.json:
         emit({"command": "evaluate", "runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]})
         return

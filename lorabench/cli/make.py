@@ -76,16 +76,14 @@ def _method_list() -> str:
     from lorabench.classifier import CLASSIFIER
 
     def line(name: str, method: methods.Method) -> str:
-        options = methods.options_model(name)().model_dump()
+        options = method.defaults
         shapes = [CLASSIFIER[layer] for layer in method.where(list(CLASSIFIER), options)]
         own = ", ".join(f"{key}={'null' if value is None else value}" for key, value in options.items())
-        return f"{name}  {method.formula(shapes, options):,} parameters  {method.title}. {method.paper}. {own}".strip()
+        trained = f"{method.trainable(shapes, options):,} parameters"
+        return f"{name}  {trained}  {method.title}. {method.paper}. {own}".strip()
 
-    return (
-        "\n\n".join(["Methods, what they train by default, and their own settings:"])
-        + "\n\n"
-        + "\n\n".join(line(name, method) for name, method in methods.METHODS.items())
-    )
+    head = "Methods, what they train by default, and their own settings:"
+    return "\n\n".join([head, *(line(name, method) for name, method in methods.METHODS.items())])
 
 
 @command(app, epilog=_method_list())
@@ -109,7 +107,7 @@ def _finetune(method: str, shared: Training, **own: Any) -> None:
 def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
     """A base that was made beside another F-MNIST, measured on the one that is asked about."""
     from lorabench.cli import progress
-    from lorabench.runner import make
+    from lorabench.runner import measure
     from lorabench.runner.session import open_session
 
     log(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
@@ -117,7 +115,7 @@ def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Ru
         progress.show(stderr(), quiet=shared.quiet) as on_event,
         open_session(shared.store, shared.data_dir, settings, on_event) as session,
     ):
-        return make.measure_again(run, session, on=images)
+        return measure.measure_again(run, session, on=images)
 
 
 def _preview(settings: Config, shared: Choosing, write_idx: Path | None) -> tuple[Picture, list[Path]]:
@@ -125,8 +123,7 @@ def _preview(settings: Config, shared: Choosing, write_idx: Path | None) -> tupl
     from lorabench import data
     from lorabench.report import digits
 
-    mnist = data.load(shared.data_dir)
-    mnist = data.hold_out(mnist, settings.holdout) if settings.holdout else mnist
+    mnist = data.load(shared.data_dir, settings.holdout)
     shifted = data.choose(mnist, settings.fmnist)
     pictures = digits.preview(*data.examples(mnist, shifted), called=data.shifts.of(shifted.options).word)
     return pictures, data.write_fmnist(write_idx, mnist, shifted) if write_idx else []
@@ -141,7 +138,7 @@ def _make(
     write_idx: Path | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
-    from lorabench import config, methods
+    from lorabench import config
     from lorabench.report import summary
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import stages
@@ -152,7 +149,7 @@ def _make(
     if shared.dry_run:
         dry_run(todo, loaded, shared)
         return
-    there = not shared.force and stages.cached(stage, shared.store) is not None
+    cached = not shared.force and stages.cached(stage, shared.store) is not None
     if missing := [parent.id for parent in todo[:-1] if not stages.cached(parent, shared.store)]:
         log(
             shared,
@@ -166,11 +163,11 @@ def _make(
     if kind == "fmnist" and (write_idx or not shared.json):
         pictures, written = _preview(loaded.config, shared, write_idx)
     folder = shared.store.path(run.id)
-    defaults = config.check(config.Source(), methods=methods.schemas()).config
+    defaults = config.load().config
     usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
     on_this = "" if kind == "finetune" or run.id == usual else f" -c {folder / 'config.yaml'}"
     how: dict[str, Any] = {
-        "cached": there,
+        "cached": cached,
         "folder": folder,
         "next_command": following.format(id=run.id) + on_this + shared.elsewhere,
     }

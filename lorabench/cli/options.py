@@ -143,7 +143,9 @@ class Settings(Messages):
 
     config: Annotated[
         list[Path] | None,
-        typer.Option("--config", "-c", metavar="FILE", help="A YAML config; again: later ones win."),
+        typer.Option(
+            "--config", "-c", metavar="FILE|NAME", help="A YAML config, or study, methods, ...; again: later ones win."
+        ),
     ] = None
     sets: Annotated[
         list[str] | None,
@@ -212,7 +214,7 @@ def _guarded(function: Callable[[], None], shared: Output) -> None:
     except LorabenchError as error:
         _fail(str(error), error, error.exit_code, shared)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain about it when it closes stdout.
+        # The reader closed the pipe: exit 0, and let Python not complain about it when it closes stdout.
         sys.stdout = None
         raise typer.Exit from None
     except OSError as error:
@@ -232,8 +234,8 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _fail(text: str, error: BaseException, code: int, shared: Output) -> NoReturn:
     if shared.debug:
         traceback.print_exception(error)
-    told = isinstance(error, LorabenchError) and error.after_result
-    report_failure(text, error, code, as_json=shared.json and not told)
+    shown_already = isinstance(error, LorabenchError) and error.after_result
+    report_failure(text, error, code, as_json=shared.json and not shown_already)
     raise typer.Exit(code)
 
 

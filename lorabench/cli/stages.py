@@ -62,9 +62,9 @@ Engine = Annotated[
 
 
 def load(shared: Settings, flags: dict[str, Any]) -> Loaded:
-    from lorabench import config, methods
+    from lorabench import config
 
-    loaded = config.check(gather(shared, flags), methods=methods.schemas())
+    loaded = config.check(gather(shared, flags))
     if loaded.config.expect:
         from lorabench.analysis import claims
 
@@ -81,10 +81,10 @@ def gather(shared: Settings, flags: dict[str, Any]) -> Source:
 
 def device_settings(shared: Device) -> Config:
     """The settings of a command that reads no config: the device and the threads."""
-    from lorabench import config, methods
+    from lorabench import config
 
     flags = {key: value for key, value in shared.flags.items() if value is not None}
-    return config.load(flags=flags, methods=methods.schemas()).config
+    return config.load(flags=flags).config
 
 
 def run_stages(
@@ -127,7 +127,6 @@ def run_stages(
 
 def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
     """Say what would be run, what is there, and who set which setting."""
-    from lorabench import config
     from lorabench.runner import stages
 
     cached = {
@@ -139,13 +138,13 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
             {
                 "command": "dry-run",
                 "stages": cached,
-                "settings": config.flat(loaded.config),
+                "settings": loaded.config.model_dump(mode="json"),
                 "origins": loaded.origins,
             }
         )
         return
-    for run_id, there in cached.items():
-        typer.echo(f"{'cached   ' if there else 'would run'}  {run_id}")
+    for run_id, done in cached.items():
+        typer.echo(f"{'cached   ' if done else 'would run'}  {run_id}")
     for key, origin in loaded.origins.items():
         typer.echo(f"{key} set by {origin}")
     typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
@@ -153,10 +152,10 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
 
 def find(shared: Runs, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
-    found, broken = shared.store.select(without_folder(shared, names))
+    runs, broken = shared.store.select(without_folder(shared, names))
     for folder in broken:
         log(shared, f"left out: {folder.reason}")
-    return found
+    return runs
 
 
 def without_folder(shared: Folder, names: Sequence[str]) -> list[str]:
@@ -168,12 +167,12 @@ def remember(shared: Folder, name: str, todo: Sequence[Stage]) -> None:
     """Note which runs the newest study consists of."""
     from lorabench.runner import stages
 
-    with told_before():
+    with result_first():
         shared.store.remember_study(name, [stages.placed(stage, shared.store).id for stage in todo])
 
 
 @contextlib.contextmanager
-def told_before() -> Generator[None]:
+def result_first() -> Generator[None]:
     """Where a note is written, once the result is shown: a full disk must not hide that."""
     try:
         yield

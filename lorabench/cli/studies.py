@@ -18,9 +18,9 @@ from lorabench.cli.stages import (
     log,
     newest_bench,
     remember,
+    result_first,
     run_stages,
     seeds_of,
-    told_before,
 )
 from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import GateError, PartialError, UsageError
@@ -218,5 +218,5 @@ def bench(
         emit({"command": "bench", **record})
     else:
         stdout().print(renderable(costs.costs_table(record)))
-    with told_before():
+    with result_first():
         shared.store.remember_bench(record)

@@ -1,6 +1,6 @@
 """Settings: defaults < YAML files < `--set` < flags, checked all at once; every value knows where it came from.
 
-    loaded = load([Path("configs/lora.yaml")], ["finetune.k=8"], {"seed": 3}, methods=...)
+    loaded = load([Path("configs/lora.yaml")], ["finetune.k=8"], {"seed": 3})
     loaded.config.finetune.options["k"]                      # 8
     loaded.origins["finetune.k"]                             # "--set finetune.k=8"
 
@@ -9,7 +9,6 @@ Imports no torch: a typo is reported before anything slow begins.
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -17,15 +16,19 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lorabench.config.packaged import find
 from lorabench.config.schema import (
     Config,
     Entry,
     Expectation,
     Finetune,
+    MethodSection,
     Pretrain,
     Section,
     Study,
     Sweep,
+    hashed,
+    nearest,
     parse_seeds,
 )
 from lorabench.config.source import KeyPath, Source, dotted, parse_yaml, read_yaml
@@ -49,8 +52,8 @@ __all__ = [
     "Sweep",
     "check",
     "dump",
-    "flat",
     "gather",
+    "hashed",
     "load",
     "nearest",
     "parse_seeds",
@@ -69,27 +72,24 @@ def load(
     files: Sequence[Path] = (),
     sets: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
-    *,
-    methods: Mapping[str, type[BaseModel]],
 ) -> Loaded:
     """Merge all sources and check the result.
 
     Args:
-        files: YAML files; a later one wins over an earlier one.
+        files: YAML files, or names of configs that come with lorabench; a later one wins over an earlier one.
         sets: `key.path=value` texts, the value read as YAML.
         flags: dotted key to value, as given by flags of the command line (named `--last-part` in messages).
-        methods: for every known method the model of its own options.
 
     Raises:
         ConfigError: with every problem of every source, each with its place.
         InputError: a file cannot be read.
     """
-    return check(gather(files, sets, flags), methods=methods)
+    return check(gather(files, sets, flags))
 
 
 def gather(files: Sequence[Path] = (), sets: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> Source:
     """All sources as one, later ones winning; nothing in it is checked yet. Arguments and errors as in `load`."""
-    sources = [read_yaml(path) for path in files]
+    sources = [read_yaml(find(path)) for path in files]
     sources += [_from_set(text) for text in sets]
     sources += [_from_flag(key, value) for key, value in (flags or {}).items()]
     merged = Source()
@@ -100,21 +100,17 @@ def gather(files: Sequence[Path] = (), sets: Sequence[str] = (), flags: Mapping[
     return merged
 
 
-def check(merged: Source, *, methods: Mapping[str, type[BaseModel]]) -> Loaded:
-    """The configuration that `merged` holds, which is used up: a method's options move to where `Config` has them.
+def check(merged: Source) -> Loaded:
+    """The configuration that `merged` holds.
 
     Raises:
         ConfigError: with every problem, each with its place.
     """
     problems = list(merged.problems)
-    known: dict[KeyPath, tuple[str, Sequence[str]]] = {}
-    for path, section, model in _method_sections(merged.values):
-        known[path] = _hoist_options(section, path, model, merged, methods, problems)
-    known["fmnist",] = "", shifts.keys(merged.values.get("fmnist"))
     try:
         config = Config.model_validate(merged.values)
     except ValidationError as error:
-        problems += [_explain(cast("dict[str, Any]", e), merged, known) for e in error.errors()]
+        problems += [_explain(cast("dict[str, Any]", e), merged) for e in error.errors()]
         raise ConfigError(problems) from error
     if problems:
         raise ConfigError(problems)
@@ -146,7 +142,7 @@ def _nested(parts: tuple[str, ...], value: Any, place: str) -> Source:
 
 
 def _merge(into: dict[str, Any], new: Mapping[str, Any], sections: Collection[str] = ()) -> None:
-    """Let the values of `new` win. One of `sections` that is wrongly no mapping stays, for the check to find."""
+    """Merge `new` into `into`. Where one of `sections` is not a mapping, keep it, so that validation reports it."""
     for key, value in new.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             _merge(into[key], cast("dict[str, Any]", value))
@@ -154,65 +150,17 @@ def _merge(into: dict[str, Any], new: Mapping[str, Any], sections: Collection[st
             into[key] = value
 
 
-def _method_sections(values: dict[str, Any]) -> list[tuple[KeyPath, dict[str, Any], type[Section]]]:
-    """Every mapping that names a method, with its key path and its model: `finetune`, and the entries of a study."""
-    found: list[tuple[KeyPath, Any, type[Section]]] = [(("finetune",), values.setdefault("finetune", {}), Finetune)]
-    study = values.get("study")
-    entries = cast("dict[str, Any]", study).get("methods") if isinstance(study, dict) else None
-    if isinstance(entries, list):
-        found += [(("study", "methods", i), entry, Entry) for i, entry in enumerate(cast("list[Any]", entries))]
-    return [(path, section, model) for path, section, model in found if isinstance(section, dict)]
-
-
-def _hoist_options(
-    section: dict[str, Any],
-    path: KeyPath,
-    model: type[Section],
-    merged: Source,
-    methods: Mapping[str, type[BaseModel]],
-    problems: list[str],
-) -> tuple[str, list[str]]:
-    """Check the method's own keys in `section` and move them into its `options`, defaults filled in.
-
-    Returns:
-        Words that say whose keys they are, and every key that `section` may have.
-    """
-    common = [key for key in model.model_fields if key != "options"]
-    method = section.get("method", Finetune.model_fields["method"].default)
-    if not isinstance(method, str) or method not in methods:
-        key = (*path, "method")
-        place, near = _place(key, merged), nearest(str(method), methods)
-        problems.append(
-            f"{place}{dotted(key)}  no method is called {json.dumps(method)}{near}; known: {', '.join(methods)}"
-        )
-        for key in [key for key in section if key not in model.model_fields]:
-            del section[key]
-        return "", common
-    schema = methods[method]
-    own = {key: section.pop(key) for key in list(section) if key in schema.model_fields}
-    if "options" in section:
-        key = (*path, "options")
-        hint = f"a method's own settings stand beside its name, e.g. {dotted((*path, 'k'))}"
-        problems.append(f"{_place(key, merged)}{dotted(key)}  unknown key; {hint}")
-    try:
-        section["options"] = schema.model_validate(own).model_dump()
-    except ValidationError as error:
-        for e in error.errors():
-            e["loc"] = (*path, *e["loc"])
-            problems.append(_explain(cast("dict[str, Any]", e), merged, {}))
-    return f" of the method {method}", common + list(schema.model_fields)
-
-
-def _explain(error: dict[str, Any], merged: Source, known: Mapping[KeyPath, tuple[str, Sequence[str]]]) -> str:
+def _explain(error: dict[str, Any], merged: Source) -> str:
     loc = cast("KeyPath", error["loc"])
-    place = _place(loc, merged)
-    key = dotted(loc)
+    place, key = _place(loc, merged), dotted(loc)
     if error["type"] == "extra_forbidden":
-        where, names = known.get(loc[:-1]) or ("", _fields(loc[:-1]))
+        whose, names = _keys(loc[:-1], merged.values)
         near = nearest(str(loc[-1]), names)
-        return f"{place}{key}  unknown key{near if 'did you mean' in near else where + near}"
+        return f"{place}{key}  unknown key{near if 'did you mean' in near else whose + near}"
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if error["type"] == "no_method":
+        return f"{place}{key}  {message}"
     given = json.dumps(error["input"], default=str)
     return f"{place}{key}  {message}; got {given if len(given) < 60 else given[:57] + '...'}"
 
@@ -224,34 +172,27 @@ def _place(loc: KeyPath, merged: Source) -> str:
     return ""
 
 
-def _fields(path: KeyPath) -> list[str]:
-    model: type[BaseModel] = Config
+def _keys(path: KeyPath, values: Any) -> tuple[str, list[str]]:
+    """Words that say whose keys the mapping at `path` of `values` has, and which these may be."""
     for part in path:
-        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-        else:
-            return list(Expectation.model_fields) if path[0] == "expect" else []
-    return list(model.model_fields)
-
-
-def nearest(word: str, names: Sequence[str] | Mapping[str, Any]) -> str:
-    """How a message about the unknown `word` ends: with the name that it may stand for, or with all of a list."""
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    if close:
-        return f'; did you mean "{close[0]}"?'
-    return f"; known keys: {', '.join(names)}" if names and isinstance(names, list) else ""
-
-
-def flat(config: Config) -> dict[str, Any]:
-    """The settings as users write them: sections nested, a method's options among the keys beside it."""
-    values = config.model_dump(mode="json")
-    for section in (values["finetune"], *values["study"]["methods"]):
-        section.update(section.pop("options"))
-    return values
+        values = values[part]
+    match path:
+        case ():
+            return "", list(Config.model_fields)
+        case ("fmnist",):
+            return "", shifts.keys(values)
+        case ("finetune",) | ("study", "methods", _):
+            section: type[MethodSection] = Finetune if path == ("finetune",) else Entry
+            method = values.get("method", "lora")
+            return f" of the method {method}", list(section.of(method).model_fields)
+        case ("expect", _):
+            return "", list(Expectation.model_fields)
+        case _:
+            section_model = Config.model_fields[str(path[0])].annotation
+            return "", list(cast("type[BaseModel]", section_model).model_fields)
 
 
 def dump(config: Config, header: str = "") -> str:
     """`config` as YAML text that `load` reads back to an equal config; `header` becomes the comment at its top."""
     comment = "".join(f"# {line}\n" for line in header.splitlines())
-    return comment + yaml.safe_dump(flat(config), sort_keys=False, default_flow_style=None, width=100)
+    return comment + yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)

@@ -1,18 +1,27 @@
 """Every setting that lorabench knows, with its type, its range and its default. Frozen: a config never changes.
 
-A method's own options (`k`, `init`, ...) stand flat in the `finetune` section; their names and types come from the
-methods' registry, which `load` is given, so that this room needs neither torch nor the methods.
+A method's own options (`k`, `init`, ...) stand in the `finetune` section beside the settings that all methods have: the
+section of a method is `Finetune` and the options that the registry declares for it, one model, and so what a user
+writes, what an id is made of and what the method gets have one shape. The same for the entries of a study.
 """
 
 from __future__ import annotations
 
+import difflib
+import functools
+import json
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
+from pydantic_core import PydanticCustomError
 
 from lorabench.data import shifts
+from lorabench.methods.registry import METHODS, came_later
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 MAX_SEED = 2**32 - 1
 
@@ -21,6 +30,14 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e15)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Layer = Literal["fc1", "fc2", "fc3"]
+
+
+def nearest(word: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    """How a message about the unknown `word` ends: with the name that it may stand for, or with all of a list."""
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    if close:
+        return f'; did you mean "{close[0]}"?'
+    return f"; known keys: {', '.join(names)}" if names and isinstance(names, list) else ""
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -88,30 +105,90 @@ class Pretrain(Section):
     seed: Seed | None = None
 
 
-class Finetune(Section):
-    """How a method repairs the base. `lr: null` is the method's own; `options` holds what only this method knows."""
+def _known(method: Any) -> Any:
+    if isinstance(method, str) and method in METHODS:
+        return method
+    near = f"{nearest(str(method), METHODS)}; known: {', '.join(METHODS)}"
+    named = {"name": json.dumps(method, default=str), "near": near}
+    raise PydanticCustomError("no_method", "no method is called {name}{near}", named)
 
-    method: str = "lora"
+
+MethodName = Annotated[str, BeforeValidator(_known)]
+
+
+class MethodSection(Section):
+    """Settings of a fine-tune; `parse` gives the section of a method, which has the method's own options too."""
+
+    method: MethodName
     targets: Targets = None
+
+    @classmethod
+    def of(cls, method: Any) -> type[Self]:
+        """The model of this section for `method`; of what is no method's name, the section alone."""
+        return _with_options(cls, METHODS[method].model) if isinstance(method, str) and method in METHODS else cls
+
+    @classmethod
+    def parse(cls, values: Any) -> Any:
+        """Settings as the section of the method that they name; what is no mapping stays.
+
+        Raises:
+            ValidationError: there is no such method, or it has other options.
+        """
+        if not isinstance(values, dict):
+            return values
+        settings = cast("dict[str, Any]", values)
+        model = cls.of(settings.get("method", "lora"))
+        if model is cls:  # nobody knows whose the other keys are
+            settings = {key: value for key, value in settings.items() if key in cls.model_fields}
+        return model.model_validate(settings)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's own settings, complete."""
+        return {key: getattr(self, key) for key in METHODS[self.method].options}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, which could not import the model of a method."""
+        section = Finetune if isinstance(self, Finetune) else Entry
+        return section.parse, (self.model_dump(),)
+
+
+@functools.cache
+def _with_options(section: type[Any], options: type[BaseModel]) -> Any:
+    """`section`, and after its settings those of `options`."""
+    return type(section.__name__, (options, section), {"__module__": __name__, "__doc__": section.__doc__})
+
+
+class Finetune(MethodSection):
+    """How a method repairs the base. `lr: null` is the method's own."""
+
+    method: MethodName = "lora"
     epochs: Count = 4
     batch_size: Annotated[int, Field(ge=1, le=60_000)] = 256
     lr: Positive | None = None
     warmup: Fraction = 0.2
     seed: Seed | None = None
-    options: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
-class Entry(Section):
-    """One fine-tuning method of a study; `targets`, `lr` and `options` as in `Finetune`.
+class Entry(MethodSection):
+    """One fine-tuning method of a study; `targets` and `lr` as in `Finetune`.
 
     Epochs, batch size, warm-up and seed are those of the finetune section for all of them: a comparison is fair only
     over equal steps in an equal order.
     """
 
-    method: str
-    targets: Targets = None
     lr: Positive | None = None
-    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+def hashed(settings: BaseModel) -> dict[str, Any]:
+    """Settings as ids and records have them: without those at a default that came later.
+
+    A setting that came later says so, `Field(json_schema_extra={"since": VERSION})`: what was made before has no word
+    of it and stays what it is.
+    """
+    late = {name: field.default for name, field in type(settings).model_fields.items() if came_later(field)}
+    values = settings.model_dump(mode="json")
+    return {key: value for key, value in values.items() if key not in late or value != late[key]}
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -132,7 +209,9 @@ class Study(Section):
         4,
     )
     workers: Annotated[int, Field(ge=1, le=1024)] | None = None
-    methods: Annotated[tuple[Entry, ...], BeforeValidator(_as_tuple)] = ()
+    methods: Annotated[
+        tuple[Annotated[SerializeAsAny[Entry], BeforeValidator(Entry.parse)], ...], BeforeValidator(_as_tuple)
+    ] = ()
 
 
 def _axis(value: Any) -> Any:
@@ -194,7 +273,9 @@ class Config(Section):
     holdout: Annotated[int, Field(ge=0, le=50_000)] = 0
     pretrain: Pretrain = Pretrain()
     fmnist: Fmnist = Field(default_factory=lambda: shifts.parse({}))
-    finetune: Finetune = Finetune()
+    finetune: Annotated[SerializeAsAny[Finetune], BeforeValidator(Finetune.parse)] = Field(
+        default_factory=lambda: Finetune.parse({})
+    )
     study: Study = Study()
     sweep: Sweep = Sweep()
     expect: dict[str, Expectation] = Field(default_factory=dict[str, Expectation])

@@ -43,12 +43,18 @@ def hold_out(mnist: Mnist, images: int) -> Mnist:
 
 
 def default_dir() -> Path:
-    """The data folder of who names none: the environment's LORABENCH_DATA, or one in the user's cache."""
+    """The default data folder: $LORABENCH_DATA, or one in the user's cache."""
     named = os.environ.get("LORABENCH_DATA")
     return Path(named).expanduser() if named else platformdirs.user_cache_path("lorabench")
 
 
-def load(data_dir: Path | None = None, *, progress: Progress | None = None, message: Message | None = None) -> Mnist:
+def load(
+    data_dir: Path | None = None,
+    holdout: int = 0,
+    *,
+    progress: Progress | None = None,
+    message: Message | None = None,
+) -> Mnist:
     """Read MNIST from `data_dir` (None: `default_dir()`), after fetching it if it is not there.
 
     The four files may lie in `data_dir` itself or in `data_dir`/MNIST/raw, where torchvision looks; raw or
@@ -56,6 +62,7 @@ def load(data_dir: Path | None = None, *, progress: Progress | None = None, mess
 
     Args:
         data_dir: made if need be; may be read-only if it has the files.
+        holdout: how many images of the training set are the test set, see `hold_out`; 0 for MNIST's own.
         progress: told the way, the bytes so far and the bytes in all, as a download goes on.
         message: told, in a sentence, what happens.
 
@@ -66,10 +73,13 @@ def load(data_dir: Path | None = None, *, progress: Progress | None = None, mess
     folder = data_dir or default_dir()
     if absent(folder):
         arrays = {} if os.access(folder, os.W_OK) else collect(folder)
-        if len(arrays) == len(FILES):
-            return Mnist(**arrays)
-        fetch(folder, progress or _ignore, message or _ignore)
-    return Mnist(**collect(folder))
+        if len(arrays) < len(FILES):
+            fetch(folder, progress or _ignore, message or _ignore)
+            arrays = collect(folder)
+    else:
+        arrays = collect(folder)
+    mnist = Mnist(**arrays)
+    return hold_out(mnist, holdout) if holdout else mnist
 
 
 def _ignore(*_: object) -> None:

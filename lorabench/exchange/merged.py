@@ -8,8 +8,8 @@ from lorabench import checkpoint, evaluate, methods
 from lorabench.errors import RunFailedError, UsageError
 from lorabench.exchange import Same
 from lorabench.model import SimpleMnistClassifier
-from lorabench.runner import make
 from lorabench.runner.load import load_model, own_config
+from lorabench.runner.measure import test_sets
 from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LIMIT = 1e-4
 
 def check(run: Run) -> None:
     """Refuse, by a UsageError, a run whose method does not merge into plain weights."""
-    if run.method in methods.METHODS and (exempt := methods.exemption(run.method, "merge", run.settings)):
+    if run.method in methods.METHODS and (exempt := methods.METHODS[run.method].exemption("merge", run.settings)):
         raise UsageError(f"{run.method} does not merge: {exempt.reason}")
 
 
@@ -59,7 +59,7 @@ def compare(run: Run, model: nn.Module, session: Session) -> list[Same]:
     mnist, flips = session.fmnist_of(settings)
     original, model = load_model(run, session.store).to(session.device), model.to(session.device)
     compared: list[Same] = []
-    for name, images in make.test_sets(mnist, flips, session).items():
+    for name, images in test_sets(mnist, flips, session).items():
         old, new = evaluate.predict(original, images), evaluate.predict(model, images)
         flips = int((old.argmax(1) != new.argmax(1)).sum())
         change = (old - new).abs().max().item()

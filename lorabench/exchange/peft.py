@@ -16,15 +16,16 @@ from lorabench.errors import InputError, UsageError
 from lorabench.exchange import peft_format
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
-from lorabench.runner.load import IMPORTED, apply_settings, load_base, load_model, own_config
-from lorabench.runner.stages import Stage, fmnist, hashed
+from lorabench.runner.load import IMPORTED, apply_method, finetune_of, load_base, load_model, own_config
+from lorabench.runner.measure import test_sets
+from lorabench.runner.stages import Stage, fmnist
 from lorabench.runs import Parents, make_id, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from lorabench.exchange import Same
     from lorabench.runner.session import Session
@@ -74,17 +75,23 @@ def _adapter(run: Run, session: Session) -> peft_format.Adapter:
     model, base = load_model(run, session.store), load_base(run, session.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
     names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]
-    tensors = {name: model.get_parameter(name).detach() for name in names}
+    tensors = {name: _factor(model, name) for name in names}
     k, alpha = int(run.settings["k"]), run.settings.get("alpha")
     if run.method in _FROM_WEIGHTS:
-        untrained = apply_settings(base, run.settings)
+        untrained = apply_method(base, finetune_of(run, session.store))
         for name in names:
-            first = untrained.get_parameter(name).detach()
+            first = _factor(untrained, name)
             tensors[name] = (
                 torch.cat([tensors[name], -first], 1) if name.endswith(".A") else torch.cat([tensors[name], first])
             )
         k *= 2
     return peft_format.Adapter(kind, k, float(k if alpha is None else alpha), targets, tensors)
+
+
+def _factor(model: nn.Module, name: str) -> Tensor:
+    """A (n, k), B (k, m) or g (m,) of a layer, by its dotted name."""
+    layer, _, own = name.rpartition(".")
+    return getattr(model.get_submodule(layer), own).detach()
 
 
 def import_adapter(
@@ -107,9 +114,9 @@ def import_adapter(
         LockedError, RunFailedError: as `make.perform`.
     """
     stage, tensors = plan(folder, base, session.store)
-    tuned = apply_settings(load_model(base, session.store), stage.settings)
+    tuned = apply_method(load_model(base, session.store), stage.config.finetune)
     checkpoint.restore(tuned, tensors)
-    for images in make.test_sets(*session.fmnist_of(stage.config), session).values():
+    for images in test_sets(*session.fmnist_of(stage.config), session).values():
         if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
             raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
     command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
@@ -129,19 +136,17 @@ def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor
     layers = methods.linear_layers(load_model(base, store))
     adapter = peft_format.read(folder, layers)
     own = own_config(base, store)
-    finetune = config.Finetune.model_validate(
+    finetune: config.Finetune = config.Finetune.parse(
         {
             "method": adapter.method,
             "targets": None if adapter.targets == tuple(layers) else adapter.targets,
             "seed": base.seed,
-            "options": adapter.options,
+            **adapter.options,
         }
     )
-    settings: dict[str, Any] = {
-        **finetune.model_dump(mode="json", include={"method", "targets", "seed"}),
-        **hashed(adapter.options, methods.options_model(adapter.method)),
-        IMPORTED: checkpoint.tensor_hash(adapter.tensors),
-    }
+    known = {"method", "targets", "seed", *finetune.options}
+    settings: dict[str, Any] = {key: value for key, value in config.hashed(finetune).items() if key in known}
+    settings[IMPORTED] = checkpoint.tensor_hash(adapter.tensors)
     inputs = {"stage": "import-peft", "settings": settings}
     label, images = f"peft-{adapter.method}-k{adapter.k}", base.parents.data or fmnist(own).id
     stage = Stage(

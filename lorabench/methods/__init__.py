@@ -2,8 +2,10 @@
 
     methods.apply(model, "lora", k=4)      # wraps the linear layers of an already loaded model
     methods.count(model)                   # total, trainable and frozen numbers of parameters
+    methods.parameter_groups(model, lr)    # for any optimiser; penalty and after_step for its loop
     with methods.disabled(model): ...      # the base again, bit for bit
     methods.merge(model)                   # a plain model that computes the same
+    methods.save(model, path)              # the adapter alone; load puts it on its base again, use switches by name
 
 A method is one file with `apply(model, targets, **options)` and one entry in `METHODS` (registry.py). Its whole
 contract is PyTorch's own flag: after `apply`, `requires_grad` is true on exactly what the method trains. What is
@@ -11,11 +13,11 @@ optimised, counted, saved and checked derives from it. A method either trains a 
 replaces the layer by a `Wrapper` (wrapper.py) that keeps it, frozen, as `inner` and stands in for it everywhere. An
 `apply` that raises leaves the model as it was. A method may say more, and training, PyTorch and export listen:
 
-    weight, bias                           # of a wrapper: those of one linear layer that computes the same; for merging
+    merged_weight(), merged_bias()         # of a wrapper: of one linear layer that computes the same; for merging
     frozen_part(x), trainable_part(...)    # of a wrapper: its forward in two, see frozen.py
-    penalty(self) -> Tensor                # of any module: added to the loss
-    after_step(self, step, steps)          # of any module: called after each step, gradients still there
-    parameter.lr_scale: float              # of a parameter: times the learning rate
+    lr_scales: dict[str, float]            # of a wrapper: times the learning rate, of its parameters by name
+    penalty(self) -> Tensor                # of a wrapper, or a module in it: added to the loss
+    after_step(self, step, steps)          # of the same: called after each step, gradients still there
 
 Importing this room imports no torch; a method's file is imported when used.
 """
@@ -27,47 +29,46 @@ import copy
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import ValidationError
 
 from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS, Exemption, Method, every, since
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
-    from typing import Literal
 
-    from pydantic.fields import FieldInfo
     from torch import Tensor, nn
 
+    from lorabench.methods.adapters import load, save, use
+    from lorabench.methods.applied import Applied
+    from lorabench.methods.layers import Targets
     from lorabench.methods.registry import Options, Shapes
     from lorabench.methods.wrapper import Wrapper
+
 
 __all__ = [
     "METHODS",
     "Count",
     "Exemption",
     "Method",
+    "after_step",
     "apply",
-    "came_later",
     "complete",
     "count",
     "disabled",
     "every",
-    "exemption",
-    "formula",
     "linear_layers",
+    "load",
     "merge",
-    "options_model",
-    "schemas",
+    "parameter_groups",
+    "penalty",
+    "remove",
+    "save",
     "since",
     "targeted",
+    "use",
     "warnings",
 ]
-
-_MARK = "lorabench_method"
-"""The attribute of a wrapper that names its method."""
-_BASE = "lorabench_base_"
-"""How the buffer begins that keeps what an in-place method found. It is in no count, state dict or checkpoint."""
 
 
 class Count(NamedTuple):
@@ -76,22 +77,6 @@ class Count(NamedTuple):
     total: int
     trainable: int
     frozen: int
-
-
-def options_model(name: str) -> type[BaseModel]:
-    """The pydantic model of a method's own settings."""
-    config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    return create_model(f"{name}-options", __config__=config, **METHODS[name].options)
-
-
-def schemas() -> dict[str, type[BaseModel]]:
-    """`options_model` of every method: what `lorabench.config.load` checks a config against."""
-    return {name: options_model(name) for name in METHODS}
-
-
-def came_later(field: FieldInfo) -> bool:
-    """Whether the setting was declared by `since`, or as that does: at its default it changes no id."""
-    return isinstance(field.json_schema_extra, dict) and "since" in field.json_schema_extra
 
 
 def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,15 +88,27 @@ def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if name not in METHODS:
         raise UsageError(f"no method is called {name!r}; known: {', '.join(METHODS)}")
     try:
-        return options_model(name).model_validate(dict(options)).model_dump()
+        return METHODS[name].model.model_validate(dict(options)).model_dump()
     except ValidationError as error:
         raise UsageError("; ".join(_problem(name, cast("dict[str, Any]", e)) for e in error.errors())) from None
+
+
+OURS = {
+    "r": "k",
+    "rank": "k",
+    "lora_alpha": "alpha",
+    "init_lora_weights": "init",
+    "target_modules": "targets",
+    "modules_to_save": "also_train",
+}
+"""PEFT's words for what is called otherwise here."""
 
 
 def _problem(name: str, error: dict[str, Any]) -> str:
     option, message = error["loc"][0], error["msg"]
     if error["type"] == "extra_forbidden":
-        return f"{name} has no option {option!r}; it has {', '.join(METHODS[name].options) or 'none'}"
+        ours = f"; here that is {OURS[option]}" if option in OURS else ""
+        return f"{name} has no option {option!r}{ours}; it has {', '.join(METHODS[name].options) or 'none'}"
     return f"{name}: {option} = {error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
@@ -125,11 +122,11 @@ def linear_layers(model: nn.Module) -> dict[str, tuple[int, int]]:
     return layers.linear(model)
 
 
-def targeted(model: nn.Module, name: str, targets: Sequence[str] | None = None, **options: Any) -> list[str]:
+def targeted(model: nn.Module, name: str, targets: Targets | None = None, **options: Any) -> list[str]:
     """The layers that `apply` would adapt: `targets`, or else those that the method goes to by itself.
 
-    That is every linear layer but a language model's output head, unless the method says otherwise; `full` goes to
-    whatever has parameters, `bitfit` to whatever has a bias.
+    That is every linear layer but a language model's output head and those that share their weight, unless the method
+    says otherwise; `full` goes to whatever has parameters, `bitfit` to whatever has a bias.
 
     Raises:
         UsageError: no such method, option or layer; a layer named twice, or one that the method cannot adapt; or
@@ -140,100 +137,215 @@ def targeted(model: nn.Module, name: str, targets: Sequence[str] | None = None, 
     return layers.targeted(model, name, targets, complete(name, options))
 
 
-def apply(model: nn.Module, name: str, *, targets: Sequence[str] | None = None, **options: Any) -> None:
+def apply(
+    model: nn.Module,
+    name: str,
+    *,
+    targets: Targets | None = None,
+    also_train: Targets = (),
+    **options: Any,
+) -> None:
     """Make `model` ready to be fine-tuned by the method `name`, in place.
 
     Args:
         model: a trained model with `nn.Linear` layers, not yet wrapped.
         name: a key of `METHODS`.
-        targets: names of the linear layers to adapt; None for those that the method goes to by itself.
+        targets: the linear layers to adapt: their names, patterns as `*.fc1`, or a function of a layer's name and the
+            layer that says yes or no; None for those that the method goes to by itself.
+        also_train: modules of any kind that are trained whole beside it, as heads and norms, told in the same ways.
         options: the method's own settings; defaults fill the rest.
 
     Warns (`layers.LeftOutWarning`) of layers that the method would be expected to go to by itself and cannot adapt.
     What a method draws, it draws from torch's global generator on the CPU: seed it before. A layer that the model holds
-    under several names is adapted once, under all of them. If this raises, whatever it raises, the model is as before.
+    under several names is adapted once, under all of them. Gradients of before are dropped: an optimiser that still
+    holds a frozen parameter would move it by them. If this raises, whatever it raises, the model is as before.
 
     Raises:
         UsageError: no such method, option or layer; a layer named twice, or one that the method cannot adapt; or a
             method was applied before.
     """
-    if _wrappers(model) or _kept(model):
-        raise UsageError("a method was applied to this model before; merge it first")
-    from lorabench.methods import layers
+    from lorabench.methods import applied, layers
+    from lorabench.methods.wrapper import Wrapper, replace
 
+    if applied.notes(model)[1]:
+        raise UsageError("a method was applied to this model before; merge or remove it first")
     found = targeted(model, name, targets, **options)
     chosen = complete(name, options)
+    beside = _beside(model, found, also_train)
     if targets is None:
         layers.warn_of_left_out(model, name)
-    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    parameters = dict(model.named_parameters())
+    before = {own: (parameter.requires_grad, parameter.grad) for own, parameter in parameters.items()}
     plain = {target: model.get_submodule(target) for target in found}
+    places = applied.buffers(model)
     try:
         model.requires_grad_(False)
         import_module(f"lorabench.methods.{name.replace('-', '_')}").apply(model, found, **chosen)
-        _remember(model, name, plain, flags)
+        for module in beside.values():
+            module.requires_grad_(True)
+        wrappers = [new for target in found if isinstance(new := model.get_submodule(target), Wrapper)]
+        trained = applied.trained(model, set(parameters.values()))
+        places = [*trained, *places]
+        values = [getattr(module, own).detach().clone() for module, own in places]
+        flags = {own: flag for own, (flag, _) in before.items()}
+        new = applied.Applied(name, chosen, found, list(beside), flags, wrappers, trained, places, values)
+        for parameter in parameters.values():
+            parameter.grad = None
     except BaseException:
-        _take_back(model, plain, flags)
+        replace(model, {new: old for target, old in plain.items() if (new := model.get_submodule(target)) is not old})
+        for own, (flag, gradient) in before.items():
+            parameters[own].requires_grad_(flag)
+            parameters[own].grad = gradient
         raise
+    applied.note(model, name, new)
 
 
-def _remember(model: nn.Module, name: str, plain: Mapping[str, nn.Module], flags: Mapping[nn.Parameter, bool]) -> None:
-    """Write on each new wrapper whose it is, and beside each parameter that is now trained in place what it was."""
-    for target, layer in plain.items():
-        if (wrapper := model.get_submodule(target)) is not layer:
-            vars(wrapper)[_MARK] = name
-    found = set(flags)
-    for module in model.modules():
-        for own, parameter in list(module.named_parameters(recurse=False)):
-            if parameter.requires_grad and parameter in found:
-                found.remove(parameter)  # two modules may share it
-                module.register_buffer(_BASE + own, parameter.detach().clone(), persistent=False)
+def _beside(model: nn.Module, targets: Sequence[str], also_train: Targets) -> dict[str, nn.Module]:
+    """The modules to train whole, by name: none of them an adapted layer, or with a parameter of one."""
+    from lorabench.methods import layers
 
-
-def _take_back(model: nn.Module, plain: Mapping[str, nn.Module], flags: Mapping[nn.Parameter, bool]) -> None:
-    """Undo what an `apply` that could not finish has done."""
-    from lorabench.methods.wrapper import replace
-
-    for module, own in _kept(model):
-        delattr(module, _BASE + own)
-    replace(model, {new: old for target, old in plain.items() if (new := model.get_submodule(target)) is not old})
-    for parameter, flag in flags.items():
-        parameter.requires_grad_(flag)
+    modules = dict(_modules(model))
+    names = list(modules)
+    wanted = layers.matching(model, also_train, names)
+    if wrong := [name for name in wanted if name not in modules]:
+        raise UsageError(f"also_train: the model has no module {wrong[0]!r}; it has {', '.join(names[1:])}")
+    found = {name: modules[name] for name in wanted}
+    adapted = {p: target for target in targets for p in model.get_submodule(target).parameters()}
+    for name, module in found.items():
+        if (first := next(module.parameters(), None)) is None:
+            raise UsageError(f"also_train: {name!r} has no parameters")
+        if clash := next((adapted[p] for p in (first, *module.parameters()) if p in adapted), None):
+            raise UsageError(f"also_train: {name!r} has parameters of {clash!r}, which the method adapts")
+    return found
 
 
 @contextlib.contextmanager
 def disabled(model: nn.Module) -> Generator[None]:
-    """Inside, `model` is the base that the method was applied to, bit for bit; afterwards it is fine-tuned again."""
-    from lorabench.methods.wrapper import replace
+    """Inside, `model` is the base that the method was applied to, bit for bit; afterwards it is fine-tuned again.
 
-    wrappers, kept = _wrappers(model), _kept(model)
-    replace(model, {wrapper: wrapper.inner for wrapper in wrappers})
-    _swap(kept)
+    That includes what training moves beside the parameters, as BatchNorm's running statistics. Inside another
+    `disabled` it changes nothing.
+
+    Raises:
+        UsageError: the method was applied to a larger model, or before the model had values.
+    """
+    from lorabench.methods import applied
+
+    root, adapters = applied.notes(model)
+    on = [adapter for adapter in adapters.values() if adapter.state == "on"]
+    for adapter in on:
+        adapter.take_off(root, "disabled")
     try:
         yield
     finally:
-        _swap(kept)
-        replace(model, {wrapper.inner: wrapper for wrapper in wrappers})
+        for adapter in on:
+            adapter.put_back(root)
+
+
+def remove(model: nn.Module) -> None:
+    """Make `model` the base again, bit for bit, in place and for good; each parameter requires a gradient as it did.
+
+    Raises:
+        UsageError: the method was applied to a larger model, or before the model had values, or is disabled here.
+    """
+    from lorabench.methods import applied
+
+    root, on = applied.active(model)
+    if on:
+        on.take_off(root, "off")
+    for adapter in applied.lift(root).values():
+        applied.restore_flags(root, adapter.flags)  # the same of all
 
 
 def merge(model: nn.Module) -> nn.Module:
     """A plain copy of a fine-tuned model that computes the same: every wrapper is one linear layer again.
 
-    Raises:
-        UsageError: the method does not merge.
-    """
-    from lorabench.methods.wrapper import NoWeight, replace
+    Each parameter requires a gradient as it did before the method was applied. What each layer computes is compared
+    with its wrapper's on random inputs.
 
-    plain = copy.deepcopy(model)
-    wrappers = _wrappers(plain)
-    for wrapper in wrappers:
-        if isinstance(wrapper.weight, NoWeight):
-            method: str = vars(wrapper)[_MARK]
-            reason = next(e.reason for e in METHODS[method].exemptions if e.clause == "merge")
-            raise UsageError(f"{method} does not merge: {reason}")
-    replace(plain, {wrapper: wrapper.merged() for wrapper in wrappers})
-    for module, own in _kept(plain):
-        delattr(module, _BASE + own)
-    return plain.requires_grad_(True)
+    Raises:
+        UsageError: the method does not merge, or is disabled here, or was applied to a larger model; or a layer would
+            compute something else merged, as one with a hook may.
+    """
+    from lorabench.methods import applied
+    from lorabench.methods.wrapper import replace
+
+    root, on = applied.active(model)
+    where = next(path for path, module in _modules(model) if module is root)
+    _, adapters = applied.notes(model)
+    plain = copy.deepcopy(model, {id(adapters): None})  # without what is kept beside the model
+    inside = plain.get_submodule(where)
+    applied.forget(inside)
+    layers = {inside.get_submodule(target): layer for target, layer in _merged(on).items()} if on else {}
+    replace(inside, layers)
+    for adapter in adapters.values():
+        applied.restore_flags(inside, adapter.flags)  # the same of all
+    return plain
+
+
+def __getattr__(name: str) -> Any:
+    """`save`, `load` and `use` of adapters.py, which imports torch."""
+    if name in ("save", "load", "use"):
+        return getattr(import_module("lorabench.methods.adapters"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _merged(on: Applied) -> dict[str, nn.Module]:
+    """A plain layer for each wrapper, by its name."""
+    found: dict[str, nn.Module] = {}
+    for target, wrapper in zip(on.targets, on.wrappers, strict=False):  # in place, a method has targets and no wrappers
+        if wrapper.merged_weight() is None:
+            reason = next(e.reason for e in METHODS[on.method].exemptions if e.clause == "merge")
+            raise UsageError(f"{on.method} does not merge: {reason}")
+        found[target] = wrapper.merged()
+        if (off := wrapper.merging_error(found[target])) > 1:
+            raise UsageError(f"{target} merged would compute something else, by {off:.3g} times what rounding explains")
+    return found
+
+
+def parameter_groups(model: nn.Module, lr: float) -> list[dict[str, Any]]:
+    """What a method trains, as groups of parameters that any optimiser of `torch.optim` takes.
+
+    Args:
+        model: a model with a method applied, or a plain one.
+        lr: the learning rate; a group has it times what its parameters ask for, as LoRA+'s B do.
+
+    Returns:
+        dictionaries with `params` and `lr`.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    seen: set[nn.Parameter] = set()
+    scaled = {wrapper: wrapper.lr_scales for wrapper in _wrappers(model)}
+    for module in model.modules():
+        scales = scaled.get(cast("Wrapper", module), {})
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)
+                groups.setdefault(scales.get(name, 1.0), []).append(parameter)
+    return [{"params": parameters, "lr": lr * scale} for scale, parameters in groups.items()]
+
+
+def penalty(model: nn.Module) -> Tensor:
+    """What a method adds to the loss, a scalar; 0 for most."""
+    from lorabench.methods import applied
+
+    _, on = applied.active(model)
+    return sum((part.penalty() for part in (on.penalised if on else ())), start=applied.ZERO)
+
+
+def after_step(model: nn.Module, step: int, steps: int) -> None:
+    """What a method does after each step of an optimiser, while the gradients are still there; nothing for most.
+
+    Args:
+        model: a model with a method applied, or a plain one.
+        step: how many steps came before this one.
+        steps: how many there will be in all.
+    """
+    from lorabench.methods import applied
+
+    _, on = applied.active(model)
+    for part in on.stepping if on else ():
+        part.after_step(step, steps)
 
 
 def count(model: nn.Module) -> Count:
@@ -241,19 +353,6 @@ def count(model: nn.Module) -> Count:
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Count(total, trainable, total - trainable)
-
-
-def formula(name: str, shapes: Shapes, options: Options) -> int:
-    """The number of parameters that the method must train, by its formula, in layers of these shapes with biases."""
-    return METHODS[name].formula(shapes, options)
-
-
-def exemption(name: str, clause: Literal["birth", "merge"], options: Options) -> Exemption | None:
-    """Why the method, with these (complete) options, does not hold to this clause of the contract; None: it does."""
-    for found in METHODS[name].exemptions:
-        if found.clause == clause and all(options[key] == value for key, value in found.when.items()):
-            return found
-    return None
 
 
 def warnings(shapes: Shapes, options: Options, name: str = "lora") -> list[str]:
@@ -271,21 +370,6 @@ def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _wrappers(model: nn.Module) -> list[Wrapper]:
-    return [cast("Wrapper", module) for _, module in _modules(model) if _MARK in vars(module)]
+    from lorabench.methods.wrapper import Wrapper
 
-
-def _kept(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Modules with a parameter that is trained in place, each with the parameter's own name."""
-    return [
-        (module, own.removeprefix(_BASE))
-        for module in model.modules()
-        for own, _ in module.named_buffers(recurse=False)
-        if own.startswith(_BASE)
-    ]
-
-
-def _swap(kept: list[tuple[nn.Module, str]]) -> None:
-    for module, own in kept:
-        trained: Tensor = getattr(module, own)
-        base: Tensor = getattr(module, _BASE + own)
-        trained.data, base.data = base.data, trained.data
+    return [module for module in model.modules() if isinstance(module, Wrapper)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ FIRST, LAST = 0.1, 0.4
 """The budget falls between these shares of all steps (t_i and T - t_f in the paper)."""
 
 
-class AdaLoRALayer(Wrapper):
+class AdaLoRALayer(SplitWrapper):
     """`inner(x) + ((x @ Qᵀ) · E) @ Pᵀ`: ΔW = P diag(E) Q, the shape of a singular value decomposition.
 
     Args:
@@ -26,32 +26,29 @@ class AdaLoRALayer(Wrapper):
         k: the rank at birth. P has shape (m, k), Q (k, n), both from N(0, 0.02²); E, the diagonal of the paper's Λ, has
             shape (k,) and is zero.
         gamma: γ, the weight of the penalty that keeps P and Q orthogonal.
+
+    A state dict also holds which of E are kept, and the averages that decide it.
     """
 
     def __init__(self, inner: nn.Linear, k: int, gamma: float = 0.1) -> None:
         super().__init__(inner)
         self.gamma = gamma
-        self.P = nn.Parameter((0.02 * torch.randn(inner.out_features, k)).to(inner.weight))
-        self.E = nn.Parameter(torch.zeros(k).to(inner.weight))
-        self.Q = nn.Parameter((0.02 * torch.randn(k, inner.in_features)).to(inner.weight))
-        self.averages: dict[str, tuple[Tensor, Tensor]] = {}
+        self.P = self.own(0.02 * torch.randn(inner.out_features, k))
+        self.E = self.own(torch.zeros(k))
+        self.Q = self.own(0.02 * torch.randn(k, inner.in_features))
+        self.register_buffer("kept", torch.ones_like(self.E))
+        for name, weight in (("P", self.P), ("E", self.E), ("Q", self.Q)):
+            self.register_buffer(f"mean_{name}", torch.zeros_like(weight))
+            self.register_buffer(f"spread_{name}", torch.zeros_like(weight))
+        self.trained_buffers = tuple(name for name, _ in self.named_buffers(recurse=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
-
-    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frozen half: x itself and `inner(x)`."""
-        return x, self.inner(x)
-
-    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """The trainable half."""
+    def tuned(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """`frozen + ((x @ Qᵀ) · E) @ Pᵀ`."""
         return frozen + ((x @ self.Q.t()) * self.E) @ self.P.t()
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W0 + P diag(E) Q."""
-        return self.inner.weight + (self.P * self.E) @ self.Q
+        return self.W0 + (self.P * self.E) @ self.Q
 
     def penalty(self) -> Tensor:
         """γ (‖PᵀP - I‖² + ‖QQᵀ - I‖²), equation 4."""
@@ -69,10 +66,9 @@ class AdaLoRALayer(Wrapper):
         w = self.get_parameter(name)
         assert w.grad is not None
         I = (w.detach() * w.grad).abs()  # noqa: E741
-        mean, spread = self.averages.get(name, (torch.zeros_like(I), torch.zeros_like(I)))
-        mean = BETA * mean + (1 - BETA) * I
-        spread = BETA * spread + (1 - BETA) * (I - mean).abs()
-        self.averages[name] = mean, spread
+        mean, spread = self.get_buffer(f"mean_{name}"), self.get_buffer(f"spread_{name}")
+        mean.copy_(BETA * mean + (1 - BETA) * I)
+        spread.copy_(BETA * spread + (1 - BETA) * (I - mean).abs())
         return mean * spread
 
 
@@ -97,13 +93,17 @@ class Allocator(nn.Module):
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:
-        """Zero the least important singular values, once the budget has fallen below their number."""
-        S = torch.cat([layer.importance() for layer in self.layers])
-        budget = self.budget(step, steps)
-        if budget == self.total:
-            return
-        stay = torch.zeros_like(S).index_fill_(0, S.topk(budget).indices, 1)
-        for layer, mask in zip(self.layers, torch.split(stay, [len(layer.E) for layer in self.layers]), strict=True):
+        """Zero the least important singular values, as many as the budget has fallen below their number.
+
+        Once the budget has come down to its target, those that are left stay, as in the authors' code.
+        """
+        kept = [layer.get_buffer("kept") for layer in self.layers]
+        if step / steps < LAST:
+            S = torch.cat([layer.importance() for layer in self.layers])
+            stay = torch.zeros_like(S).index_fill_(0, S.topk(self.budget(step, steps)).indices, 1)
+            for mask, new in zip(kept, torch.split(stay, [len(mask) for mask in kept]), strict=True):
+                mask.copy_(new)
+        for layer, mask in zip(self.layers, kept, strict=True):
             layer.E.mul_(mask)
 
 

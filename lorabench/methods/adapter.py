@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import Wrapper, added, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ class Adapter(nn.Module):
     """`h + relu(h @ D + d) @ U + u` (section 2.1 of the paper; a skip-connection around a bottleneck).
 
     Args:
-        like: a frozen layer; the adapter gets its number of inputs n, its dtype and its device.
+        like: a frozen layer; the adapter gets its number of inputs n and its device.
         m: the width of the bottleneck. D has shape (n, m), d (m,), U (m, n), u (n,).
         init: `houlsby`, D and U from N(0, 0.01²) cut off at two standard deviations, close to the identity;
             `zero`, U is zero, the identity. d and u are zero.
@@ -29,14 +29,15 @@ class Adapter(nn.Module):
         D, U = torch.empty(n, m), torch.zeros(m, n)
         for drawn in (D, U) if init == "houlsby" else (D,):
             nn.init.trunc_normal_(drawn, std=0.01, a=-0.02, b=0.02)
-        self.D = nn.Parameter(D.to(like.weight))
-        self.d = nn.Parameter(torch.zeros(m).to(like.weight))
-        self.U = nn.Parameter(U.to(like.weight))
-        self.u = nn.Parameter(torch.zeros(n).to(like.weight))
+        self.D = nn.Parameter(added(D, like.weight))
+        self.d = nn.Parameter(added(torch.zeros(m), like.weight))
+        self.U = nn.Parameter(added(U, like.weight))
+        self.u = nn.Parameter(added(torch.zeros(n), like.weight))
 
     def forward(self, h: Tensor) -> Tensor:
         """(..., n) to (..., n)."""
-        return h + torch.relu(h @ self.D + self.d) @ self.U + self.u
+        wide = h.to(self.D.dtype)
+        return (wide + torch.relu(wide @ self.D + self.d) @ self.U + self.u).to(h.dtype)
 
 
 class AdaptedLinear(Wrapper):

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.methods.low_rank import uniform
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class DoRALayer(Wrapper):
+class DoRALayer(SplitWrapper):
     """`x @ W'ᵀ + b` with `W' = g · V / ‖V‖`, `V = W0 + (AB)ᵀ`, ‖V‖ the norm of each row: one for each output unit.
 
     The norm counts as a constant in the gradient (the paper's section 4.3). It is found without V itself, from
-    ‖V_j‖² = ‖W0_j‖² + 2 (W0 A B)_jj + (Bᵀ AᵀA B)_jj.
+    ‖V_j‖² = ‖W0_j‖² + 2 (W0 A B)_jj + (Bᵀ AᵀA B)_jj. A row of zeros has no direction: its magnitude 0 stays, and so
+    does the row, where the formula, and PEFT, divide zero by zero.
 
     Args:
         inner: a linear layer, n inputs to m outputs, W0 of shape (m, n); frozen.
@@ -29,40 +30,39 @@ class DoRALayer(Wrapper):
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
         n = inner.in_features
-        # Drawn as (k, n): A kept column by column in memory makes the tall product x @ A several times faster.
-        self.A = nn.Parameter(uniform(k, n, fan=n).to(inner.weight).t())
-        self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
-        self.g = nn.Parameter(self.norm())
+        self.At = self.own(uniform(k, n, fan=n))  # transposed, as in `LowRank`
+        self.B = self.own(torch.zeros(k, inner.out_features))
+        self.g = self.own(self.norm())
+
+    @property
+    def A(self) -> Tensor:
+        """(n, k), a view."""
+        return self.At.t()
 
     @torch.no_grad()
     def norm(self) -> Tensor:
         """‖V‖ of each row, (m,)."""
-        W0, A, B = self.inner.weight, self.A, self.B
+        W0, A, B = self.W0, self.A, self.B
         cross = ((W0 @ A).t() * B).sum(0)
         square = ((A.t() @ A @ B) * B).sum(0)
-        return (W0.square().sum(1) + 2 * cross + square).sqrt()
+        return (W0.square().sum(1) + 2 * cross + square).clamp(min=0).sqrt()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
+    def factor(self) -> Tensor:
+        """c = g / ‖V‖ of each row, (m,)."""
+        return self.g / self.norm().clamp(min=torch.finfo(self.g.dtype).tiny)
 
-    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frozen half: x itself and `inner(x)`."""
-        return x, self.inner(x)
-
-    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """The trainable half."""
-        c = self.g / self.norm()
+    def tuned(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """c · (inner(x) - b + x @ A @ B) + b."""
+        c = self.factor()
         b = cast("nn.Parameter | None", self.inner.bias)
         straight = frozen if b is None else frozen - b
-        # c · (straight + x @ A @ B) + b, in an order that gives `frozen` itself at birth, when c is 1.
+        # In an order that gives `frozen` itself at birth, when c is 1.
         return frozen + (c - 1) * straight + c * (x @ self.A @ self.B)
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W'."""
-        V = self.inner.weight + (self.A @ self.B).t()
-        return (self.g / self.norm())[:, None] * V
+        V = self.W0 + (self.A @ self.B).t()
+        return self.factor()[:, None] * V
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:

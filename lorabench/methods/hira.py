@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.methods.low_rank import uniform
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class HiRALayer(Wrapper):
+class HiRALayer(SplitWrapper):
     """`inner(x) + x @ (W0ᵀ ⊙ A B)`, with `inner` frozen: ΔW can have the full rank of W0.
 
     Args:
@@ -25,25 +25,16 @@ class HiRALayer(Wrapper):
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
         n = inner.in_features
-        self.A = nn.Parameter(uniform(n, k, fan=n).to(inner.weight))
-        self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
+        self.A = self.own(uniform(n, k, fan=n))
+        self.B = self.own(torch.zeros(k, inner.out_features))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
+    def tuned(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """`frozen + x @ (W0ᵀ ⊙ A B)`."""
+        return frozen + x @ (self.W0 * (self.A @ self.B).t()).t()
 
-    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frozen half: x itself and `inner(x)`."""
-        return x, self.inner(x)
-
-    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """The trainable half."""
-        return frozen + x @ (self.inner.weight * (self.A @ self.B).t()).t()
-
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W0 ⊙ (1 + (AB)ᵀ)."""
-        return self.inner.weight * (1 + (self.A @ self.B).t())
+        return self.W0 * (1 + (self.A @ self.B).t())
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:

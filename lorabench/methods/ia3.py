@@ -7,38 +7,32 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class ScaledOutput(Wrapper):
+class ScaledOutput(SplitWrapper):
     """`l · inner(x)`, `inner` frozen: so the paper rescales keys and values. l has shape (m,) and is 1 at birth."""
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__(inner)
-        self.l = nn.Parameter(torch.ones(inner.out_features).to(inner.weight))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
+        self.l = self.own(torch.ones(inner.out_features))
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor]:
         """The frozen half: `inner(x)`."""
         return (self.inner(x),)
 
-    def trainable_part(self, frozen: Tensor) -> Tensor:
-        """The trainable half."""
+    def tuned(self, frozen: Tensor) -> Tensor:
+        """`l · frozen`."""
         return frozen * self.l
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = diag(l) W0."""
         return self.inner.weight * self.l[:, None]
 
-    @property
-    def bias(self) -> Tensor | None:
+    def merged_bias(self) -> Tensor | None:
         """b1 = l · b0."""
         b0 = cast("Tensor | None", self.inner.bias)
         return None if b0 is None else b0 * self.l
@@ -49,14 +43,13 @@ class ScaledInput(Wrapper):
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__(inner)
-        self.l = nn.Parameter(torch.ones(inner.in_features).to(inner.weight))
+        self.l = self.own(torch.ones(inner.in_features))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.inner(x * self.l)
+        return self.inner((x * self.l).to(x.dtype))
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W0 diag(l)."""
         return self.inner.weight * self.l
 

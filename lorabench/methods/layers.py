@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import warnings
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
@@ -12,9 +14,13 @@ from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from lorabench.methods.registry import Options
+
+
+Targets = Sequence[str] | Callable[[str, nn.Module], bool]
+"""Names of modules, patterns of names as `*.fc1`, or a function of a module's name and the module."""
 
 
 class LeftOutWarning(UserWarning):
@@ -32,24 +38,18 @@ def linear(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: (layer.in_features, layer.out_features) for name, layer in layers.items()}
 
 
-def why_not(layer: nn.Module, also: Sequence[str] = ()) -> str | None:
-    """Why no method puts a wrapper around the layer, or None if one can.
-
-    Args:
-        layer: any module.
-        also: class names of layers that the method in question takes beside `nn.Linear`.
-    """
+def why_not(layer: nn.Module) -> str | None:
+    """Why no method puts a wrapper around the layer, or None if one can."""
     kind, own = type(layer), dict(layer.named_parameters(recurse=False))
     if nn.utils.parametrize.is_parametrized(layer):
         return "it is parametrised: its weight is made of other parameters"
     if isinstance(layer, nn.MultiheadAttention):
         return "nn.MultiheadAttention reads its weights itself and calls no layer; `full` and `bitfit` train them"
-    if kind is not nn.Linear and kind.__name__ not in also:
+    if kind is not nn.Linear:
         if isinstance(layer, nn.Linear):
             return f"{kind.__name__} is a Linear of its own kind, whose weight may be read without calling it"
-        takers = [name for name, method in METHODS.items() if kind.__name__ in method.also]
-        return f"it is of the class {kind.__name__}" + (f", which {', '.join(takers)} can adapt" if takers else "")
-    if not own.keys() <= {"weight", "bias"} or "weight" not in own:
+        return f"it is of the class {kind.__name__}"
+    if "weight" not in own:
         return f"its weight is made anew before each call, of {', '.join(sorted(own.keys() - {'bias'})) or 'a buffer'}"
     if not own["weight"].is_floating_point():
         return "its weight is quantised"
@@ -82,7 +82,31 @@ def own_parameters(module: nn.Module, name: str) -> list[tuple[str, nn.Parameter
     return [(own, p) for own, p in module.named_parameters(recurse=False) if not biases or "bias" in own]
 
 
-def targeted(model: nn.Module, name: str, targets: Sequence[str] | None, options: Options) -> list[str]:
+def matching(model: nn.Module, wanted: Targets, names: Sequence[str]) -> list[str]:
+    """Those of `names` that are wanted; a name that is none of them, and no pattern of any, as it is.
+
+    Raises:
+        UsageError: `wanted` is a string.
+    """
+    if isinstance(wanted, str):
+        raise UsageError(f"targets are a list of names: [{wanted!r}], not {wanted!r}")
+    if callable(wanted):
+        return [name for name in names if wanted(name, model.get_submodule(name))]
+    found: list[str] = []
+    for name in wanted:
+        matches = [] if name in names else fnmatch.filter(names, name)
+        found += [match for match in matches if match not in found] or [name] * (not matches)
+    return found
+
+
+def shared_with(model: nn.Module, layer: nn.Module) -> str | None:
+    """The name of another module that has one of the layer's parameters, as an embedding has a tied head's weight."""
+    own = {id(p) for p in layer.parameters(recurse=False)}
+    others = ((name, m) for name, m in modules(model) if m is not layer)
+    return next((name for name, m in others if any(id(p) in own for p in m.parameters(recurse=False))), None)
+
+
+def targeted(model: nn.Module, name: str, targets: Targets | None, options: Options) -> list[str]:
     """The modules that the method adapts: `targets`, or else those that it goes to by itself.
 
     Raises:
@@ -90,30 +114,33 @@ def targeted(model: nn.Module, name: str, targets: Sequence[str] | None, options
     """
     method = METHODS[name]
     if method.reach == "linear":
-        named = [layer for layer, module in modules(model) if why_not(module, method.also) is None]
-        default = [layer for layer in linear(model) if method.in_place or layer not in output_heads(model)]
+        named = [layer for layer, module in modules(model) if why_not(module) is None]
+        default = list(linear(model))
+        if not method.in_place:
+            heads, everything = output_heads(model), dict(modules(model))
+            default = [n for n in default if n not in heads and shared_with(model, everything[n]) is None]
     else:
         named = default = [path for path, module in modules(model) if own_parameters(module, name)]
     what = {"linear": "linear layer", "parameters": "parameter", "biases": "bias"}[method.reach]
     if "" in named and not method.in_place:
         raise UsageError("the model is itself a linear layer; methods adapt those inside a model: nn.Sequential(layer)")
-    if isinstance(targets, str):
-        raise UsageError(f"targets are a list of names: [{targets!r}], not {targets!r}")
-    chosen = list(method.where(default, options) if targets is None else targets)
+    chosen = list(method.where(default, options)) if targets is None else matching(model, targets, named)
     everything = dict(modules(model))
     for target in chosen:
         if target not in named:
-            if target in everything and (reason := why_not(everything[target], method.also)):
+            if target in everything and (reason := why_not(everything[target])):
                 raise UsageError(f"{name} cannot adapt {target!r}: {reason}")
             raise UsageError(f"the model has no {what} {target!r}; it has {', '.join(named) or 'none'}")
     if twice := [target for target in dict.fromkeys(chosen) if chosen.count(target) > 1]:
         raise UsageError(f"the layer {twice[0]!r} is named twice")
     if not chosen:
-        raise UsageError(
-            f"{name} finds no {what} to adapt among {', '.join(named) or 'none'}{_left(model, method.also)}"
-        )
+        raise UsageError(f"{name} finds no {what} to adapt among {', '.join(named) or 'none'}{_left(model)}")
     if method.in_place:
         _refuse_shared(model, name, chosen)
+    elif shared := [(n, other) for n in chosen if (other := shared_with(model, everything[n])) is not None]:
+        raise UsageError(
+            f"{name} cannot adapt {shared[0][0]!r}: {shared[0][1]} has its weight too, and would not follow"
+        )
     return chosen
 
 
@@ -126,25 +153,25 @@ def _refuse_shared(model: nn.Module, name: str, chosen: Sequence[str]) -> None:
                     raise UsageError(f"{name} would train {other} too: {own} of {target} is its own as well")
 
 
-def left_out(model: nn.Module, also: Sequence[str] = ()) -> dict[str, str]:
+def left_out(model: nn.Module) -> dict[str, str]:
     """Layers with weights like a linear layer's that no method adapts by itself, each with the reason."""
     kinds = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.Bilinear)
     inside = {id(child) for _, m in modules(model) if isinstance(m, nn.MultiheadAttention) for child in m.children()}
     return {
-        name: why_not(module, also) or "it is adapted when it is named"
+        name: why_not(module) or ""
         for name, module in modules(model)
-        if (isinstance(module, kinds) or "Linear" in type(module).__name__)
+        if (isinstance(module, kinds) or any(word in type(module).__name__ for word in ("Linear", "Conv1D")))
         and not (type(module) is nn.Linear and why_not(module) is None)
         and id(module) not in inside
     }
 
 
-def _left(model: nn.Module, also: Sequence[str]) -> str:
-    return "".join(f"; {name} is left out: {reason}" for name, reason in left_out(model, also).items())
+def _left(model: nn.Module) -> str:
+    return "".join(f"; {name} is left out: {reason}" for name, reason in left_out(model).items())
 
 
 def warn_of_left_out(model: nn.Module, name: str) -> None:
     """Say which layers the method, which chose its layers itself, leaves as they are, and why."""
     method = METHODS[name]
-    if not method.in_place and (left := _left(model, method.also)):
+    if not method.in_place and (left := _left(model)):
         warnings.warn(f"{name}: {left[2:]}", LeftOutWarning, stacklevel=3)

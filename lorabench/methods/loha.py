@@ -8,45 +8,37 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class LoHaLayer(Wrapper):
+class LoHaLayer(SplitWrapper):
     """`inner(x) + x @ (A1 B1 ⊙ A2 B2)`, with `inner` frozen: an update of rank up to k² (FedPara's proposition 1).
 
     Args:
         inner: a linear layer, n inputs to m outputs.
         k: the rank of each factor. A1 and A2 have shape (n, k) and are from N(0, 1); B1 and B2 have shape (k, m), B1
-            from N(0, 0.1²), B2 zero.
+            from N(0, 0.1²), B2 zero, as LyCORIS draws them; PEFT draws A1, B1 and one of the others from U(-1/√fan,
+            1/√fan), fan the columns of each as PEFT stores it.
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
         n, m = inner.in_features, inner.out_features
-        self.A1 = nn.Parameter(torch.randn(n, k).to(inner.weight))
-        self.B1 = nn.Parameter((0.1 * torch.randn(k, m)).to(inner.weight))
-        self.A2 = nn.Parameter(torch.randn(n, k).to(inner.weight))
-        self.B2 = nn.Parameter(torch.zeros(k, m).to(inner.weight))
+        self.A1 = self.own(torch.randn(n, k))
+        self.B1 = self.own(0.1 * torch.randn(k, m))
+        self.A2 = self.own(torch.randn(n, k))
+        self.B2 = self.own(torch.zeros(k, m))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
-
-    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frozen half: x itself and `inner(x)`."""
-        return x, self.inner(x)
-
-    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """The trainable half."""
+    def tuned(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """`frozen + x @ (A1 B1 ⊙ A2 B2)`."""
         return frozen + x @ ((self.A1 @ self.B1) * (self.A2 @ self.B2))
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W0 + (A1 B1 ⊙ A2 B2)ᵀ."""
-        return self.inner.weight + ((self.A1 @ self.B1) * (self.A2 @ self.B2)).t()
+        return self.W0 + ((self.A1 @ self.B1) * (self.A2 @ self.B2)).t()
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:

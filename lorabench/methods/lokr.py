@@ -9,45 +9,38 @@ from torch import Tensor, nn
 
 from lorabench.methods.low_rank import uniform
 from lorabench.methods.registry import square
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class LoKrLayer(Wrapper):
+class LoKrLayer(SplitWrapper):
     """`inner(x) + x @ (C ⊗ D1 D2)ᵀ`, with `inner` frozen.
 
     Args:
         inner: a linear layer, n = n1·n2 inputs to m = m1·m2 outputs, see `square`.
         k: the rank of the right factor. C has shape (m1, n1) and is zero; D1 has shape (m2, k), from U(-1/√k, 1/√k); D2
-            has shape (k, n2), from U(-1/√n2, 1/√n2).
+            has shape (k, n2), from U(-1/√n2, 1/√n2). Here D1 D2 is a product at every k; PEFT trains and draws one full
+            matrix (m2, n2) in its place where k is at least half the larger of m2 and n2 (in the talk's classifier, on
+            fc3 from k = 8 on).
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
         (n1, n2), (m1, m2) = square(inner.in_features), square(inner.out_features)
-        self.C = nn.Parameter(torch.zeros(m1, n1).to(inner.weight))
-        self.D1 = nn.Parameter(uniform(m2, k, fan=k).to(inner.weight))
-        self.D2 = nn.Parameter(uniform(k, n2, fan=n2).to(inner.weight))
+        self.C = self.own(torch.zeros(m1, n1))
+        self.D1 = self.own(uniform(m2, k, fan=k))
+        self.D2 = self.own(uniform(k, n2, fan=n2))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
-
-    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frozen half: x itself and `inner(x)`."""
-        return x, self.inner(x)
-
-    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """The trainable half. With X (n1, n2) for x, (C ⊗ D) x is C X Dᵀ."""
+    def tuned(self, x: Tensor, frozen: Tensor) -> Tensor:
+        """`frozen + x @ (C ⊗ D1 D2)ᵀ`. With X (n1, n2) for x, (C ⊗ D) x is C X Dᵀ."""
         X = x.reshape(*x.shape[:-1], self.C.shape[1], self.D2.shape[1])
         return frozen + (self.C @ (X @ self.D2.t() @ self.D1.t())).flatten(-2)
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W0 + C ⊗ D1 D2."""
-        return self.inner.weight + torch.kron(self.C, self.D1 @ self.D2)
+        return self.W0 + torch.kron(self.C, self.D1 @ self.D2)
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.low_rank import add_low_rank, uniform
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.low_rank import LowRank, uniform
+from lorabench.methods.wrapper import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ def draw(init: str, n: int, k: int) -> Tensor:
     return torch.randn(n, k) / k if init == "gaussian" else torch.randn(n, k)
 
 
-class LoRALayer(Wrapper):
+class LoRALayer(LowRank):
     """`inner(x) + x @ A @ B`, with `inner` frozen.
 
     Args:
@@ -33,29 +33,8 @@ class LoRALayer(Wrapper):
     """
 
     def __init__(self, inner: nn.Linear, k: int, init: str = "talk", alpha: float | None = None) -> None:
-        super().__init__(inner)
-        self.scale = 1.0 if alpha is None else alpha / k
-        drawn = draw(init, inner.in_features, k).to(inner.weight)
-        # Kept column by column in memory: the tall product x @ A and its gradient then run several times faster.
-        self.A = nn.Parameter(drawn.t().contiguous().t())
-        self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
-
-    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frozen half: x itself and `inner(x)`."""
-        return x, self.inner(x)
-
-    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """The trainable half."""
-        return add_low_rank(frozen, x @ self.A, self.B, self.scale)
-
-    @property
-    def weight(self) -> Tensor:
-        """W1 = W0 + s (AB)ᵀ."""
-        return self.inner.weight + self.scale * (self.A @ self.B).t()
+        A, B = draw(init, inner.in_features, k), torch.zeros(k, inner.out_features)
+        super().__init__(inner, A.t(), B, 1.0 if alpha is None else alpha / k)
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int, init: str, alpha: float | None) -> None:

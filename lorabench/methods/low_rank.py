@@ -1,14 +1,18 @@
-"""What the low-rank methods share: how a factor is drawn, and the product that is added to a frozen layer's output."""
+"""What the low-rank methods share: how a factor is drawn, the product that is added, and the layers that add it."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional as F
+
+from lorabench.errors import UsageError
+from lorabench.methods.wrapper import SplitWrapper
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 def uniform(*shape: int, fan: int) -> Tensor:
@@ -21,3 +25,91 @@ def add_low_rank(frozen: Tensor, low: Tensor, B: Tensor, scale: float = 1.0) -> 
     if low.dim() == 2:  # one call instead of two; batches of sequences have no such call
         return torch.addmm(frozen, low, B, alpha=scale)
     return frozen + scale * (low @ B)
+
+
+class LowRank(SplitWrapper):
+    """`inner(x) + scale · x @ A @ B`, with `inner` frozen.
+
+    Args:
+        inner: a linear layer, n inputs to m outputs.
+        At: Aᵀ, (k, n). So A is kept: column by column the tall product x @ A and its gradient run several times faster,
+            and the parameter is contiguous in memory, as flat vectors of parameters and files need it.
+        B: (k, m).
+        scale: a number.
+        learns: whether A is trained.
+    """
+
+    def __init__(self, inner: nn.Linear, At: Tensor, B: Tensor, scale: float = 1.0, *, learns: bool = True) -> None:
+        super().__init__(inner)
+        self.scale = scale
+        self.At = self.own(At.contiguous(), trained=learns)
+        self.B = self.own(B)
+
+    @property
+    def A(self) -> Tensor:
+        """(n, k), a view."""
+        return self.At.t()
+
+    def tuned(self, x: Tensor, frozen: Tensor, /) -> Tensor:
+        """`frozen + scale · x @ A @ B`."""
+        return add_low_rank(frozen, F.linear(x, self.At), self.B, self.scale)
+
+    def merged_weight(self) -> Tensor:
+        """W1 = W0 + scale · (AB)ᵀ."""
+        return self.W0 + self.scale * (self.A @ self.B).t()
+
+
+class Residual(LowRank):
+    """`x @ W_resᵀ + b + x @ A @ B`, with `W_res = W0 - (A0 B0)ᵀ` and b frozen; A and B begin as A0 and B0.
+
+    W_res is made of W0, A0 and B0, on the CPU in float64, whenever a layer is made, cast, or given a state dict, which
+    holds these three.
+
+    Args:
+        inner: a linear layer, n inputs to m outputs, W0 of shape (m, n); kept as it is.
+        At: A0ᵀ, (k, n), a part of W0.
+        B: B0, (k, m).
+    """
+
+    def __init__(self, inner: nn.Linear, At: Tensor, B: Tensor) -> None:
+        super().__init__(inner, At, B)
+        self.register_buffer("At0", self.At.detach().clone())
+        self.register_buffer("B0", self.B.detach().clone())
+        self.register_buffer("W_res", torch.empty_like(inner.weight), persistent=False)
+        _leave_rest(self)
+        self.register_load_state_dict_post_hook(_leave_rest)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Residual:
+        """What `to`, `half` and their like do, and W_res of the values that A0 and B0 then have."""
+        super()._apply(fn, recurse)
+        _leave_rest(self)
+        return self
+
+    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The frozen half: x itself and `x @ W_resᵀ + b`."""
+        return x, F.linear(x, self.get_buffer("W_res"), self.inner.bias)
+
+    def merged_weight(self) -> Tensor:
+        """W1 = W_res + (AB)ᵀ."""
+        return self.get_buffer("W_res") + (self.A @ self.B).t()
+
+
+def parts_of(inner: nn.Linear) -> Tensor:
+    """W0 (m, n) to be taken apart, on the CPU in float64.
+
+    Raises:
+        UsageError: it has no values yet.
+    """
+    if inner.weight.is_meta:
+        raise UsageError(
+            "this method begins at parts of the weights, and a layer on the device meta has none: load them"
+        )
+    return inner.weight.detach().cpu().double()
+
+
+def _leave_rest(layer: Residual, *_: Any) -> None:
+    """W_res, of what the layer holds now."""
+    weight = layer.inner.weight
+    if not weight.is_meta:
+        At0, B0 = (layer.get_buffer(name).cpu().double() for name in ("At0", "B0"))
+        layer.register_buffer("W_res", (parts_of(layer.inner) - (At0.t() @ B0).t()).to(weight), persistent=False)

@@ -32,7 +32,7 @@ class OFTLayer(Wrapper):
         if inner.in_features % block:
             raise UsageError(f"oft cannot cut {inner.in_features} inputs into blocks of {block}")
         self.block = block
-        self.S = nn.Parameter(torch.zeros(inner.in_features // block, block * (block - 1) // 2).to(inner.weight))
+        self.S = self.own(torch.zeros(inner.in_features // block, block * (block - 1) // 2))
 
     def rotation(self) -> Tensor:
         """R_1, R_2, …: (n/b, b, b)."""
@@ -46,13 +46,12 @@ class OFTLayer(Wrapper):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        blocks = x.reshape(*x.shape[:-1], -1, self.block)
-        return self.inner(torch.einsum("...gi,gij->...gj", blocks, self.rotation()).flatten(-2))
+        blocks = x.to(self.dtype).reshape(*x.shape[:-1], -1, self.block)
+        return self.inner(torch.einsum("...gi,gij->...gj", blocks, self.rotation()).flatten(-2).to(x.dtype))
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W0 Rᵀ."""
-        blocks = self.inner.weight.reshape(self.out_features, -1, self.block)
+        blocks = self.W0.reshape(self.out_features, -1, self.block)
         return torch.einsum("mgj,gij->mgi", blocks, self.rotation()).flatten(-2)
 
 

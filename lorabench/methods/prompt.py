@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench.errors import UsageError
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, Wrapper, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ def frame(n: int) -> Tensor:
     return (~inside).flatten().nonzero().flatten()
 
 
-class Prompt(Wrapper):
+class Prompt(SplitWrapper):
     """`inner(x + p)`, with `inner` frozen.
 
     Args:
@@ -50,30 +50,28 @@ class Prompt(Wrapper):
     def __init__(self, inner: nn.Linear, places: Tensor | None = None) -> None:
         super().__init__(inner)
         places = torch.arange(inner.in_features) if places is None else places
-        self.register_buffer("places", places.to(inner.weight.device), persistent=False)
-        self.p = nn.Parameter(torch.zeros(len(places)).to(inner.weight))
+        self.register_buffer("places", places.to(inner.weight.device))
+        self.p = self.own(torch.zeros(len(places)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.inner(x + self._shift(self.p))
+        return self.inner((x + self._shift(self.p)).to(x.dtype))
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor]:
         """`inner(x)`."""
         return (self.inner(x),)
 
-    def trainable_part(self, frozen: Tensor) -> Tensor:
-        """`inner(x) + W p`."""
-        return frozen + F.linear(self._shift(self.p), self.inner.weight)
+    def tuned(self, frozen: Tensor) -> Tensor:
+        """`frozen + W0 p`."""
+        return frozen + F.linear(self._shift(self.p), self.W0)
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W0."""
-        return self.inner.weight
+        return self.W0
 
-    @property
-    def bias(self) -> Tensor:
+    def merged_bias(self) -> Tensor:
         """b1 = b0 + W0 p."""
-        b0, moved = cast("Tensor | None", self.inner.bias), self.inner.weight @ self._shift(self.p)
+        b0, moved = cast("Tensor | None", self.inner.bias), self.W0 @ self._shift(self.p)
         return moved if b0 is None else b0 + moved
 
     def _shift(self, p: Tensor) -> Tensor:
@@ -91,11 +89,11 @@ class Reprogram(Wrapper):
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__(inner)
-        self.w = nn.Parameter(torch.zeros(inner.in_features).to(inner.weight))
+        self.w = self.own(torch.zeros(inner.in_features))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        return self.inner((x + torch.tanh(self.w)).clamp(0, 1))
+        return self.inner((x + torch.tanh(self.w)).clamp(0, 1).to(x.dtype))
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, variant: str) -> None:

@@ -1,13 +1,17 @@
-"""The methods that lorabench knows, as data: names, papers, options, formulas. No torch in here."""
+"""The methods that lorabench knows, as data: names, papers, options, what they put into a layer. No torch in here."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 Shapes = Sequence[tuple[int, int]]
 """(inputs, outputs) of every linear layer that a method is applied to."""
@@ -31,6 +35,11 @@ def since(version: str, annotation: Any, default: Any) -> tuple[Any, Any]:
     At its default it stands in no id and no record, so that what was made without it stays what it is.
     """
     return Annotated[annotation, Field(json_schema_extra={"since": version})], default
+
+
+def came_later(setting: FieldInfo) -> bool:
+    """Whether the setting was declared by `since`, or as that does."""
+    return isinstance(setting.json_schema_extra, dict) and "since" in setting.json_schema_extra
 
 
 @dataclass(frozen=True)
@@ -58,10 +67,44 @@ def every(layers: Sequence[str], options: Options) -> Sequence[str]:
     return layers
 
 
-def nothing(shapes: Shapes, options: Options) -> int:
-    """No parameters."""
-    del shapes, options
-    return 0
+class Part(NamedTuple):
+    """What a layer multiplies by: a matrix of shape (inputs, outputs), or a vector (values,).
+
+    `trained` by the method; or frozen, and then `added` by it or the layer's own.
+    """
+
+    shape: tuple[int, ...]
+    trained: bool = True
+    added: bool = True
+
+    @property
+    def size(self) -> int:
+        """How many parameters it has."""
+        return math.prod(self.shape)
+
+    @property
+    def products(self) -> int:
+        """Multiply-adds of one example: a matrix makes one for each parameter; a vector's are not counted."""
+        return self.size if len(self.shape) == 2 else 0
+
+
+Layer = Sequence[Sequence[Part]]
+"""What a layer computes: the sum of paths, each of them parts that are applied one after the other."""
+
+
+def trained(*shape: int) -> Part:
+    """A part that the method trains."""
+    return Part(shape)
+
+
+def frozen(*shape: int) -> Part:
+    """A part that the method draws and does not train."""
+    return Part(shape, trained=False)
+
+
+def own(n: int, m: int) -> Part:
+    """The layer's own weight, frozen."""
+    return Part((n, m), trained=False, added=False)
 
 
 class Products(NamedTuple):
@@ -78,6 +121,17 @@ class Products(NamedTuple):
     lowest: int
 
 
+def _backward(layer: Layer, *, below: bool) -> int:
+    """Multiply-adds of the gradients: of each trained part, and through each part above something trained."""
+    made = 0
+    for path in layer:
+        needed = below
+        for part in path:
+            made += part.products * (part.trained + needed)
+            needed |= part.trained
+    return made
+
+
 @dataclass(frozen=True)
 class Method:
     """One entry of the registry.
@@ -87,31 +141,30 @@ class Method:
         paper: authors, year and arXiv number.
         options: the method's own settings, with types and defaults, as pydantic's `create_model` takes them; one that
             is added to a method that has runs already is written `since(...)`.
-        formula: the number of trainable parameters, of the shapes of the targeted linear layers and the options.
+        layer: what it makes of a linear layer of n inputs and m outputs with a bias; its counts follow.
         lr: the learning rate chosen for the default recipe on held-out training images (runs/README.md).
+        lr_of: the options, as far as they matter, of variants that need another one, each with its rate.
         where: which of the layers within its reach are targeted when none are named, of their names in order.
         reach: what it trains or adapts: `linear` layers, all `parameters` of any module, or all `biases`.
-        also: classes of layers that it adapts beside linear ones, when they are named.
         low_rank: a rank k above the smaller side of a layer adds nothing to what it can reach.
         in_place: it trains parameters that the layers have anyway, their biases among them, and adds none.
-        frozen: the number of parameters that it adds and does not train.
-        products: multiply-adds of one example in a layer of n inputs and m outputs that it is applied to; None if it
-            makes a weight anew in each step, which a batch shares.
+        shared: what it adds and does not train is there once, as large as the largest layer needs.
+        remakes: it makes a weight of its parts in each step, which a batch shares, so that an example has no products.
         exemptions: where it rightly breaks the contract.
     """
 
     title: str
     paper: str
     options: dict[str, Any]
-    formula: Callable[[Shapes, Options], int]
+    layer: Callable[[int, int, Options], Layer]
     lr: float
+    lr_of: Sequence[tuple[Options, float]] = ()
     where: Callable[[Sequence[str], Options], Sequence[str]] = every
     reach: Literal["linear", "parameters", "biases"] = "linear"
-    also: tuple[str, ...] = ()
     low_rank: bool = False
     in_place: bool = False
-    frozen: Callable[[Shapes, Options], int] = nothing
-    products: Callable[[int, int, Options], Products] | None = None
+    shared: bool = False
+    remakes: bool = False
     exemptions: tuple[Exemption, ...] = ()
 
     def __post_init__(self) -> None:
@@ -121,39 +174,66 @@ class Method:
                 f"{self.title}: an option cannot be called {', '.join(taken)}: that is a setting of every run"
             )
 
+    @functools.cached_property
+    def model(self) -> type[BaseModel]:
+        """The pydantic model of the method's own settings."""
+        config = ConfigDict(extra="forbid", strict=True, frozen=True)
+        return create_model(self.title, __config__=config, **self.options)
 
-def _sides(shapes: Shapes, o: Options) -> int:
-    """A (n, k) and B (k, m) in every layer."""
-    return sum(o["k"] * (n + m) for n, m in shapes)
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The method's own settings where nothing is said of them."""
+        return self.model().model_dump()
+
+    def rate(self, options: Options) -> float:
+        """The learning rate for these (complete) options."""
+        return next((lr for when, lr in self.lr_of if when.items() <= options.items()), self.lr)
+
+    def trainable(self, shapes: Shapes, options: Options) -> int:
+        """The number of parameters that it trains in layers of these shapes with biases."""
+        return sum(part.size for n, m in shapes for path in self.layer(n, m, options) for part in path if part.trained)
+
+    def frozen(self, shapes: Shapes, options: Options) -> int:
+        """The number of parameters that it adds to them and does not train."""
+        sizes = [
+            [part.size for path in self.layer(n, m, options) for part in path if part.added and not part.trained]
+            for n, m in shapes
+        ]
+        return sum(map(max, zip(*sizes, strict=True))) if self.shared else sum(map(sum, sizes))
+
+    def products(self, n: int, m: int, options: Options) -> Products | None:
+        """Multiply-adds of one example in a layer; None if it `remakes` its weight."""
+        if self.remakes:
+            return None
+        layer = self.layer(n, m, options)
+        forward = sum(part.products for path in layer for part in path)
+        return Products(forward, _backward(layer, below=True), _backward(layer, below=False))
+
+    def exemption(self, clause: Literal["birth", "merge"], options: Options) -> Exemption | None:
+        """Why the method, with these (complete) options, does not hold to this clause; None: it does."""
+        fitting = (e for e in self.exemptions if e.clause == clause and e.when.items() <= options.items())
+        return next(fitting, None)
 
 
-def _side_products(n: int, m: int, o: Options) -> Products:
-    """x A B forward; backward the gradients of A and B by way of g Bᵀ, and that times Aᵀ for what is passed on."""
-    side = o["k"] * (n + m)
-    return Products(n * m + side, n * m + 2 * side, o["k"] * (n + 2 * m))
-
-
-def _weight_products(n: int, m: int, o: Options) -> Products:
-    """Backward the gradient of W, and g W for what is passed on."""
+def _weight(n: int, m: int, o: Options) -> Layer:
+    """W and b themselves."""
     del o
-    return Products(n * m, 2 * n * m, n * m)
+    return [[trained(n, m), trained(m)]]
 
 
-def _output_products(n: int, m: int, o: Options) -> Products:
-    """A vector after W: its gradient needs no product."""
-    del o
-    return Products(n * m, n * m, 0)
+def _low_rank(n: int, m: int, o: Options) -> Layer:
+    """A (n, k) and B (k, m) beside W."""
+    return [[own(n, m)], [trained(n, o["k"]), trained(o["k"], m)]]
 
 
-def _input_products(n: int, m: int, o: Options) -> Products:
-    """A vector before W: its gradient comes through W."""
-    del o
-    return Products(n * m, n * m, n * m)
+def _adapter(n: int, m: int, o: Options) -> Layer:
+    """D and U with their biases, before W."""
+    return [[trained(n, o["bottleneck"]), trained(o["bottleneck"]), trained(o["bottleneck"], n), trained(n), own(n, m)]]
 
 
-def _prompt(shapes: Shapes, o: Options) -> int:
+def _prompt(n: int, m: int, o: Options) -> Layer:
     """One value per input; of an image of s x s, only the frame of 4 pixels: 4·4·(s − 4)."""
-    return sum(16 * (math.isqrt(n) - 4) if o["variant"] == "border" else n for n, _ in shapes)
+    return [[trained(16 * (math.isqrt(n) - 4) if o["variant"] == "border" else n), own(n, m)]]
 
 
 def square(n: int) -> tuple[int, int]:
@@ -162,10 +242,10 @@ def square(n: int) -> tuple[int, int]:
     return small, n // small
 
 
-def _kronecker(shapes: Shapes, o: Options) -> int:
-    """C (m1, n1), and D (m2, n2) as a product of rank k, in every layer."""
-    factors = [(*square(n), *square(m)) for n, m in shapes]
-    return sum(m1 * n1 + o["k"] * (m2 + n2) for n1, n2, m1, m2 in factors)
+def _kronecker(n: int, m: int, o: Options) -> Layer:
+    """C (m1, n1), and D (m2, n2) as a product of rank k."""
+    (n1, n2), (m1, m2) = square(n), square(m)
+    return [[trained(m1, n1), trained(m2, o["k"]), trained(o["k"], n2)]]
 
 
 METHODS: dict[str, Method] = {
@@ -177,8 +257,7 @@ METHODS: dict[str, Method] = {
             "init": (Literal["talk", "kaiming", "gaussian"], "talk"),
             "alpha": (Positive | None, None),
         },
-        formula=_sides,
-        products=_side_products,
+        layer=_low_rank,
         lr=0.03,
         low_rank=True,
     ),
@@ -186,20 +265,16 @@ METHODS: dict[str, Method] = {
         title="full fine-tuning",
         paper="the usual way, no paper",
         options={},
-        formula=lambda shapes, o: sum(n * m + m for n, m in shapes),
+        layer=_weight,
         reach="parameters",
         in_place=True,
-        products=_weight_products,
         lr=0.01,
     ),
     "adapter": Method(
         title="adapter layers",
         paper="Houlsby et al. 2019, arXiv:1902.00751",
         options={"bottleneck": (Rank, 8), "init": (Literal["houlsby", "zero"], "houlsby")},
-        formula=lambda shapes, o: sum(2 * n * o["bottleneck"] + o["bottleneck"] + n for n, _ in shapes),
-        products=lambda n, m, o: Products(
-            n * (m + 2 * o["bottleneck"]), n * (m + 4 * o["bottleneck"]), n * (m + 3 * o["bottleneck"])
-        ),
+        layer=_adapter,
         lr=0.01,
         where=lambda layers, o: layers[1:],
         exemptions=(
@@ -217,9 +292,9 @@ METHODS: dict[str, Method] = {
         paper="Bahng et al. 2022, arXiv:2203.17274; reprogram: Elsayed et al. 2018, arXiv:1806.11146; "
         "deep: after Li & Liang 2021, arXiv:2101.00190",
         options={"variant": (Literal["additive", "border", "reprogram", "deep"], "additive")},
-        formula=_prompt,
-        products=_input_products,
+        layer=_prompt,
         lr=0.1,
+        lr_of=[({"variant": "border"}, 0.3)],
         where=lambda layers, o: layers if o["variant"] == "deep" else layers[:1],
         exemptions=(
             Exemption(
@@ -233,19 +308,17 @@ METHODS: dict[str, Method] = {
         title="BitFit",
         paper="Ben Zaken et al. 2021, arXiv:2106.10199",
         options={},
-        formula=lambda shapes, o: sum(m for _, m in shapes),
+        layer=lambda n, m, o: [[own(n, m), trained(m)]],
         reach="biases",
         in_place=True,
-        products=_output_products,
         lr=0.1,
     ),
     "head": Method(
         title="linear probe",
         paper="Alain & Bengio 2016, arXiv:1610.01644",
         options={},
-        formula=lambda shapes, o: sum(n * m + m for n, m in shapes),
+        layer=_weight,
         in_place=True,
-        products=_weight_products,
         lr=0.003,
         where=lambda layers, o: layers[-1:],
     ),
@@ -253,8 +326,7 @@ METHODS: dict[str, Method] = {
         title="rsLoRA",
         paper="Kalajdzievski 2023, arXiv:2312.03732",
         options={"k": (Rank, 4), "alpha": (Positive, 2.0)},
-        formula=_sides,
-        products=_side_products,
+        layer=_low_rank,
         lr=0.01,
         low_rank=True,
     ),
@@ -262,8 +334,7 @@ METHODS: dict[str, Method] = {
         title="LoRA+",
         paper="Hayou et al. 2024, arXiv:2402.12354",
         options={"k": (Rank, 4), "ratio": (Positive, 16.0)},
-        formula=_sides,
-        products=_side_products,
+        layer=_low_rank,
         lr=0.003,
         low_rank=True,
     ),
@@ -271,17 +342,17 @@ METHODS: dict[str, Method] = {
         title="LoRA-FA",
         paper="Zhang et al. 2023, arXiv:2308.03303",
         options={"k": (Rank, 4)},
-        formula=lambda shapes, o: sum(o["k"] * m for _, m in shapes),
-        frozen=lambda shapes, o: sum(o["k"] * n for n, _ in shapes),
-        products=lambda n, m, o: Products(n * m + o["k"] * (n + m), n * m + o["k"] * (n + 2 * m), o["k"] * m),
+        layer=lambda n, m, o: [[own(n, m)], [frozen(n, o["k"]), trained(o["k"], m)]],
         lr=0.1,
+        lr_of=[({"k": 16}, 0.03)],
         low_rank=True,
     ),
     "dora": Method(
         title="DoRA",
         paper="Liu et al. 2024, arXiv:2402.09353",
         options={"k": (Rank, 4)},
-        formula=lambda shapes, o: sum(o["k"] * (n + m) + m for n, m in shapes),
+        layer=lambda n, m, o: [*_low_rank(n, m, o), [trained(m)]],
+        remakes=True,
         lr=0.03,
         low_rank=True,
     ),
@@ -289,8 +360,7 @@ METHODS: dict[str, Method] = {
         title="PiSSA",
         paper="Meng et al. 2024, arXiv:2404.02948",
         options={"k": (Rank, 4)},
-        formula=_sides,
-        products=_side_products,
+        layer=_low_rank,
         lr=0.03,
         low_rank=True,
         exemptions=(Exemption("birth", "W0 is W_res + (AB)ᵀ only up to rounding", relative=1e-6),),
@@ -299,8 +369,7 @@ METHODS: dict[str, Method] = {
         title="OLoRA",
         paper="Büyükakyüz 2024, arXiv:2406.01775",
         options={"k": (Rank, 4)},
-        formula=_sides,
-        products=_side_products,
+        layer=_low_rank,
         lr=0.03,
         low_rank=True,
         exemptions=(Exemption("birth", "W0 is W_res + (AB)ᵀ only up to rounding", relative=1e-6),),
@@ -309,18 +378,20 @@ METHODS: dict[str, Method] = {
         title="VeRA",
         paper="Kopiczko et al. 2023, arXiv:2310.11454",
         options={"k": (Rank, 256)},
-        formula=lambda shapes, o: sum(m + o["k"] for _, m in shapes),
-        frozen=lambda shapes, o: o["k"] * (max(n for n, _ in shapes) + max(m for _, m in shapes)),
-        products=lambda n, m, o: Products(n * m + o["k"] * (n + m), n * m + o["k"] * (n + m), o["k"] * m),
+        layer=lambda n, m, o: [
+            [own(n, m)],
+            [frozen(n, o["k"]), trained(o["k"]), frozen(o["k"], m), trained(m)],
+        ],
         lr=0.03,
+        shared=True,
     ),
     "ia3": Method(
         title="(IA)³",
         paper="Liu et al. 2022, arXiv:2205.05638",
         options={"place": (Literal["out", "in"], "out")},
-        formula=lambda shapes, o: sum(m if o["place"] == "out" else n for n, m in shapes),
-        products=lambda n, m, o: (_output_products if o["place"] == "out" else _input_products)(n, m, o),
+        layer=lambda n, m, o: [[own(n, m), trained(m)] if o["place"] == "out" else [trained(n), own(n, m)]],
         lr=0.3,
+        lr_of=[({"place": "in"}, 0.1)],
     ),
     "adalora": Method(
         title="AdaLoRA",
@@ -330,8 +401,7 @@ METHODS: dict[str, Method] = {
             "keep": (Annotated[float, Field(gt=0, le=1)], 2 / 3),
             "gamma": (Annotated[float, Field(ge=0, allow_inf_nan=False)], 0.1),
         },
-        formula=lambda shapes, o: sum(o["k"] * (n + m + 1) for n, m in shapes),
-        products=_side_products,
+        layer=lambda n, m, o: [[own(n, m)], [trained(n, o["k"]), trained(o["k"]), trained(o["k"], m)]],
         lr=0.03,
         low_rank=True,
     ),
@@ -339,36 +409,39 @@ METHODS: dict[str, Method] = {
         title="LoHa",
         paper="Hyeon-Woo et al. 2021, arXiv:2108.06098; Yeh et al. 2023, arXiv:2309.14859",
         options={"k": (Rank, 4)},
-        formula=lambda shapes, o: 2 * _sides(shapes, o),
+        layer=lambda n, m, o: [*_low_rank(n, m, o), *_low_rank(n, m, o)[1:]],
+        remakes=True,
         lr=0.03,
     ),
     "lokr": Method(
         title="LoKr",
         paper="Yeh et al. 2023, arXiv:2309.14859",
         options={"k": (Rank, 4)},
-        formula=_kronecker,
+        layer=_kronecker,
+        remakes=True,
         lr=0.03,
     ),
     "hira": Method(
         title="HiRA",
         paper="Huang et al. 2025, ICLR",
         options={"k": (Rank, 4)},
-        formula=_sides,
+        layer=_low_rank,
+        remakes=True,
         lr=0.1,
     ),
     "oft": Method(
         title="OFT",
         paper="Qiu et al. 2023, arXiv:2306.07280",
         options={"block": (Annotated[int, Field(ge=2, le=256)], 4)},
-        formula=lambda shapes, o: sum(n * (o["block"] - 1) // 2 for n, _ in shapes),
+        layer=lambda n, m, o: [[trained(n * (o["block"] - 1) // 2), own(n, m)]],
+        remakes=True,
         lr=0.01,
     ),
     "miss": Method(
         title="MiSS",
         paper="Kang & Yin 2024, arXiv:2409.15371",
         options={"k": (Rank, 4)},
-        formula=lambda shapes, o: sum(o["k"] * m for _, m in shapes),
-        products=lambda n, m, o: Products(n * m + o["k"] * m, n * m + 2 * o["k"] * m, o["k"] * m),
+        layer=lambda n, m, o: [[own(n, m)], [trained(o["k"], m)]],
         lr=0.01,
         low_rank=True,
     ),

@@ -6,16 +6,16 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lorabench.methods.low_rank import add_low_rank, uniform
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.low_rank import LowRank, uniform
+from lorabench.methods.wrapper import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class RsLoRALayer(Wrapper):
+class RsLoRALayer(LowRank):
     """`inner(x) + α/√k x @ A @ B`, with `inner` frozen (the paper's section 3: α/√k is rank-stabilised, α/k is not).
 
     Args:
@@ -25,29 +25,8 @@ class RsLoRALayer(Wrapper):
     """
 
     def __init__(self, inner: nn.Linear, k: int, alpha: float = 2.0) -> None:
-        super().__init__(inner)
         n = inner.in_features
-        self.scale = alpha / math.sqrt(k)
-        # Drawn as (k, n): A kept column by column in memory makes the tall product x @ A several times faster.
-        self.A = nn.Parameter(uniform(k, n, fan=n).to(inner.weight).t())
-        self.B = nn.Parameter(torch.zeros(k, inner.out_features).to(inner.weight))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
-
-    def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frozen half: x itself and `inner(x)`."""
-        return x, self.inner(x)
-
-    def trainable_part(self, x: Tensor, frozen: Tensor) -> Tensor:
-        """The trainable half."""
-        return add_low_rank(frozen, x @ self.A, self.B, self.scale)
-
-    @property
-    def weight(self) -> Tensor:
-        """W1 = W0 + α/√k (AB)ᵀ."""
-        return self.inner.weight + self.scale * (self.A @ self.B).t()
+        super().__init__(inner, uniform(k, n, fan=n), torch.zeros(k, inner.out_features), alpha / math.sqrt(k))
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int, alpha: float) -> None:

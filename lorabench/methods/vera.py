@@ -8,55 +8,66 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.wrapper import Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, added, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class VeRALayer(Wrapper):
+class Projections(nn.Module):
+    """VA (k, N) and VB (M, k), frozen, from U(-√(6/N), √(6/N)) and U(-√(6/k), √(6/k)) (Kaiming)."""
+
+    def __init__(self, k: int, N: int, M: int, like: Tensor) -> None:
+        super().__init__()
+        VA, VB = (2 * torch.rand(k, N) - 1) * math.sqrt(6 / N), (2 * torch.rand(M, k) - 1) * math.sqrt(6 / k)
+        self.VA = nn.Parameter(added(VA, like), requires_grad=False)
+        self.VB = nn.Parameter(added(VB, like), requires_grad=False)
+
+
+class VeRALayer(SplitWrapper):
     """`inner(x) + b · (VB (d · (VA x)))`, with `inner`, VA and VB frozen: the paper's Λ_b B Λ_d A, equation 2.
 
     Args:
         inner: a linear layer, n inputs to m outputs.
-        VA: (k, N), N ≥ n; the layer uses the first n columns.
-        VB: (M, k), M ≥ m; the layer uses the first m rows. d (k,) is 0.1 at birth, b (m,) is zero.
+        shared: VA (k, N), N ≥ n, of which the layer uses the first n columns, and VB (M, k), M ≥ m, of which it uses
+            the first m rows. d (k,) is 0.1 at birth, b (m,) is zero.
     """
 
-    def __init__(self, inner: nn.Linear, VA: nn.Parameter, VB: nn.Parameter) -> None:
+    def __init__(self, inner: nn.Linear, shared: Projections) -> None:
         super().__init__(inner)
-        self.VA = VA
-        self.VB = VB
-        self.d = nn.Parameter(torch.full((len(VA),), 0.1).to(inner.weight))
-        self.b = nn.Parameter(torch.zeros(inner.out_features).to(inner.weight))
+        self.borrowed = (shared,)  # no module of this layer's own: one of the layers holds it, and it is saved once
+        self.d = self.own(torch.full((len(shared.VA),), 0.1))
+        self.b = self.own(torch.zeros(inner.out_features))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., n) to (..., m)."""
-        return self.trainable_part(*self.frozen_part(x))
+    @property
+    def VA(self) -> Tensor:
+        """(k, N)."""
+        return self.borrowed[0].VA
+
+    @property
+    def VB(self) -> Tensor:
+        """(M, k)."""
+        return self.borrowed[0].VB
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: `x @ VAᵀ` and `inner(x)`."""
-        return x @ self.VA[:, : self.inner.in_features].t(), self.inner(x)
+        return x.to(self.dtype) @ self.VA[:, : self.in_features].t(), self.inner(x)
 
-    def trainable_part(self, low: Tensor, frozen: Tensor) -> Tensor:
-        """The trainable part."""
-        return frozen + ((low * self.d) @ self.VB[: self.inner.out_features].t()) * self.b
+    def tuned(self, low: Tensor, frozen: Tensor) -> Tensor:
+        """`frozen + b · (VB (d · low))`."""
+        return frozen + ((low * self.d) @ self.VB[: self.out_features].t()) * self.b
 
-    @property
-    def weight(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """W1 = W0 + diag(b) VB diag(d) VA."""
-        m, n = self.inner.weight.shape
-        return self.inner.weight + (self.b[:, None] * self.VB[:m] * self.d) @ self.VA[:, :n]
+        return self.W0 + (self.b[:, None] * self.VB[: self.out_features] * self.d) @ self.VA[:, : self.in_features]
 
 
 def apply(model: nn.Module, targets: Sequence[str], *, k: int) -> None:
     """Put a `VeRALayer` around each of the linear layers named by `targets`.
 
-    VA and VB, as large as the largest of them needs, are from U(-√(6/N), √(6/N)) and U(-√(6/k), √(6/k)) (Kaiming). They
-    are not saved: the seed draws them again.
+    VA and VB are as large as the largest of them needs. A run does not save them: its seed draws them again.
     """
     layers = [layer for name in targets if isinstance(layer := model.get_submodule(name), nn.Linear)]
     N, M = max(layer.in_features for layer in layers), max(layer.out_features for layer in layers)
-    VA = nn.Parameter(((2 * torch.rand(k, N) - 1) * math.sqrt(6 / N)).to(layers[0].weight), requires_grad=False)
-    VB = nn.Parameter(((2 * torch.rand(M, k) - 1) * math.sqrt(6 / k)).to(layers[0].weight), requires_grad=False)
-    wrap(model, targets, lambda inner: VeRALayer(inner, VA, VB))
+    shared = Projections(k, N, M, layers[0].weight)
+    wrap(model, targets, lambda inner: VeRALayer(inner, shared))[0].add_module("shared", shared)

@@ -31,28 +31,60 @@ class NoWeight(Tensor):
         raise UsageError("this layer computes what no single weight does: call it, its weight cannot be used instead")
 
 
+def added(tensor: Tensor, weight: Tensor) -> Tensor:
+    """`tensor` where and as what is added to a layer of this weight is: on its device, in float32 at least."""
+    return tensor.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+
+
 class Wrapper(nn.Module):
     """A frozen linear layer, `inner`, and what a method adds to it; it stands in for that layer everywhere.
 
-    `weight` and `bias` are those of the one linear layer that computes the same, made when asked for: `merged` makes
-    that layer of them, and PyTorch's fast paths read them. They are no parameters and in no state dict.
-    """
+    `weight` and `bias` are those of the one linear layer that computes the same, made when asked for: PyTorch's fast
+    paths read them. They are no parameters and in no state dict.
 
-    __jit_unused_properties__ = ("weight", "bias")  # TorchScript calls the layer, and cannot read these
+    What is added to a layer of half precision is float32, so that small steps move it: `forward` gives what the layer
+    gives, in its type, and `merged` rounds once. Cast the model afterwards, `model.bfloat16()`, for what is added too.
+    """
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__()
         self.inner = inner.requires_grad_(False)
         self.in_features, self.out_features = inner.in_features, inner.out_features
+        self.lr_scales: dict[str, float] = {}  # of own parameters, by name: times the learning rate
+        self.trained_buffers: tuple[str, ...] = ()  # names of own buffers that training changes
+
+    def own(self, tensor: Tensor, *, trained: bool = True) -> nn.Parameter:
+        """A parameter of these values, on the layer's device, in the type of what is added."""
+        return nn.Parameter(added(tensor, self.inner.weight), requires_grad=trained)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of what is added."""
+        return cast("Tensor", next(iter(self._parameters.values()))).dtype  # asked in every forward
+
+    @property
+    def W0(self) -> Tensor:
+        """The layer's weight (m, n) in the type of what is added."""
+        return self.inner.weight.to(self.dtype)
 
     @property
     def weight(self) -> Tensor:
-        """W1 (m, n); `NoWeight` for a method that gives none."""
-        return self.inner.weight.detach().as_subclass(NoWeight)
+        """W1 (m, n) in the type of the layer's; `NoWeight` for a method that gives none."""
+        W1 = self.merged_weight()
+        W0 = self.inner.weight
+        return W0.detach().as_subclass(NoWeight) if W1 is None else W1.to(W0.dtype)
 
     @property
     def bias(self) -> Tensor | None:
-        """b1 (m,), or None."""
+        """b1 (m,) in the type of the layer's, or None."""
+        b1 = self.merged_bias()
+        return None if b1 is None else b1.to(self.inner.weight.dtype)
+
+    def merged_weight(self) -> Tensor | None:
+        """W1 (m, n) of one linear layer that computes the same, not rounded; None if there is no such layer."""
+
+    def merged_bias(self) -> Tensor | None:
+        """b1 (m,) of that layer, not rounded; None if it has none."""
         return cast("Tensor | None", self.inner.bias)
 
     @torch.no_grad()
@@ -66,6 +98,45 @@ class Wrapper(nn.Module):
         layer.weight.copy_(self.weight)
         layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.clone()))
         return layer
+
+    def probe(self) -> Tensor:
+        """Random inputs (8, n) for the layer, from a generator of its own."""
+        drawn = torch.randn(8, self.in_features, generator=torch.Generator().manual_seed(0))
+        return drawn.to(self.inner.weight)
+
+    @torch.no_grad()
+    def merging_error(self, layer: nn.Module) -> float:
+        """How far `layer`, merged, is off on `probe`, as a share of what rounding explains; 0 on the device meta."""
+        if self.inner.weight.is_meta:
+            return 0.0
+        x = self.probe()
+        expected, got = self.forward(x).double(), layer(x).double()
+        exact = x.dtype != torch.float32 or x.is_cpu or torch.get_float32_matmul_precision() == "highest"
+        allowed = (16 if x.itemsize < 4 else 1000) * (torch.finfo(x.dtype).eps if exact else 2**-10)
+        off = (got - expected).abs().max() / expected.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
+        return (off / allowed).item()
+
+
+class SplitWrapper(Wrapper):
+    """A wrapper whose forward comes in two, see frozen.py: what no step changes, and what `tuned` makes of it."""
+
+    tuned: Callable[..., Tensor]
+    """The output (..., m) of what `frozen_part` gives, all in the type of what is added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        return self.trainable_part(*self.frozen_part(x))
+
+    def frozen_part(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The frozen half: x itself and, last, what the frozen layer gives, (..., m)."""
+        return x, self.inner(x)
+
+    def trainable_part(self, *kept: Tensor) -> Tensor:
+        """The trainable half, (..., m): computed in the type of what is added, given in the layer's."""
+        dtype, given = self.dtype, kept[-1].dtype
+        if dtype == given:
+            return self.tuned(*kept)
+        return self.tuned(*[part.to(dtype) for part in kept]).to(given)
 
 
 Wrapped = TypeVar("Wrapped", bound=Wrapper)

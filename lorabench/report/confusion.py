@@ -13,7 +13,7 @@ from lorabench.report.blocks import Beside, Table
 from lorabench.report.style import grid, line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lorabench.report.blocks import Block, Line
 
@@ -27,25 +27,25 @@ _COOL = ((20, "white on #0050a0"), (8, "black on #5a9bd0"), (3, "black on #9ab8d
 
 def confusion(matrix: Matrix, title: str) -> Table:
     """Counts, `.` for none, and at each row's end the recall of that digit in percent."""
-    cells = [
-        [line(str(count) if count else ".", _ink(count, row, right=t == p)) for p, count in enumerate(row)]
-        for t, row in enumerate(matrix)
-    ]
-    return _table(cells, _recall_texts(matrix), title)
+    return _shaded(matrix, title, lambda count, _: count)
 
 
 def side_by_side(left: Matrix, right: Matrix, titles: tuple[str, str]) -> Beside:
     """Two matrices in percent of each true digit, so that both fit; `.` is less than half a percent."""
-    return Beside(tuple(map(_percents, (left, right), titles)))
+    pairs = zip((left, right), titles, strict=True)
+    return Beside(tuple(_shaded(matrix, title, _percent, width=3) for matrix, title in pairs))
 
 
-def _percents(matrix: Matrix, title: str) -> Table:
-    cells: list[list[Line]] = []
-    for t, row in enumerate(matrix):
-        shares = [round(100 * count / sum(row)) if count else 0 for count in row]
-        inks = [_ink(count, row, right=t == p) for p, count in enumerate(row)]
-        cells.append([line(str(share) if share else ".", ink) for share, ink in zip(shares, inks, strict=True)])
-    return _table(cells, _recall_texts(matrix), title, width=3)
+def _percent(count: int, row: Sequence[int]) -> int:
+    return round(100 * count / sum(row)) if count else 0
+
+
+def _shaded(matrix: Matrix, title: str, shown: Callable[[int, Sequence[int]], int], width: int = 0) -> Table:
+    cells = [
+        [line(str(shown(count, row) or "."), _ink(count, row, right=t == p)) for p, count in enumerate(row)]
+        for t, row in enumerate(matrix)
+    ]
+    return _table(cells, ["" if recall is None else f"{recall:.2f}" for recall in recalls(matrix)], title, width)
 
 
 def difference(before: Matrix, after: Matrix, title: str) -> Table:
@@ -71,10 +71,6 @@ def changes_table(changes: Sequence[Change], title: str = "largest changes") -> 
     return table
 
 
-def _recall_texts(matrix: Matrix) -> list[str]:
-    return ["" if recall is None else f"{recall:.2f}" for recall in recalls(matrix)]
-
-
 def _table(cells: Sequence[Sequence[Line]], ends: Sequence[str], title: str, width: int = 0) -> Table:
     """Cells of one width: 80 columns hold counts of five digits and a sign."""
     heads = ("", *(str(digit) for digit in range(len(cells))), "recall")
@@ -86,13 +82,13 @@ def _table(cells: Sequence[Sequence[Line]], ends: Sequence[str], title: str, wid
 
 
 def _ink(count: int, row: Sequence[int], *, right: bool) -> str:
-    if right:
-        return "bold"
-    share = 100 * count / sum(row) if count else 0.0
-    return next((style for least, style in _WARM if share >= least), "dim")
+    return "bold" if right else _shade(_WARM, count, row)
 
 
 def _change_ink(change: int, row: Sequence[int], *, right: bool) -> str:
-    share = 100 * abs(change) / sum(row) if change and sum(row) else 0.0
-    scale = _WARM if (change < 0) == right else _COOL
+    return _shade(_WARM if (change < 0) == right else _COOL, abs(change), row)
+
+
+def _shade(scale: Sequence[tuple[int, str]], count: int, row: Sequence[int]) -> str:
+    share = 100 * count / sum(row) if count and sum(row) else 0.0
     return next((style for least, style in scale if share >= least), "dim")

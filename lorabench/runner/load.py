@@ -6,7 +6,7 @@ model = load_model(run, store)
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorabench import checkpoint, config, methods
 from lorabench.errors import ConfigError, InputError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Run, Store
 
 IMPORTED = "tensors_sha256"
-"""The setting that a run has in place of a recipe if it was trained elsewhere: the hash of what was brought."""
+"""Settings key of an imported adapter: SHA-256 of its tensors, in place of a training recipe."""
 
 
 def own_config(run: Run, store: Store) -> config.Config:
@@ -27,7 +27,7 @@ def own_config(run: Run, store: Store) -> config.Config:
     Raises:
         InputError: its file is missing or damaged.
     """
-    return config.load([store.intact(run, "config.yaml")], methods=methods.schemas()).config
+    return config.load([store.intact(run, "config.yaml")]).config
 
 
 def load_base(run: Run, store: Store) -> nn.Module:
@@ -55,54 +55,42 @@ def load_model(run: Run, store: Store) -> nn.Module:
         tensors = checkpoint.decode(store.intact(run, "model.safetensors"), checkpoint.trained(model), {})
         checkpoint.restore(model, tensors)
         return model
-    _check_settings(run, store)
-    base = load_base(run, store)
-    origin = adapter_origin(run.settings, str(run.parents.base), base)
-    model = apply_settings(base, run.settings)
+    finetune, base = finetune_of(run, store), load_base(run, store)
+    origin = adapter_origin(finetune, str(run.parents.base), base)
+    model = apply_method(base, finetune)
     path = store.intact(run, "adapter.safetensors")
     checkpoint.restore(model, checkpoint.decode(path, checkpoint.trained(model), origin))
     return model
 
 
-def _check_settings(run: Run, store: Store) -> None:
-    """Hold what a record says of its method against what that method takes."""
+def finetune_of(run: Run, store: Store) -> config.Finetune:
+    """What the record of a fine-tuned run says of its method and how it was trained.
+
+    Raises:
+        InputError: there is no such method, or it has other settings.
+    """
     flags = {f"finetune.{key}": value for key, value in run.settings.items() if key != IMPORTED}
     try:
-        known = config.load(flags=flags, methods=methods.schemas()).config.finetune
+        finetune = config.load(flags=flags).config.finetune
     except ConfigError as error:
         raise InputError(f"{store.path(run.id)}: settings that no run has: {error.problems[0]}") from error
-    early = {
-        name
-        for name, field in methods.options_model(known.method).model_fields.items()
-        if not methods.came_later(field)
-    }
-    if missing := {"method", "targets", "seed", *early} - run.settings.keys():
+    # What came later and stands at its default is in no record.
+    needed = {"method", "targets", "seed", *finetune.options} & config.hashed(finetune).keys()
+    if missing := needed - run.settings.keys():
         raise InputError(f"{store.path(run.id)}: the record does not say its {min(missing)}")
+    return finetune
 
 
-def adapter_origin(settings: dict[str, Any], base_id: str, base: nn.Module) -> dict[str, str]:
+def adapter_origin(finetune: config.Finetune, base_id: str, base: nn.Module) -> dict[str, str]:
     """What an adapter's header says of where it belongs."""
-    own = {key: settings[key] for key in methods.METHODS[settings["method"]].options if key in settings}
-    options = json.dumps({"targets": settings["targets"], **own}, sort_keys=True)
+    said = {key: value for key, value in config.hashed(finetune).items() if key in ("targets", *finetune.options)}
     tensors = checkpoint.tensor_hash(base.state_dict())
-    return {"base": base_id, "base_sha256": tensors, "method": settings["method"], "options": options}
+    options = json.dumps(said, sort_keys=True)
+    return {"base": base_id, "base_sha256": tensors, "method": finetune.method, "options": options}
 
 
-def method_options(settings: dict[str, Any]) -> dict[str, Any]:
-    """The method's own settings, complete: a record leaves out what came later and stood at its default."""
-    fields = methods.options_model(settings["method"]).model_fields
-    return {key: settings.get(key, field.default) for key, field in fields.items()}
-
-
-def layer_shapes(model: nn.Module, settings: dict[str, Any]) -> list[tuple[int, int]]:
-    """(inputs, outputs) of each layer of `model` that the method of `settings` wraps."""
-    layers = methods.linear_layers(model)
-    names = methods.targeted(model, settings["method"], settings["targets"], **method_options(settings))
-    return [layers[name] for name in names]
-
-
-def apply_settings(model: nn.Module, settings: dict[str, Any]) -> nn.Module:
-    """`model` with the method of `settings` put on it, in place, as it is at birth."""
-    with seeded(settings["seed"]):
-        methods.apply(model, settings["method"], targets=settings["targets"], **method_options(settings))
+def apply_method(model: nn.Module, finetune: config.Finetune) -> nn.Module:
+    """`model` with the method of `finetune` put on it, in place, as it is at birth."""
+    with seeded(finetune.seed or 0):
+        methods.apply(model, finetune.method, targets=finetune.targets, **finetune.options)
     return model

@@ -1,4 +1,4 @@
-"""What each stage does once it is really run: load, train, measure, write.
+"""How the run of a stage is made: load, train, measure, write.
 
 with open_session(store, data_dir, config, emit) as session:
     run, cached = perform(stage, session=session)
@@ -21,9 +21,10 @@ from lorabench.classifier import parameter_count
 from lorabench.errors import RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.runner import environment, stages
-from lorabench.runner.load import adapter_origin, apply_settings, layer_shapes, load_model, method_options, own_config
+from lorabench.runner.load import adapter_origin, apply_method, load_model
+from lorabench.runner.measure import measure, test_sets
 from lorabench.runner.session import Session, unit
-from lorabench.runs import Cost, Metrics, Params, Run
+from lorabench.runs import Cost, Params, Run
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -31,13 +32,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-    from lorabench.data import Mnist, Shifted
     from lorabench.runner.stages import Stage
     from lorabench.runs import Folder
 
 
-LARGEST_LOSS = 1e15
-"""A mean cross-entropy (nats) that a record takes; a model with more has diverged in its last step."""
 PROBE = 1_000
 """F-MNIST test images on which a fresh method's logits are compared with the base's."""
 
@@ -83,12 +81,12 @@ def perform(
         settings = stage.config_text(store.path(stage.id), command, device=session.device.type, threads=session.threads)
         with store.start(record, settings) as folder, _memory():
             if tensors is None:
-                found = _MAKERS[stage.kind](stage, session, folder)
+                made = _MAKERS[stage.kind](stage, session, folder)
             else:
-                found = _make_finetune(stage, session, folder, tensors)
-            if cost := cast("Cost | None", found.get("cost")):
-                found["cost"] = cost.model_copy(update={"wall_s": time.perf_counter() - began})
-            folder.finish(record.model_copy(update={"started": folder.run.started, **found}))
+                made = _make_finetune(stage, session, folder, tensors)
+            if cost := cast("Cost | None", made.get("cost")):
+                made["cost"] = cost.model_copy(update={"wall_s": time.perf_counter() - began})
+            folder.finish(record.model_copy(update={"started": folder.run.started, **made}))
         session.emit(events.Finished(stage.id, cached=False))
         return folder.run, False
 
@@ -118,7 +116,7 @@ def _make_pretrain(stage: Stage, session: Session, folder: Folder) -> dict[str, 
     tensors = checkpoint.trained(model)
     written = checkpoint.encode(tensors, {"run": stage.id})
     folder.write("model.safetensors", written)
-    metrics, predicted = _measure(model, mnist, flips, session)
+    metrics, predicted = measure(model, mnist, flips, session)
     folder.write("predictions.npz", _npz(labels=mnist.test_labels, **predicted))
     return {
         "params": Params(**counted._asdict()),
@@ -134,21 +132,20 @@ def _make_finetune(
 ) -> dict[str, Any]:
     mnist, flips = session.fmnist_of(stage.config)
     base = load_model(session.store.load(str(stage.parents.base)), session.store).to(session.device)
-    before, predicted_before = _measure(base, mnist, flips, session)
+    before, predicted_before = measure(base, mnist, flips, session)
     probe = test_sets(mnist, flips, session)["fmnist"][:PROBE]
     logits = evaluate.predict(base, probe)
-    origin = adapter_origin(stage.settings, str(stage.parents.base), base)
-    method, shapes, options = (
-        stage.settings["method"],
-        layer_shapes(base, stage.settings),
-        method_options(stage.settings),
-    )
+    finetune = stage.config.finetune
+    method, options = finetune.method, finetune.options
+    origin = adapter_origin(finetune, str(stage.parents.base), base)
+    layers = methods.linear_layers(base)
+    shapes = [layers[name] for name in methods.targeted(base, method, finetune.targets, **options)]
     for warning in methods.warnings(shapes, options, method):
         session.emit(events.Message(warning, stage.id))
 
-    expected = methods.formula(method, shapes, options)
+    expected = methods.METHODS[method].trainable(shapes, options)
     weights = spectrum.copy(base)
-    model = apply_settings(base, stage.settings)
+    model = apply_method(base, finetune)
     counted = methods.count(model)
     if counted.trainable != expected:
         raise AssertionError(f"{stage.method} trains {counted.trainable} parameters; its formula says {expected}")
@@ -165,11 +162,11 @@ def _make_finetune(
 
     written = checkpoint.encode(checkpoint.trained(model), {"run": stage.id, **origin})
     folder.write("adapter.safetensors", written)
-    metrics, predicted = _measure(model, mnist, flips, session)
+    metrics, predicted = measure(model, mnist, flips, session)
     if metrics["fmnist"].correct < before["fmnist"].correct:
-        shares = (f"{100 * found['fmnist'].accuracy:.2f}%" for found in (metrics, before))
-        told = "F-MNIST {}, below the {} of its base: it has repaired nothing; is lr too large?".format(*shares)
-        session.emit(events.Message(told, stage.id))
+        after, base_accuracy = (f"{100 * of['fmnist'].accuracy:.2f}%" for of in (metrics, before))
+        text = f"F-MNIST {after}, below the {base_accuracy} of its base: it has repaired nothing; is lr too large?"
+        session.emit(events.Message(text, stage.id))
     predicted |= {f"before_{name}": digits for name, digits in predicted_before.items()}
     folder.write("predictions.npz", _npz(labels=mnist.test_labels, **predicted))
     return {
@@ -188,10 +185,10 @@ def _make_finetune(
 
 def _change(model: nn.Module, weights: dict[str, Tensor], method: str, options: dict[str, Any]) -> dict[str, Any]:
     """The spectra of ΔW by layer, or why there are none."""
-    if exempt := methods.exemption(method, "merge", options):
+    if exempt := methods.METHODS[method].exemption("merge", options):
         return {"delta_w_skipped": exempt.reason}
-    found = spectrum.delta_w(weights, methods.merge(model))
-    return {"delta_w": {name: layer._asdict() for name, layer in found.items()}}
+    layers = spectrum.delta_w(weights, methods.merge(model))
+    return {"delta_w": {name: layer._asdict() for name, layer in layers.items()}}
 
 
 _MAKERS = {"fmnist": _make_fmnist, "pretrain": _make_pretrain, "finetune": _make_finetune}
@@ -227,67 +224,6 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, sessio
         peak_rss_bytes=None if before is None else memory.peak(),
         rss_before_bytes=before,
     )
-
-
-def test_sets(mnist: Mnist, flips: Shifted, session: Session) -> dict[str, Tensor]:
-    """The two test sets (n, 28, 28) on the device: `mnist`, and `fmnist` with its changed images."""
-    images = mnist.test_images
-    return {"mnist": session.tensor(images), "fmnist": session.tensor(flips.apply(images, flips.test))}
-
-
-def _measure(
-    model: nn.Module, mnist: Mnist, flips: Shifted, session: Session
-) -> tuple[dict[str, Metrics], dict[str, npt.NDArray[np.uint8]]]:
-    """Metrics and predicted digits of `model` on both test sets."""
-    labels = session.tensor(mnist.test_labels).long()
-    slices = {name: torch.from_numpy(mask).to(session.device) for name, mask in data.slices(mnist, flips).items()}
-    metrics: dict[str, Metrics] = {}
-    predicted: dict[str, npt.NDArray[np.uint8]] = {}
-    for name, images in test_sets(mnist, flips, session).items():
-        logits = evaluate.predict(model, images)
-        found = evaluate.measure(logits, labels, slices if name == "fmnist" else None)
-        if not found["loss"] < LARGEST_LOSS:
-            raise RunFailedError(f"the loss on {name} became {found['loss']:.3g}; is lr too large?")
-        metrics[name] = Metrics.model_validate(found)
-        predicted[name] = logits.argmax(1).cpu().numpy().astype(np.uint8)
-    return metrics, predicted
-
-
-def measure_again(run: Run, session: Session, on: Stage | None = None) -> Run:
-    """The run with the metrics that its checkpoint gives here and now, on the data that it was made with.
-
-    Args:
-        run: finished, with a model.
-        session: where.
-        on: the stage of another F-MNIST to measure it on; its id is then what the record says.
-
-    Raises:
-        InputError: as `load_model`; or its config cannot be read.
-    """
-    model, mnist, flips = _opened(run, session)
-    if on:
-        mnist, flips = session.fmnist_of(on.config)
-        run = run.model_copy(update={"parents": run.parents.model_copy(update={"data": on.id})})
-    metrics, _ = _measure(model, mnist, flips, session)
-    return run.model_copy(update={"metrics": metrics})
-
-
-def mistakes(run: Run, session: Session) -> list[evaluate.Mistake]:
-    """The F-MNIST test images that the run's model gets wrong, the most confident first.
-
-    Raises:
-        InputError: as `measure_again`.
-    """
-    model, mnist, flips = _opened(run, session)
-    images = flips.apply(mnist.test_images, flips.test)
-    logits = evaluate.predict(model, session.tensor(images))
-    return evaluate.mistakes(logits, mnist.test_labels, images, flips.test)
-
-
-def _opened(run: Run, session: Session) -> tuple[nn.Module, Mnist, Shifted]:
-    """A run's model on the device, and the data that the run was made with."""
-    model = load_model(run, session.store).to(session.device)
-    return model, *session.fmnist_of(own_config(run, session.store))
 
 
 def _npz(**arrays: npt.NDArray[Any]) -> bytes:

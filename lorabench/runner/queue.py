@@ -98,9 +98,9 @@ def run(
 
     missing: list[Stage] = []
     for stage in todo:
-        if stage.id not in force and (there := stages.cached(stage, store)):
-            emit(events.Finished(there.id, cached=True))
-            settle(Result(stage, there, cached=True))
+        if stage.id not in force and (run := stages.cached(stage, store)):
+            emit(events.Finished(run.id, cached=True))
+            settle(Result(stage, run, cached=True))
         else:
             missing.append(stage)
     queue = Queue(missing, force, store, keep_going=keep_going)

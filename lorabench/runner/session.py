@@ -79,7 +79,7 @@ def open_session(
 def _device(wanted: str, emit: Emit) -> torch.device:
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
-        name = next(name for name, there in have.items() if there)
+        name = next(name for name, available in have.items() if available)
         if name == "cpu":
             emit(events.Message("device auto: no GPU here, running on the CPU"))
         return torch.device(name)
@@ -102,9 +102,9 @@ def spread(device: torch.device, worker_index: int, gpus: int) -> torch.device:
 
 @functools.lru_cache(maxsize=1)
 def _mnist(data_dir: Path | None, holdout: int, emit: Emit) -> Mnist:
-    mnist = data.load(
+    return data.load(
         data_dir,
+        holdout,
         progress=lambda way, done, total: emit(events.Download(way, done, total)),
         message=lambda text: emit(events.Message(text)),
     )
-    return data.hold_out(mnist, holdout) if holdout else mnist

@@ -11,15 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import data, methods
-from lorabench.config import dump
+from lorabench.config import Finetune, dump, hashed
 from lorabench.errors import ConfigError, InputError
 from lorabench.runs import Parents, Run, earlier, make_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from pathlib import Path
-
-    from pydantic import BaseModel
 
     from lorabench.config import Config
     from lorabench.runs import Store
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """One run to be: `settings` are what its id is made of, `config` what it is run with, nothing left open."""
+    """A run to make. `settings` are hashed into its id; `config` has every default filled in."""
 
     kind: Literal["pretrain", "fmnist", "finetune"]
     id: str
@@ -85,31 +83,18 @@ class Stage:
 def resolve(config: Config) -> Config:
     """`config` with every value that follows another one written out: the seeds, and the method's learning rate."""
     pretrain, finetune = config.pretrain, config.finetune
+    chosen_lr = methods.METHODS[finetune.method].rate(finetune.options)
     return config.model_copy(
         update={
             "pretrain": pretrain.model_copy(update={"seed": config.seed if pretrain.seed is None else pretrain.seed}),
             "finetune": finetune.model_copy(
                 update={
                     "seed": config.seed if finetune.seed is None else finetune.seed,
-                    "lr": methods.METHODS[finetune.method].lr if finetune.lr is None else finetune.lr,
+                    "lr": chosen_lr if finetune.lr is None else finetune.lr,
                 }
             ),
         }
     )
-
-
-def hashed(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """`values` of `model`'s settings as ids and records have them: without those at a default that came later.
-
-    A setting that came later says so, `Field(json_schema_extra={"since": VERSION})`: what was made before has no word
-    of it and stays what it is.
-    """
-    late = {name: field.default for name, field in model.model_fields.items() if methods.came_later(field)}
-    return {key: value for key, value in values.items() if key not in late or value != late[key]}
-
-
-def _settings(section: BaseModel) -> dict[str, Any]:
-    return hashed(section.model_dump(mode="json"), type(section))
 
 
 def _images(config: Config) -> dict[str, Any]:
@@ -120,7 +105,7 @@ def _images(config: Config) -> dict[str, Any]:
 def fmnist(config: Config) -> Stage:
     """The stage that chooses which images F-MNIST mirrors."""
     config = resolve(config)
-    settings = _settings(config.fmnist)
+    settings = hashed(config.fmnist)
     run_id = make_id("fmnist", config.fmnist.seed, {"stage": "fmnist", "settings": settings, **_images(config)})
     return Stage("fmnist", run_id, config.fmnist.seed, settings, Parents(), config)
 
@@ -128,7 +113,7 @@ def fmnist(config: Config) -> Stage:
 def pretrain(config: Config) -> Stage:
     """The stage that trains the base on MNIST. F-MNIST, its second test set, has no part in its id."""
     config = resolve(config)
-    settings = _settings(config.pretrain)
+    settings = hashed(config.pretrain)
     run_id = make_id("pretrain", settings["seed"], {"stage": "pretrain", "settings": settings, **_images(config)})
     return Stage("pretrain", run_id, settings["seed"], settings, Parents(data=fmnist(config).id), config)
 
@@ -137,8 +122,7 @@ def finetune(config: Config) -> Stage:
     """The stage that fine-tunes the base on F-MNIST by `config.finetune.method`."""
     config = resolve(config)
     method, k = config.finetune.method, config.finetune.options.get("k")
-    settings = _settings(config.finetune)
-    settings.update(hashed(settings.pop("options"), methods.options_model(method)))
+    settings = hashed(config.finetune)
     base, images = pretrain(config).id, fmnist(config).id
     inputs = {"stage": "finetune", "settings": settings, **_images(config)} | ({} if config.reuse else {"reuse": False})
     run_id = make_id(f"{method}-k{k}" if k else method, settings["seed"], inputs, base=base, data=images)
@@ -222,8 +206,9 @@ def entries(config: Config) -> list[Config]:
     An entry's epochs, batch size, warm-up and seed are those of `config.finetune`.
     """
     single = config.study.model_copy(update={"methods": ()})
+    recipe = config.finetune.model_dump(include={"epochs", "batch_size", "warmup", "seed"})
     return [
-        config.model_copy(update={"finetune": config.finetune.model_copy(update=dict(entry)), "study": single})
+        config.model_copy(update={"finetune": Finetune.parse(recipe | entry.model_dump()), "study": single})
         for entry in config.study.methods
     ] or [config]
 

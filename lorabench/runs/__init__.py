@@ -1,9 +1,9 @@
 """Run folders on disk: create, finish, fail, load, find. Opens no tensor and imports no torch.
 
     store = Store(Path("runs"))
-    with store.start(draft, config_text) as folder:      # run.json says "running"
+    with store.start(record, config_text) as folder:      # run.json says "running"
         folder.write("model.safetensors", data)
-        folder.finish(draft.model_copy(update={...}))    # run.json says "done": the last write
+        folder.finish(record.model_copy(update={...}))    # run.json says "done": the last write
 
 A run's id ends in a hash of everything that the run depends on, so the same inputs find the same folder; whether its
 run is the one that is asked for, its record must say (`stages.cached`). Every file

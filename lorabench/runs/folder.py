@@ -47,13 +47,13 @@ def beside(path: Path) -> Path:
 class Folder:
     """A run's folder while the run is in progress; only `Store.start` makes one."""
 
-    def __init__(self, path: Path, draft: Run) -> None:
+    def __init__(self, path: Path, record: Run) -> None:
         self.path = path
-        self.run = draft
+        self.run = record
         self._files: dict[str, str] = {}
 
     def begin(self) -> None:
-        """Put a folder that holds the first record and nothing else in the place of an earlier try's, in one step."""
+        """Replace the folder of an earlier try by a new one that holds only the first record, in one rename."""
         part = beside(self.path)
         if part.exists():
             shutil.rmtree(part)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Note = TypeVar("Note", bound=BaseModel)
 
 GLANCE = 0.3
-"""Seconds that a lock may be held by a process that only looks whether somebody holds it."""
+"""`ls` takes a run's lock for a moment to see if it is free; wait so many seconds before calling a lock held."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class Store:
         """
         record = self.path(run_id) / "run.json"
         try:
-            found = record.lstat()
-            if stat.S_ISLNK(found.st_mode) or record.parent.is_symlink():
+            status = record.lstat()
+            if stat.S_ISLNK(status.st_mode) or record.parent.is_symlink():
                 raise InputError(f"{record}: lorabench reads no run through a symbolic link")
-            if not stat.S_ISREG(found.st_mode):
+            if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{record}: there is no such run record")
-            if found.st_size > MAX_RECORD_BYTES:
+            if status.st_size > MAX_RECORD_BYTES:
                 raise InputError(f"{record}: larger than {MAX_RECORD_BYTES:,} bytes, so it is no run record")
             content = record.read_bytes()
             if steers(content):
@@ -152,25 +152,25 @@ class Store:
         return self.select([pattern])[0]
 
     def select(self, patterns: Sequence[str]) -> tuple[list[Run], list[Broken]]:
-        """The runs that all `patterns` stand for, each once, and the folders that a glob takes in and nobody can read.
+        """All runs that match, each once; and the unreadable folders that a glob matches.
 
         Raises:
             InputError: as `find`.
             UsageError: as `find`.
         """
-        found: dict[str, Run] = {}
+        selected: dict[str, Run] = {}
         damaged: dict[str, Broken] = {}
         scanned: tuple[list[Run], list[Broken]] | None = None
         for pattern in patterns:
             if ID.fullmatch(pattern):
                 with contextlib.suppress(InputError):
-                    found[pattern] = self.load(pattern)
+                    selected[pattern] = self.load(pattern)
                     continue
             runs, broken = scanned = scanned or self.scan()
             if any(c in pattern for c in "*?["):
                 damaged |= {folder.id: folder for folder in broken if fnmatch.fnmatchcase(folder.id, pattern)}
-            found |= {run.id: run for run in self._fitting(pattern, runs, broken)}
-        return list(found.values()), list(damaged.values())
+            selected |= {run.id: run for run in self._fitting(pattern, runs, broken)}
+        return list(selected.values()), list(damaged.values())
 
     def _fitting(self, pattern: str, runs: Sequence[Run], broken: Sequence[Broken]) -> list[Run]:
         if pattern == "@last":
@@ -178,24 +178,24 @@ class Store:
                 raise InputError(f"there are no runs in {self.root}; `lorabench study` makes some")
             return [runs[-1]]
         if any(c in pattern for c in "*?["):
-            found = [run for run in runs if fnmatch.fnmatchcase(run.id, pattern)]
-            if not found:
+            fitting = [run for run in runs if fnmatch.fnmatchcase(run.id, pattern)]
+            if not fitting:
                 unreadable = sum(fnmatch.fnmatchcase(folder.id, pattern) for folder in broken)
                 more = f" that can be read; {unreadable} cannot: lorabench ls" if unreadable else ""
                 raise InputError(f"no run in {self.root} fits {pattern}{more}")
-            return found
-        found = [run for run in runs if run.id.startswith(pattern)]
-        if len(found) > 1:
-            names = ", ".join(run.id for run in found[:5])
-            raise UsageError(f"{pattern} fits {len(found)} runs: {names}; name one, or write {pattern}* for all")
-        if not found:
+            return fitting
+        fitting = [run for run in runs if run.id.startswith(pattern)]
+        if len(fitting) > 1:
+            names = ", ".join(run.id for run in fitting[:5])
+            raise UsageError(f"{pattern} fits {len(fitting)} runs: {names}; name one, or write {pattern}* for all")
+        if not fitting:
             damaged = [folder for folder in broken if folder.id.startswith(pattern)]
             if damaged:
                 raise InputError(damaged[0].reason)
             near = difflib.get_close_matches(pattern, [run.id for run in runs], n=3, cutoff=0.3)
             hint = f"; the nearest are {', '.join(near)}" if near else "; `lorabench ls` lists what there is"
             raise InputError(f"no run {pattern} in {self.root}{hint}")
-        return found
+        return fitting
 
     def parents(self, runs: Iterable[Run]) -> dict[str, Run]:
         """The bases and F-MNISTs that `runs` were made from, by id, as far as they are there."""
@@ -218,11 +218,11 @@ class Store:
         if name not in run.files:
             return {}
         path = self.intact(run, name)
-        found = npz.read(path, np.uint8)
-        lengths = {len(digits) for digits in found.values()}
-        if len(lengths) != 1 or 0 in lengths or any((digits > 9).any() for digits in found.values()):
+        arrays = npz.read(path, np.uint8)
+        lengths = {len(digits) for digits in arrays.values()}
+        if len(lengths) != 1 or 0 in lengths or any((digits > 9).any() for digits in arrays.values()):
             raise InputError(f"{path}: must hold a digit for every test image; run it again with --force")
-        return found
+        return arrays
 
     def history(self, run: Run) -> list[Epoch]:
         """The run's epochs in their order; empty if it wrote none.
@@ -253,10 +253,10 @@ class Store:
                 raise InputError(f"{path}: there is no such file; make the run again with --force")
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise InputError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes, so no file of a run; remove it")
-            found = sha256_file(path)
+            checksum = sha256_file(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-        if run.files.get(name) != found:
+        if run.files.get(name) != checksum:
             raise InputError(f"{path}: not the file that the run wrote, its SHA-256 differs; run it again with --force")
         return path
 
@@ -314,10 +314,10 @@ class Store:
         if not records:
             return None
         _, newest = max(records)
-        found = _read_note(newest, Study, "study").runs
-        if not all(map(ID.fullmatch, found)):
+        ids = _read_note(newest, Study, "study").runs
+        if not all(map(ID.fullmatch, ids)):
             raise InputError(f"{newest}: no valid record of a study: it names what is no run; remove it")
-        return found
+        return ids
 
     @contextlib.contextmanager
     def locked(
@@ -350,17 +350,17 @@ class Store:
             lock.release()
 
     @contextlib.contextmanager
-    def start(self, draft: Run, config: str) -> Generator[Folder]:
-        """A fresh folder for `draft`, emptied of an earlier try; the caller holds the lock.
+    def start(self, record: Run, config: str) -> Generator[Folder]:
+        """A fresh folder for `record`, emptied of an earlier try; the caller holds the lock.
 
         Leaving the block without `finish`, by an exception or not, records the run as failed or interrupted.
 
         Raises:
             RunFailedError: the disk refuses (full, read-only), here or inside the block.
         """
-        path = self.path(draft.id)
+        path = self.path(record.id)
         maker = f"process {os.getpid()} on {platform.node()}"
-        folder = Folder(path, draft.model_copy(update={"started": now(), "status": "running", "maker": maker}))
+        folder = Folder(path, record.model_copy(update={"started": now(), "status": "running", "maker": maker}))
         with _writable(path):
             if path.is_symlink():
                 raise InputError(f"{path}: is a symbolic link; lorabench writes no run through one")
@@ -424,17 +424,17 @@ def uncollected() -> Generator[None]:
             gc.enable()
 
 
-def _read_note(path: Path, model: type[Note], what: str) -> Note:
+def _read_note(path: Path, model: type[Note], noun: str) -> Note:
     try:
-        found = path.lstat()
-        if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_RECORD_BYTES:
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_RECORD_BYTES:
             return model.model_validate_json(path.read_bytes())
         problem = "no regular file, or too large"
     except OSError as error:
         problem = error.strerror or str(error)
     except ValidationError as error:
         problem = str(error.errors()[0]["msg"])
-    raise InputError(f"{path}: no valid record of a {what}: {problem}; remove it")
+    raise InputError(f"{path}: no valid record of a {noun}: {problem}; remove it")
 
 
 @contextlib.contextmanager

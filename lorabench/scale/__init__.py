@@ -1,8 +1,9 @@
-"""The arithmetic of parameters, bytes and multiply-adds, from this classifier to GPT-3 175B: no tensor in sight.
+"""Parameters, bytes and multiply-adds, from this classifier to GPT-3 175B: by arithmetic, and measured if asked.
 
 architectures  models as lists of weight matrices
 projection     what it takes to train all of one, or by a registered method a part: bytes, GPUs, multiply-adds
 claims         the talk's claims about GPT-3, and the LoRA paper's figures, counted again
+measure        a decoder trained here, or some of its blocks; `trial` does it, in processes, with what `blocks` builds
 """
 
 from lorabench.scale.architectures import ARCHITECTURES, Architecture, Matrix, given

@@ -58,7 +58,7 @@ class Setup:
     precision: str = "fp32"
     batch: int = 1
     context: int = 128
-    limit: float = 90
+    limit: float = 100
     device: str = "cpu"
     threads: int | None = None
 
@@ -80,14 +80,16 @@ def check(model: Architecture, setup: Setup) -> None:
 
 
 def needed(model: Architecture, side: Training, setup: Setup) -> int:
-    """Bytes that a process takes to train `model`, from above: state, a second gradient of the largest matrix, what
-    a forward keeps, and the process itself."""
+    """Bytes that a process takes to train `model`, from above: its state, what a forward keeps, the process itself.
+
+    A tied embedding has two gradients, of the head and of the lookup, and for a moment their sum.
+    """
     of_a_value = PRECISIONS[setup.precision].weight
     state = training_bytes(side.held, side.trainable, PRECISIONS[setup.precision])
     largest = max(matrix.n * matrix.m for matrix in model.matrices) if side.label == "full" else 0
     # Inputs and outputs of each matrix, as much again of norms and activation functions; of the logits four copies.
     kept = sum(2 * (matrix.n + matrix.m) * matrix.layers for matrix in model.matrices) + 2 * model.matrix("head").m
-    return state + of_a_value * (largest + kept * setup.batch * setup.context) + PROCESS
+    return state + of_a_value * (2 * largest + kept * setup.batch * setup.context) + PROCESS
 
 
 @dataclass(frozen=True)
@@ -138,11 +140,7 @@ def counts(layers: int, most: int, affordable: Callable[[int], bool]) -> list[in
 
 
 class _Process:
-    """A `trial` in a process of its own, which a Ctrl-C of the terminal does not reach; `hello` says where it is.
-
-    Raises:
-        RunFailedError: as `ask`.
-    """
+    """A `trial` in a process of its own, which a Ctrl-C of the terminal does not reach."""
 
     def __init__(self, setup: Setup) -> None:
         self._process = subprocess.Popen(
@@ -153,11 +151,11 @@ class _Process:
             text=True,
             start_new_session=True,
         )
-        try:
-            self.hello = self.ask({"device": setup.device, "threads": setup.threads})
-        except BaseException:
-            self.end()
-            raise
+        self._setup = setup
+
+    def hello(self) -> dict[str, Any]:
+        """Where it is; the first question."""
+        return self.ask({"device": self._setup.device, "threads": self._setup.threads})
 
     def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a line.
@@ -192,31 +190,32 @@ _Answers = dict[str, dict[str, Any]]
 
 @dataclass
 class _Trials:
-    """The running processes: those of one number of blocks, one for each side; or a first one that only said hello."""
+    """The running processes: one for each side, of one number of blocks."""
 
     sides: Sides
     folder: str
     tell: Callable[[str], None]
     running: dict[str, _Process] = field(default_factory=dict[str, _Process])
 
-    def hello(self) -> dict[str, Any]:
-        """Start a first process, and hear from it where it is."""
-        self.running["tuned"] = _Process(self.sides.setup)
-        return self.running["tuned"].hello
+    def start(self, names: Sequence[str]) -> dict[str, Any]:
+        """End the processes that there are, start one for each side, and hear where they are."""
+        self.end()
+        for name in names:  # they import torch side by side
+            self.running[name] = _Process(self.sides.setup)
+        hellos = [process.hello() for process in self.running.values()]
+        return hellos[0]
 
-    def build(self, blocks: int, names: Sequence[str]) -> _Answers:
-        """Let a process of each side build so many blocks and take its first steps."""
+    def build(self, blocks: int) -> _Answers:
+        """Let the process of each side build so many blocks and take its first steps."""
         sides, setup = self.sides, self.sides.setup
         answers: _Answers = {}
-        for name in names:
+        for name, process in self.running.items():
             method = None if name == "full" else sides.method
             self.tell(f"{blocks} of {sides.layers} blocks, {method or name}: building, and two steps")
-            if name not in self.running:
-                self.running[name] = _Process(setup)
             question = {"name": sides.model.name, "blocks": blocks, "method": method, "folder": self.folder}
             question |= {"options": dict(sides.options), "targets": list(sides.targets)}
             question |= {"batch": setup.batch, "context": setup.context, "precision": setup.precision}
-            answers[name] = self.running[name].ask(question)
+            answers[name] = process.ask(question)
         return answers
 
     def turn(self, name: str, blocks: int, answers: _Answers) -> dict[str, Any]:
@@ -252,11 +251,12 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="lorabench-") as folder, contextlib.ExitStack() as stack:
         trials = _Trials(sides, folder, tell)
         stack.callback(trials.end)
-        hello = trials.hello()
+        hello = trials.start(("tuned", "full"))
         budget = SHARE * hello["free_bytes"] if hello["free_bytes"] else math.inf
         most = sides.most(budget, both=True)
         names, needs = ("full", "tuned") if most else ("tuned",), sides.needs(1)
         if not most:
+            trials.running.pop("full").end()
             tell(f"full training of one block would take {size(needs[0])}, of {size(budget)} that may be taken")
             most = sides.most(budget, both=False)
         if not most:
@@ -264,19 +264,19 @@ def measure(
                 f"--measure: one block of {model.name} and its embedding take {size(needs[1])} to train by {method} in "
                 f"{setup.precision}, and {size(budget)} may be taken, {SHARE:.0%} of the free memory"
             )
-        least = first_counts(most)[0]
-        answers = {least: trials.build(least, names)}
-        spent = time.monotonic() - began
+        least, started = first_counts(most)[0], time.monotonic() - began
+        answers = {least: trials.build(least)}
+        built = time.monotonic() - began - started
 
         def affordable(blocks: int) -> bool:
             """Building so many blocks, and 3 rounds, as the smallest number of them lets foresee."""
             times = model.cut(blocks).total / model.cut(least).total
             steps = 3 * (times + 1) * sum(side["warm_s"] for side in answers[least].values())
-            return time.monotonic() - began + times * spent + steps <= setup.limit
+            return time.monotonic() - began + started + times * built + steps <= setup.limit
 
         for blocks in counts(sides.layers, most, affordable)[1:]:
-            trials.end()
-            answers[blocks] = trials.build(blocks, names)
+            trials.start(names)
+            answers[blocks] = trials.build(blocks)
         rounds: list[dict[tuple[int, str], dict[str, Any]]] = []
         order, last = [(blocks, name) for blocks in answers for name in names], 0.0
         while not rounds or (len(rounds) < ROUNDS and time.monotonic() - began + last <= setup.limit):

@@ -215,7 +215,7 @@ def train(
     wanted = list(dict.fromkeys(targets or model.usual or entry.where(names, chosen)))
     adapted = [matrix for matrix in model.matrices if matrix.name in wanted]
     shapes = _shapes(adapted)
-    trainable = entry.formula(shapes, chosen)
+    trainable = entry.trainable(shapes, chosen)
     if entry.in_place:
         trainable -= sum(matrix.m * matrix.layers for matrix in adapted if not matrix.bias)
     if trainable <= 0:
@@ -230,13 +230,14 @@ def _products(
     model: Architecture, targets: Sequence[str], entry: Method, options: Mapping[str, Any]
 ) -> tuple[int, int] | tuple[None, None]:
     """Multiply-adds of a token, forward through everything and backward down to the first trained matrix."""
-    if entry.products is None:
+    if entry.remakes:
         return None, None
     forward = backward = 0
     lowest = model.lowest(targets)
     for matrix in model.matrices:
         n, m, ends = matrix.n, matrix.m, lowest[matrix.name]
-        made = entry.products(n, m, options) if matrix.name in targets else Products(n * m, n * m, 0)
+        made = entry.products(n, m, options) if matrix.name in targets else None
+        made = made or Products(n * m, n * m, 0)
         forward += matrix.layers * made.forward
         backward += (matrix.layers - ends) * made.backward + ends * made.lowest
     return forward, backward

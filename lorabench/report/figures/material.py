@@ -96,11 +96,10 @@ def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictu
         return f"the predictions of {run.id}, which recorded none"
     import numpy as np
 
-    from lorabench import config, data, methods
+    from lorabench import config, data
 
-    own = config.load([store.intact(run, "config.yaml")], methods=methods.schemas()).config
-    mnist = data.load(data_dir)
-    mnist = data.hold_out(mnist, own.holdout) if own.holdout else mnist
+    own = config.load([store.intact(run, "config.yaml")]).config
+    mnist = data.load(data_dir, own.holdout)
     if not np.array_equal(mnist.test_labels, predicted["labels"]):
         return f"the test images of {run.id}, which were others than MNIST's"
     shifted = data.choose(mnist, own.fmnist)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.rank import base_accuracy, rank_series
 from lorabench.report.figures.material import Missing
-from lorabench.report.figures.style import COLOURS, LINES, MARKERS, bar, base_line, canvas, caption, limits, marks, over
+from lorabench.report.figures.style import bar, base_line, canvas, caption, limits, marks, over, series_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,17 +48,11 @@ def _panel(axes: Axes, name: str, series: list[RankSeries], base: Estimate | Non
         points = [(point.k, point.accuracy[name]) for point in one.points if name in point.accuracy]
         # Side by side, so that intervals at the same k do not hide each other.
         shift = 1.05 ** (index - (len(series) - 1) / 2)
-        colour = COLOURS[index % len(COLOURS)]
-        axes.plot(
-            [k * shift for k, _ in points],
-            [estimate.mean for _, estimate in points],
-            color=colour,
-            linestyle=LINES[index % len(LINES)],
-            marker=MARKERS[index % len(MARKERS)],
-            label=one.label,
-        )
+        look = series_look(index)
+        means = [estimate.mean for _, estimate in points]
+        axes.plot([k * shift for k, _ in points], means, label=one.label, **look)
         for k, estimate in points:
-            axes.errorbar([k * shift], [estimate.mean], bar(estimate), color=colour, capsize=2.5, elinewidth=0.9)
+            axes.errorbar([k * shift], [estimate.mean], bar(estimate), color=look["color"], capsize=2.5, elinewidth=0.9)
         shown += [estimate for _, estimate in points]
     axes.set_xscale("log", base=2)
     marks(axes.xaxis, ranks)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lorabench.report.figures.material import Material, Pictures
 
+    Bytes = npt.NDArray[np.uint8]
     Indices = npt.NDArray[np.intp]
 
 ACROSS = 10
@@ -52,35 +53,27 @@ def draw(material: Material) -> Figure:
     return figure
 
 
-def _rows(found: Pictures, changed: str) -> list[tuple[str, npt.NDArray[np.uint8], Indices, list[str]]]:
+def _rows(found: Pictures, changed: str) -> list[tuple[str, Bytes, Indices, list[str]]]:
     """Of each row its title, its images, which of them it shows, and what stands below them."""
     wrong = found.after != found.labels
-    shown = _evenly(np.flatnonzero(found.flipped))
-    left, others = np.flatnonzero(wrong & found.flipped), np.flatnonzero(wrong & ~found.flipped)
-    parts = [
-        ("MNIST", found.mnist, shown, [str(digit) for digit in found.labels[shown]]),
-        ("F-MNIST, as the base sees it", found.fmnist, shown, _taken(found, found.before, shown)),
-        (
-            f"{changed} and still wrong: {len(left):,} of {int(found.flipped.sum()):,}",
-            found.fmnist,
-            _evenly(left),
-            _taken(found, found.after, _evenly(left)),
-        ),
-        (
-            f"not {changed} and wrong: {len(others):,} of {int((~found.flipped).sum()):,}",
-            found.fmnist,
-            _evenly(others),
-            _taken(found, found.after, _evenly(others)),
-        ),
+    parts: list[tuple[str, Bytes, Indices, Bytes | None]] = [
+        ("MNIST", found.mnist, np.flatnonzero(found.flipped), None),
+        ("F-MNIST, as the base sees it", found.fmnist, np.flatnonzero(found.flipped), found.before),
     ]
-    return [part for part in parts if len(part[2])]
+    for title, mask in ((f"{changed} and still wrong", found.flipped), (f"not {changed} and wrong", ~found.flipped)):
+        left = np.flatnonzero(wrong & mask)
+        parts.append((f"{title}: {len(left):,} of {int(mask.sum()):,}", found.fmnist, left, found.after))
+    rows: list[tuple[str, Bytes, Indices, list[str]]] = []
+    for title, images, indices, predicted in parts:
+        chosen = _evenly(indices)
+        captions = [
+            f"{found.labels[i]}" if predicted is None else f"{found.labels[i]} → {predicted[i]}" for i in chosen
+        ]
+        rows.append((title, images, chosen, captions))
+    return [row for row in rows if len(row[2])]
 
 
 def _evenly(indices: Indices) -> Indices:
     """Up to `ACROSS` of `indices`, evenly spaced."""
     count = min(ACROSS, len(indices))
     return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.intp)] if count else indices
-
-
-def _taken(found: Pictures, predicted: npt.NDArray[np.uint8], chosen: Indices) -> list[str]:
-    return [f"{found.labels[index]} → {predicted[index]}" for index in chosen]

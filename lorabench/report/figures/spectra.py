@@ -10,7 +10,7 @@ from lorabench.analysis import inference
 from lorabench.analysis.facts import spectrum_rows
 from lorabench.analysis.settings import collect
 from lorabench.report.figures.material import Missing
-from lorabench.report.figures.style import COLOURS, MARKERS, bar, canvas, caption, logarithmic, over
+from lorabench.report.figures.style import bar, canvas, caption, logarithmic, over, series_look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def draw(material: Material) -> Figure:
         axes.set_xlabel(title)
     panels[0].set_yticks(range(len(found)), list(found))
     panels[0].set_ylim(len(found) - 0.5, -0.5)
-    shapes = [Line2D([], [], linestyle="", **_look(index), label=layer) for index, layer in enumerate(layers)]
+    shapes = [Line2D([], [], **_look(index), label=layer) for index, layer in enumerate(layers)]
     figure.legend(handles=shapes, loc="outside upper right", ncols=len(layers), handletextpad=0.2)
     counts = [estimate.n for spectra in found.values() for values in spectra.values() for estimate in values.values()]
     without = [label for label, spectra in measured.items() if not spectra]
@@ -71,13 +71,8 @@ def _point(
 
 
 def _look(index: int) -> dict[str, Any]:
-    filled = COLOURS[index % len(COLOURS)]
-    return {
-        "marker": MARKERS[index % len(MARKERS)],
-        "color": filled,
-        "markerfacecolor": "white" if index else filled,
-        "markersize": 3.8,
-    }
+    look = series_look(index) | {"linestyle": "", "markersize": 3.8}
+    return {**look, "markerfacecolor": "white" if index else look["color"]}
 
 
 def _spectra(arm: Setting) -> dict[str, dict[str, Estimate]]:

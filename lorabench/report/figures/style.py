@@ -6,7 +6,7 @@ Nothing here touches matplotlib's global settings but `styled`, which puts them 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 from matplotlib.axis import XAxis
@@ -73,6 +73,12 @@ def styled() -> Generator[None]:
     """matplotlib's own defaults with our look, whatever the user's matplotlibrc says, until the block ends."""
     with matplotlib.style.context(["default", _SETTINGS]):
         yield
+
+
+def series_look(index: int) -> dict[str, Any]:
+    """Colour, line and marker of a figure's series, as `plot` takes them."""
+    kinds = {"color": COLOURS, "linestyle": LINES, "marker": MARKERS}
+    return {name: kind[index % len(kind)] for name, kind in kinds.items()}
 
 
 def canvas(height: float, title: str, width: float = WIDTH) -> Figure:

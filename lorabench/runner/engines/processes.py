@@ -11,6 +11,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -112,8 +113,8 @@ class _Pool(ProcessPoolExecutor):
 @contextlib.contextmanager
 def undisturbed() -> Generator[None]:
     """Put off the signals that stop lorabench. A process that starts inside puts them off until it does not want to."""
-    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
-        yield  # Windows; or a thread in which no signal is answered
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield  # no masks; or a thread in which no signal is answered
         return
     resource_tracker.ensure_running()  # its own start would lift the block
     stopping = (signal.SIGINT, signal.SIGTERM)
@@ -172,7 +173,7 @@ def _enter(
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    if hasattr(signal, "pthread_sigmask"):
+    if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     worker_index, worker = indices.get(), contextlib.ExitStack()
 

@@ -1,0 +1,78 @@
+"""A busy machine must not ruin a run: commands beside processes that spin, on one thread and on the default number.
+
+    python tests/benchmarks/busy.py                # beside 0, 1, 2 and 4 of them, three rounds: about 15 minutes
+    python tests/benchmarks/busy.py --rounds 1 --beside 2
+
+Prints the seconds of each command, and their ratio to the same command with `--threads 1`, by rounds that alternate;
+the worst ratio is the last line. OMP_WAIT_POLICY=ACTIVE in the environment shows what spinning threads do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+COMMANDS = {
+    "pretrain": ["pretrain", "-s", "pretrain.epochs=1"],
+    "finetune-lora": ["finetune-lora", "-s", "finetune.epochs=1"],
+    "finetune full": ["finetune", "full", "-s", "finetune.epochs=1"],
+    "study, one seed": ["study", "--seeds", "0", "-s", "pretrain.epochs=1", "-s", "finetune.epochs=1"],
+}
+
+
+@contextlib.contextmanager
+def spinning(count: int) -> Generator[None]:
+    """Inside, so many processes do nothing, as fast as they can."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def seconds(arguments: list[str], folder: Path, *more: str) -> float:
+    """What the command takes; its parents are there before."""
+    command = [sys.executable, "-m", "lorabench", *arguments, "--quiet", "--force", "--runs-dir", str(folder), *more]
+    begun = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beside", type=int, nargs="*", default=[0, 1, 2, 4])
+    asked = parser.parse_args()
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as scratch:
+        for arguments in COMMANDS.values():
+            seconds(arguments, Path(scratch))
+        for beside in asked.beside:
+            for name, arguments in COMMANDS.items():
+                with spinning(beside):
+                    rounds = [
+                        (seconds(arguments, Path(scratch), "--threads", "1"), seconds(arguments, Path(scratch)))
+                        for _ in range(asked.rounds)
+                    ]
+                alone, default = (statistics.median(column) for column in zip(*rounds, strict=True))
+                worst = max(worst, default / alone)
+                print(
+                    f"beside {beside}  {name:16} {alone:6.2f} s on one thread, {default:6.2f} s: {default / alone:.2f}"
+                )
+    print(f"worst ratio {worst:.2f}")
+
+
+if __name__ == "__main__":
+    main()
