@@ -76,8 +76,10 @@ TORCH_FREE = {
 }
 
 
-WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "measure", "session")}
-WITH_TORCH |= {ROOT / "scale" / f"{name}.py" for name in ("blocks", "trial")}
+WITH_TORCH = {
+    ROOT / f"{name}.py"
+    for name in ("runner/load", "runner/make", "runner/measure", "runner/session", "scale/blocks", "scale/trial")
+}
 """Files of these rooms that a command imports once it computes."""
 
 

@@ -7,7 +7,19 @@ measure        a decoder trained here, or some of its blocks; `trial` does it, i
 """
 
 from lorabench.scale.architectures import ARCHITECTURES, Architecture, Matrix, given
-from lorabench.scale.claims import GPU_SHARE, PAPER_SPEED, Claim, claims, recounts, size
+from lorabench.scale.claims import (
+    CHECKPOINT_SAVED,
+    GPU_SHARE,
+    PAPER_CHECKPOINT,
+    PAPER_MEMORY,
+    PAPER_SPEED,
+    TIME_SAVED,
+    Claim,
+    claims,
+    recounts,
+    size,
+)
+from lorabench.scale.measure import Setup, check, measure
 from lorabench.scale.projection import (
     PRECISIONS,
     Projection,
@@ -24,20 +36,27 @@ from lorabench.scale.projection import (
 
 __all__ = [
     "ARCHITECTURES",
+    "CHECKPOINT_SAVED",
     "GPU_SHARE",
+    "PAPER_CHECKPOINT",
+    "PAPER_MEMORY",
     "PAPER_SPEED",
     "PRECISIONS",
+    "TIME_SAVED",
     "Architecture",
     "Claim",
     "Matrix",
     "Projection",
+    "Setup",
     "Training",
     "architecture",
+    "check",
     "check_method",
     "claims",
     "full",
     "given",
     "gpus",
+    "measure",
     "project",
     "recounts",
     "size",

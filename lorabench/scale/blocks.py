@@ -51,7 +51,8 @@ class Block(nn.Module):
 
     def _heads(self, name: str, x: Tensor) -> Tensor:
         """Queries, keys or values: (batch, heads, tokens, width)."""
-        return self._of(name, x).unflatten(-1, (-1, self.width)).transpose(1, 2)
+        x = self._of(name, x)
+        return x.view(*x.shape[:2], -1, self.width).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, tokens, d) to the same."""

@@ -49,7 +49,7 @@ class Setup:
     """How it is measured.
 
     Attributes:
-        precision: fp32 or bf16, of weights, gradients and Adam.
+        precision: fp32 or bf16, of weights, gradients and Adam; what a method adds is fp32 in both.
         limit: seconds that it may take, as far as that can be foreseen.
         device: auto, cpu or cuda.
         threads: on the CPU; None for torch's own choice.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch.nn import functional as F
 
 from lorabench import checkpoint, memory, methods
@@ -39,7 +39,7 @@ class Training:
         name: an architecture.
         blocks: how many it has here.
         method: None trains everything.
-        precision: of weights, gradients and Adam.
+        precision: of weights, gradients and Adam; what a method adds is fp32.
     """
 
     def __init__(
@@ -126,7 +126,8 @@ def _hello(wanted: dict[str, Any]) -> dict[str, Any]:
 def _start(given: dict[str, Any], device: torch.device) -> tuple[Training, dict[str, Any]]:
     """Build and take two steps, after which Adam has its state; what that took, beside what was held before."""
     folder, on_gpu = Path(given.pop("folder")), device.type == "cuda"
-    F.linear(torch.ones(8, 8, device=device), torch.ones(8, 8, device=device))  # the libraries make their buffers
+    # A first step of all makes the libraries load their own parts, which are of no model.
+    Training("toy", 1, None, {}, [], batch=1, context=8, precision=given["precision"], device=device).step(1)
     held = 0 if on_gpu else memory.watch()
     training = Training(**given, device=device)
     losses, *seconds = zip(*(training.step(training.blocks) for _ in range(2)), strict=True)
