@@ -30,16 +30,16 @@ def unequal(rows: Iterable[tuple[str, Sequence[Run]]]) -> list[Unequal]:
     seen: steps times batch size) are compared among runs of one stage. What a run does not record is not held
     against it.
     """
-    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    by_fact: dict[str, dict[str, dict[str, list[str]]]] = {}
     for label, runs in rows:
         for run in runs:
             for what, among, value in _facts(run):
-                labels = found.setdefault(what, {}).setdefault(among, {}).setdefault(value, [])
+                labels = by_fact.setdefault(what, {}).setdefault(among, {}).setdefault(value, [])
                 if label not in labels:
                     labels.append(label)
     return [
         Unequal(f"{what}{among}", values)
-        for what, groups in found.items()
+        for what, groups in by_fact.items()
         for among, values in [(among, values) for among, values in groups.items() if len(values) > 1][:1]
     ]
 

@@ -63,19 +63,19 @@ class Contrast:
 def paired(name: str, label: str, first: Right, second: Right, told: str | None = None) -> Contrast:
     """The same images: `first` and `second` (n,) say which of them each got right; n is not 0."""
     n, lost, gained = len(first), int((first & ~second).sum()), int((~first & second).sum())
-    found = inference.same_images(lost, gained, n)
+    change = inference.same_images(lost, gained, n)
     return Contrast(
         name=name,
         label=label,
         first=Count(int(first.sum()), n),
         second=Count(int(second.sum()), n),
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        detectable=found.detectable,
+        difference=change.difference,
+        low=change.low,
+        high=change.high,
+        detectable=change.detectable,
         lost=lost,
         gained=gained,
-        p=found.p,
+        p=change.p,
         told=told,
     )
 
@@ -113,31 +113,31 @@ class _Measured:
 
 def contrasts(first: Found, second: Found) -> list[Contrast]:
     """Second − first on MNIST, on F-MNIST and on its parts, as far as both were measured."""
-    found: list[Contrast | None] = []
+    rows: list[Contrast | None] = []
     for name, title in SETS.items():
-        found.append(_contrast(name, title, _measured(first, name), _measured(second, name)))
+        rows.append(_contrast(name, title, _measured(first, name), _measured(second, name)))
         if name == "fmnist":
-            found += [
+            rows += [
                 _contrast(f"{name}.{part}", f"  {called}", _measured(first, name, part), _measured(second, name, part))
                 for part, called in PARTS.items()
             ]
-    return [contrast for contrast in found if contrast]
+    return [contrast for contrast in rows if contrast]
 
 
 def mirroring_contrasts(first: Found, second: Found) -> list[Contrast]:
     """F-MNIST − MNIST in each run, and the second on F-MNIST − the first on MNIST."""
-    found = [
+    rows = [
         _contrast("first", "A", _measured(first, "mnist"), _measured(first, "fmnist")),
         _contrast("second", "B", _measured(second, "mnist"), _measured(second, "fmnist")),
         _contrast("repair", "A to B", _measured(first, "mnist"), _measured(second, "fmnist")),
     ]
-    return [contrast for contrast in found if contrast]
+    return [contrast for contrast in rows if contrast]
 
 
-def _measured(found: Found, name: str, part: str | None = None) -> _Measured | None:
+def _measured(run_and_predictions: Found, name: str, part: str | None = None) -> _Measured | None:
     import numpy as np
 
-    run, predictions = found
+    run, predictions = run_and_predictions
     metrics = run.metrics.get(name) if run.status == "done" else None
     counts = metrics.slices.get(part) if metrics and part else metrics
     if counts is None or counts.n == 0:

@@ -79,9 +79,9 @@ def overview(
     )
 
 
-def overview_data(found: Overview) -> dict[str, Any]:
+def overview_data(study: Overview) -> dict[str, Any]:
     """The same as plain data."""
-    return {key: rows_data(found.methods) if key == "methods" else plain(value) for key, value in vars(found).items()}
+    return {key: rows_data(study.methods) if key == "methods" else plain(value) for key, value in vars(study).items()}
 
 
 def _repair(setting: Setting, runs: Collection) -> Repair | None:

@@ -1,21 +1,43 @@
-"""torchvision, also where its compiled library does not load: a CUDA build of it beside a CPU-only torch."""
+"""One way to MNIST: torchvision's own download, which runs as a child process, see `fetch`.
+
+torchvision is imported also where its compiled library does not load: a CUDA build of it beside a CPU-only torch.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import os
+import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lorabench.data.fetch import online
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+_TIMEOUT_S = 60  # torchvision sets none, and a child whose parent was killed must end some day
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 _declared: list[Any] = []
 """The `torch.library.Library` that holds the schemas: they are withdrawn when it is collected."""
+
+
+def main(folder: str) -> None:
+    """Download the four files and unpack them into `folder`/MNIST/raw.
+
+    The environment variable LORABENCH_MIRROR names a place to take them from instead of torchvision's.
+    """
+    mnist = import_datasets().MNIST
+    if mirror := os.environ.get("LORABENCH_MIRROR"):
+        mnist.mirrors = [mirror.rstrip("/") + "/"]
+    socket.setdefaulttimeout(_TIMEOUT_S)
+    with online(Path(folder)):
+        mnist(folder, train=False, download=True)
 
 
 @functools.cache
