@@ -38,7 +38,7 @@ SHARED: dict[str, set[str]] = {
     "evaluate": IMAGES | DEVICE,
     "report": IMAGES,
     "ls": {*OUTPUT, "--runs-dir"},
-    "scale": {*OUTPUT, "--quiet", "--config", "--set"},
+    "scale": RUNS | DEVICE | {"--config", "--set"},
     "export": {*IMAGES, *DEVICE, "--dry-run", "--force"},
     "import-peft": {*IMAGES, *DEVICE, "--dry-run", "--force", "--no-wait"},
 }
@@ -106,8 +106,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
     """What a command says, run in this process on the runs of `folder`."""
-    place = () if arguments[0] == "scale" else ("--runs-dir", str(folder / "runs"))
-    done = CliRunner().invoke(app, [*arguments, *place])
+    done = CliRunner().invoke(app, [*arguments, "--runs-dir", str(folder / "runs")])
     assert done.exit_code == code, (arguments, done.output)
     return done.output
 
@@ -124,7 +123,7 @@ WAYS: dict[str, list[list[str]]] = {
     "evaluate": [["lora-k4-s0"], ["nonsense"]],
     "report": [["--out", "PLACE/report.html"], ["nonsense"]],
     "ls": [[], ["--where", "("]],
-    "scale": [["--k", "2000", "--sizes", "100x100"], ["nonsense"]],
+    "scale": [["toy", "--measure", "--limit", "1", "--k", "2000"], ["nonsense"]],
     "export": [["lora-k4-s0", "--to", "merged", "--out", "PLACE/merged"], ["nonsense", "--to", "merged"]],
     "import-peft": [["PLACE/peft", "--base", "pretrain-s0"], ["PLACE/none", "--base", "pretrain-s0"]],
 }
@@ -145,9 +144,7 @@ def test_a_command_reads_every_option_that_it_has(name: str, runs: Path, monkeyp
     monkeypatch.setattr(tune, "WIDENINGS", 0)
     for way in WAYS[name]:
         filled = [word.replace("PLACE", str(runs)) for word in way]
-        done = CliRunner().invoke(
-            app, [name, *filled, *([] if name == "scale" else ["--runs-dir", str(runs / "runs")])]
-        )
+        done = CliRunner().invoke(app, [name, *filled, "--runs-dir", str(runs / "runs")])
         assert (done.exit_code == 0) == (way is WAYS[name][0]), done.output
     assert (read | ({"--set"} if "--sets" in read else set())) & set(ALL) == SHARED[name]
 

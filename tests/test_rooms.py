@@ -32,17 +32,18 @@ LADDER = {
     "classifier": "",
     "spectrum": "",
     "checkpoint": "",
+    "memory": "",
     "data": "",
     "runs": "npz",
     "model": "classifier",
     "methods": "checkpoint model",
     "config": "data methods",
-    "scale": "classifier methods",
+    "scale": "classifier checkpoint memory methods",
     "frozen": "model",
     "train": "threads frozen methods model",
     "evaluate": "model",
     "analysis": "stats query npz classifier config runs scale",
-    "runner": "events npz threads classifier spectrum checkpoint data config runs model methods train evaluate",
+    "runner": "events npz threads classifier spectrum checkpoint memory data config runs model methods train evaluate",
     "exchange": "checkpoint data config runs model methods evaluate runner",
     "sweep": "config runs methods analysis runner",
     "tune": "config runs methods analysis runner",
@@ -75,7 +76,10 @@ TORCH_FREE = {
 }
 
 
-WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "measure", "session")}
+WITH_TORCH = {
+    ROOT / f"{name}.py"
+    for name in ("runner/load", "runner/make", "runner/measure", "runner/session", "scale/blocks", "scale/trial")
+}
 """Files of these rooms that a command imports once it computes."""
 
 

@@ -154,6 +154,11 @@ class Settings(Messages):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Scaling(Settings, Device):
+    """Of a command that reads a config, and may compute and keep a record, but makes no run."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Choosing(Settings, Making):
     """Of a command that makes a run by a seed, and trains nothing."""
 

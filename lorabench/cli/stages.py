@@ -216,13 +216,16 @@ def newest_study(shared: Runs) -> tuple[list[Run], list[str]]:
     return runs, lost + [f"{folder.id}  cannot be read" for folder in broken]
 
 
-def newest_bench(shared: Runs) -> dict[str, Any] | None:
-    """What `bench` measured last; None if it never did, or if its note is damaged, which is told."""
-    try:
-        return shared.store.newest_bench()
-    except InputError as error:
-        log(shared, f"left out: {error}")
-        return None
+def newest_costs(shared: Runs) -> list[dict[str, Any] | None]:
+    """What `bench` and `scale --measure` measured last; None if it never did, or its note is damaged, which is told."""
+    found: list[dict[str, Any] | None] = []
+    for newest in (shared.store.newest_bench, shared.store.newest_measurement):
+        try:
+            found.append(newest())
+        except InputError as error:
+            log(shared, f"left out: {error}")
+            found.append(None)
+    return found
 
 
 def log(shared: Messages, text: str) -> None:

@@ -16,7 +16,7 @@ from lorabench.cli.stages import (
     gather,
     load,
     log,
-    newest_bench,
+    newest_costs,
     remember,
     result_first,
     run_stages,
@@ -62,9 +62,9 @@ def whole_study(
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
     done = collect(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
-    costs = newest_bench(shared)
-    found = overview(done, costs)
-    unmet = claims.check(settings.expect, found.ledger or claims.ledger(done, costs))
+    costs = newest_costs(shared)
+    found = overview(done, *costs)
+    unmet = claims.check(settings.expect, found.ledger or claims.ledger(done, *costs))
     if shared.json:
         emit({"command": "study", **overview_data(found), "unmet": unmet})
     else:

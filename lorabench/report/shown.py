@@ -42,10 +42,12 @@ class Shown:
     lost: Sequence[str] = ()
 
 
-def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
+def study_shown(
+    runs: Sequence[Run], bench: Mapping[str, Any] | None = None, measurement: Mapping[str, Any] | None = None
+) -> Shown:
     """A study; its gate has a row for the bases and for each way to fine-tune, whose deltas are from the bases."""
     collected = collect(runs)
-    study = overview(collected, bench)
+    study = overview(collected, bench, measurement)
     return Shown(collected, overview_data(study), overview_report(study, collected), lambda: _study_rows(collected))
 
 

@@ -29,6 +29,7 @@ from lorabench.runs.record import (
     SCHEMA,
     Bench,
     Epoch,
+    Measurement,
     Run,
     Study,
     now,
@@ -275,9 +276,15 @@ class Store:
 
     def remember_bench(self, record: Mapping[str, Any]) -> None:
         """Keep what `bench` measured last, for the report's cost claims."""
-        path = self.root / ".bench.json"
-        with self._noting(path):
-            write_atomic(path, json.dumps(record, indent=1).encode())
+        self._remember(".bench.json", record)
+
+    def remember_measurement(self, record: Mapping[str, Any]) -> None:
+        """Keep what `scale --measure` measured last, for the report's rows on GPT-3."""
+        self._remember(".scale.json", record)
+
+    def _remember(self, name: str, record: Mapping[str, Any]) -> None:
+        with self._noting(self.root / name):
+            write_atomic(self.root / name, json.dumps(record, indent=1).encode())
 
     @contextlib.contextmanager
     def _noting(self, path: Path) -> Generator[None]:
@@ -297,6 +304,17 @@ class Store:
         """
         path = self.root / ".bench.json"
         return _read_note(path, Bench, "bench").model_dump() if os.path.lexists(path) else None
+
+    def newest_measurement(self) -> dict[str, Any] | None:
+        """What `remember_measurement` kept; None if it never did.
+
+        Raises:
+            InputError: the record is damaged.
+        """
+        path = self.root / ".scale.json"
+        if not os.path.lexists(path):
+            return None
+        return _read_note(path, Measurement, "measurement").model_dump(exclude_none=True)
 
     def newest_study(self) -> list[str] | None:
         """Ids of the runs of the study that ended last; None if no study did.
