@@ -519,7 +519,7 @@ PAIRING = [
     ),
     *of(
         "analysis/groups.py",
-        PAIRED,
+        f"{PAIRED} tests/test_quantities.py",
         ("any(run.id in baseline for run in setting.runs)", "all(run.id in baseline for run in setting.runs)"),
         ('run.status == "done" and run.stage != "fmnist"]', 'run.stage != "fmnist"]'),
         ("{} if setting is reference else", "{} if setting is not reference else"),
