@@ -257,6 +257,7 @@ def test_a_line_is_exact_where_the_truth_is_one(fake: list[Fake]) -> None:
     assert figures["step", "times"].measured == pytest.approx(2)
     cut = scale.ARCHITECTURES["gpt2"]
     assert figures["peak", "full"].arithmetic == 16 * cut.total
+    assert figures["peak", "full"].measured == 22 * 10**9
     assert figures["peak", "full"].off == pytest.approx(22e9 / (16 * cut.total))
     speed = {claim.key: claim for claim in measured.claims(found)}
     assert speed["speed"].measured == pytest.approx(-0.5)

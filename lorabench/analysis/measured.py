@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import scale
@@ -175,4 +175,7 @@ def _line(record: Mapping[str, Any], quantity: Quantity, side: Side, layers: int
 
 
 def _estimate(values: Sequence[float]) -> Estimate | None:
-    return inference.ratio(values) if values and min(values) > 0 else None
+    if not values or min(values) <= 0:
+        return None
+    found = inference.ratio(values)
+    return replace(found, mean=values[0]) if len(values) == 1 else found  # bytes are whole, and no power of e
