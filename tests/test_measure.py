@@ -329,8 +329,9 @@ def test_the_ledger_shows_what_was_measured_beside_gpt3(fake: list[Fake], tmp_pa
     assert any(note.endswith("measured on gpt2: -50% time") for note in notes.values())
     assert any(note.endswith("measured on gpt2: 50% of the memory") for note in notes.values())
     assert not any("measured on" in row.note for row in claims.ledger([]))
-    store.remember_measurement({**record(), "architecture": "another"})
-    assert not any("measured on" in row.note for row in claims.ledger([], None, store.newest_measurement()))
+    for other in ({"architecture": "another"}, {"method": "dora"}, {"options": {"k": 8}}, {"targets": ["q"]}):
+        store.remember_measurement({**record(), **other})
+        assert not any("measured on" in row.note for row in claims.ledger([], None, store.newest_measurement()))
     (tmp_path / "runs" / ".scale.json").write_text('{"architecture": "gpt2", "counts": []}')
     with pytest.raises(InputError, match="no valid record of a measurement"):
         store.newest_measurement()
