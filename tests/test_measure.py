@@ -267,6 +267,7 @@ def test_a_line_is_exact_where_the_truth_is_one(fake: list[Fake]) -> None:
     text = render(measured_report(found, "lora k=4"))
     assert widest(text) <= 80
     assert "12 blocks, by a line through 2 and 4" in text
+    assert "22.00 s" in text
 
 
 def test_the_whole_is_extrapolated_where_it_does_not_fit(fake: list[Fake]) -> None:
