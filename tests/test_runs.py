@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
-from lorabench.runs import Parents, Run, Store, make_id, write_atomic
+from lorabench.runs import Parents, Run, Store, make_id, shortest, write_atomic
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -139,6 +139,10 @@ def test_find(tmp_path: Path) -> None:
     assert len(store.find("@last")) == 1
     with pytest.raises(UsageError, match="fits 2 runs"):
         store.find("lora")
+    finished(store, "lora-k4-s10-00000003")
+    assert [run.id for run in store.find("lora-k4-s1")] == ["lora-k4-s1-00000001"]
+    assert shortest("lora-k4-s1-00000001", [run.id for run in store.scan()[0]]) == "lora-k4-s1"
+    assert shortest("lora-k4-s1-a1000001", ["lora-k4-s1-a1000001", "lora-k4-s1-a2000001"]) == "lora-k4-s1-a1"
     with pytest.raises(InputError, match=r"the nearest are .*lora-k4-s1-00000001"):
         store.find("lora-k4-s7")
     with pytest.raises(InputError, match="no run in"):

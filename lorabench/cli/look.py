@@ -22,7 +22,7 @@ from lorabench.cli.stages import (
     newest_costs,
     newest_study,
     result_first,
-    without_folder,
+    select,
 )
 from lorabench.cli.streams import stderr, stdout, write_document
 from lorabench.errors import GateError, UsageError
@@ -140,11 +140,11 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) ->
         found, lost = newest_study(shared)
         return replace(shown.study_shown(found, *newest_costs(shared)), lost=lost)
     if names:
-        found, broken = store.select(without_folder(shared, names))
+        found, broken = select(shared, names)
         lost = [f"{folder.id}  cannot be read" for folder in broken]
     else:
         (found, lost), broken = newest_study(shared), []
-    reference, unread = store.select(without_folder(shared, [baseline])) if baseline else ([], [])
+    reference, unread = select(shared, [baseline]) if baseline else ([], [])
     result = shown.runs_shown(store, found, baseline=reference, broken=broken)
     for folder in broken if "broken" not in result.data else []:
         log(shared, f"left out: {folder.reason}")
@@ -204,7 +204,11 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
         return
     console = stdout()
     when = datetime.now(UTC)
-    table = listing.listing(listed, broken, now=when, width=console.width) if listed else listing.fields_table(runs)
+    table = (
+        listing.listing(listed, broken, now=when, width=console.width, known=runs)
+        if listed
+        else listing.fields_table(runs)
+    )
     console.print(renderable(table), crop=False)
 
 

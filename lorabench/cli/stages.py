@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lorabench.events import Event
     from lorabench.runner.queue import Result
     from lorabench.runner.stages import Stage
-    from lorabench.runs import Run
+    from lorabench.runs import Broken, Run
 
 
 Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.")]
@@ -152,15 +152,27 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
 
 def find(shared: Runs, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
-    runs, broken = shared.store.select(without_folder(shared, names))
+    runs, broken = select(shared, names)
     for folder in broken:
         log(shared, f"left out: {folder.reason}")
     return runs
 
 
-def without_folder(shared: Folder, names: Sequence[str]) -> list[str]:
-    """Names of runs, also where the shell completed them to paths: `runs/lora-k4-s0-7f3c2a91b0d4/`."""
-    return [Path(name).name if Path(name).parent == shared.runs_dir else name for name in names]
+def select(shared: Folder, names: Sequence[str]) -> tuple[list[Run], list[Broken]]:
+    """As `Store.select`, also where the shell completed the names to paths: `runs/lora-k4-s0-7f3c2a91b0d4/`."""
+    from lorabench.runs import AmbiguousError
+
+    try:
+        return shared.store.select(
+            [Path(name).name if Path(name).parent == shared.runs_dir else name for name in names]
+        )
+    except AmbiguousError as error:
+        from datetime import UTC, datetime
+
+        from lorabench.report import listing
+
+        known, _ = shared.store.scan()
+        raise UsageError(listing.choices(error.name, error.fitting, known, datetime.now(UTC))) from error
 
 
 def remember(shared: Folder, name: str, todo: Sequence[Stage]) -> None:

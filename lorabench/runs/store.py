@@ -37,7 +37,7 @@ from lorabench.runs.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -47,6 +47,28 @@ Note = TypeVar("Note", bound=BaseModel)
 
 GLANCE = 0.3
 """`ls` takes a run's lock for a moment to see if it is free; wait so many seconds before calling a lock held."""
+
+
+class AmbiguousError(UsageError):
+    """A name fits several runs, the `fitting` ones, oldest first."""
+
+    def __init__(self, name: str, fitting: Sequence[Run]) -> None:
+        names = ", ".join(run.id for run in fitting[:5]) + (", ..." if len(fitting) > 5 else "")
+        super().__init__(f"{name} fits {len(fitting)} runs: {names}; name one, or write {name}* for all")
+        self.name, self.fitting = name, fitting
+
+
+def shortest(run_id: str, ids: Collection[str]) -> str:
+    """The shortest name that fits `run_id` alone among all `ids`, its seed and what stands before that included."""
+    head = run_id.rpartition("-")[0]
+    names = [head, *(run_id[:end] for end in range(len(head) + 2, len(run_id)))]
+    return next((name for name in names if _fits(name, ids) == [run_id]), run_id)
+
+
+def _fits(name: str, ids: Iterable[str]) -> list[str]:
+    """The ids that `name` begins; where it ends at the end of a word of some, these alone: s1 is not s10."""
+    begun = [run_id for run_id in ids if run_id.startswith(name)]
+    return [run_id for run_id in begun if run_id.startswith(f"{name}-")] or begun
 
 
 @dataclass(frozen=True)
@@ -185,10 +207,10 @@ class Store:
                 more = f" that can be read; {unreadable} cannot: lorabench ls" if unreadable else ""
                 raise InputError(f"no run in {self.root} fits {pattern}{more}")
             return fitting
-        fitting = [run for run in runs if run.id.startswith(pattern)]
+        named = set(_fits(pattern, [run.id for run in runs]))
+        fitting = [run for run in runs if run.id in named]
         if len(fitting) > 1:
-            names = ", ".join(run.id for run in fitting[:5])
-            raise UsageError(f"{pattern} fits {len(fitting)} runs: {names}; name one, or write {pattern}* for all")
+            raise AmbiguousError(pattern, fitting)
         if not fitting:
             damaged = [folder for folder in broken if folder.id.startswith(pattern)]
             if damaged:
