@@ -317,7 +317,7 @@ def _measured(key: str, measurement: Mapping[str, Any] | None) -> str:
         "gpus": ("peak", "{:.0%} of the memory", 0),
     }[key]
     times = measured.whole(measurement, cast("measured.Quantity", quantity))
-    return f"; measured on {name}: {form.format(1 / times.mean - less)}" if times else ""
+    return f"; measured on {name}: {form.format(1 / times[0] - less)}" if times else ""
 
 
 def _checkpoint(study: Study) -> Answer | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorabench import files
 from lorabench.analysis import unit
 from lorabench.cli import complete
 from lorabench.cli.app import app
@@ -129,7 +130,7 @@ def show(
         told = writers.Report(document, data, shown.runs, lambda: _pictures(shown.runs, shared))
         text = writers.write(told, chosen)
         if out:
-            writers.save(text.rstrip("\n") + "\n", out)
+            files.write(out, (text.rstrip("\n") + "\n").encode())
             log(shared, f"wrote {out}")
         if out and shared.json:
             emit(envelope)

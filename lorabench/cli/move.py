@@ -46,7 +46,7 @@ def export(
     usual = exchange.place(found, to, Path("exports"))
     folder = out or usual
     if shared.dry_run:
-        exchange.check(found, to, folder, force=shared.force)
+        exchange.check(found, to, folder)
         names = [run.id for run in found]
         if shared.json:
             emit({"command": "dry-run", "runs": names, "to": to, "folder": str(folder)})

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lorabench import files
 from lorabench.data import shifts
-from lorabench.data.idx import write_idx
-from lorabench.errors import InputError
+from lorabench.data.idx import read_idx, write_idx
+from lorabench.errors import InputError, RunFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,8 +106,11 @@ def write_fmnist(folder: Path, mnist: Mnist, shifted: Shifted) -> list[Path]:
     `t10k-flips-idx1-ubyte`.
 
     Raises:
-        InputError: the folder cannot be written, or holds other files of these names.
+        InputError: the folder cannot be written, or holds MNIST itself.
+        RunFailedError: the disk is full, or gives back something else.
     """
+    import numpy as np
+
     arrays = {
         "train-images-idx3-ubyte": shifted.apply(mnist.train_images, shifted.train),
         "train-labels-idx1-ubyte": mnist.train_labels,
@@ -116,16 +120,21 @@ def write_fmnist(folder: Path, mnist: Mnist, shifted: Shifted) -> list[Path]:
         "t10k-flips-idx1-ubyte": shifted.test.astype("uint8"),
     }
     raw = folder / "MNIST" / "raw"
-    written: list[Path] = []
+    if (raw / "train-images-idx3-ubyte").exists() and not (raw / "train-flips-idx1-ubyte").exists():
+        raise InputError(f"{raw}: holds MNIST itself; F-MNIST would take its place, so name another folder")
     try:
         raw.mkdir(parents=True, exist_ok=True)
-        if (raw / "train-images-idx3-ubyte").exists() and not (raw / "train-flips-idx1-ubyte").exists():
-            raise InputError(f"{raw}: holds MNIST itself; F-MNIST would take its place, so name another folder")
-        for name, array in arrays.items():
-            part = raw / f".{name}.{os.getpid()}.part"
-            write_idx(part, array)
-            part.replace(raw / name)
-            written.append(raw / name)
+        part = files.part(raw / "fmnist")
+        try:
+            part.mkdir()
+            for name, array in arrays.items():
+                write_idx(part / name, array)
+                if not np.array_equal(read_idx(part / name), array):
+                    raise RunFailedError(f"{raw / name}: read again, it is not what was written")
+            for name in sorted(arrays, key=lambda name: "flips" not in name):  # images beside masks are never MNIST's
+                (part / name).replace(raw / name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise InputError(f"{error.filename or raw}: cannot be written: {error.strerror or error}") from error
-    return written
+        raise files.failure(raw, error) from error
+    return [raw / name for name in arrays]
