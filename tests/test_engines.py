@@ -131,18 +131,23 @@ print(os.waitpid(tracker, os.WNOHANG)[0])
 
 
 @pytest.mark.slow
-def test_four_studies_at_once_of_which_one_makes_everything_anew(tmp_path: Path, data_dir: Path) -> None:
-    """Whoever fine-tunes a base reads it though it is replaced meanwhile."""
+def test_four_commands_at_once_of_which_one_makes_the_base_anew(tmp_path: Path, data_dir: Path) -> None:
+    """The others, held up until it is at it, fine-tune the base that was there."""
     cli = CommandLine(tmp_path / "runs", data_dir)
-    study = ["study", "--seeds", "0", *QUICK, "--threads", "1"]
-    cli.process(*study)
-    (base,) = [record["id"] for record in cli.records().values() if record["stage"] == "pretrain"]
-    fresh = ["-s", "finetune.lr=0.01"]
-    started = [cli.start(*study, *more) for more in (["--force"], ["--force", *fresh], fresh, ["-s", "finetune.k=2"])]
-    said = [process.end() for process in started]
-    assert [process.process.returncode for process in started] == [0] * 4, said
+    quick = [*QUICK, "-s", "pretrain.epochs=5", "--threads", "1"]
+    cli.process("pretrain", *quick)
+    base = cli.only("pretrain-s0")
+    others = [cli.start("study", "--seeds", "0", *quick, "-s", f"finetune.k={k}") for k in (1, 2, 3)]
+    for other in others:
+        other.line(f"{base}: ")
+        other.process.send_signal(signal.SIGSTOP)
+    anew = cli.start("pretrain", *quick, "--force")
+    anew.line(f"{base}: epoch 1/5")
+    for other in others:
+        other.process.send_signal(signal.SIGCONT)
+    said = [command.end() for command in (*others, anew)]
+    assert [command.process.returncode for command in (*others, anew)] == [0] * 4, said
     assert {record["status"] for record in cli.records().values()} == {"done"}
-    assert cli.records()[base]["maker"] is None
 
 
 def test_a_worker_that_does_not_stop_is_killed() -> None:
