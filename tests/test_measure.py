@@ -267,6 +267,7 @@ def test_a_line_is_exact_where_the_truth_is_one(fake: list[Fake]) -> None:
     text = render(measured_report(found, "lora k=4"))
     assert widest(text) <= 80
     assert "12 blocks, by a line through 2 and 4" in text
+    assert "22.00 s" in text
 
 
 def test_the_whole_is_extrapolated_where_it_does_not_fit(fake: list[Fake]) -> None:
@@ -329,8 +330,9 @@ def test_the_ledger_shows_what_was_measured_beside_gpt3(fake: list[Fake], tmp_pa
     assert any(note.endswith("measured on gpt2: -50% time") for note in notes.values())
     assert any(note.endswith("measured on gpt2: 50% of the memory") for note in notes.values())
     assert not any("measured on" in row.note for row in claims.ledger([]))
-    store.remember_measurement({**record(), "architecture": "another"})
-    assert not any("measured on" in row.note for row in claims.ledger([], None, store.newest_measurement()))
+    for other in ({"architecture": "another"}, {"method": "dora"}, {"options": {"k": 8}}, {"targets": ["q"]}):
+        store.remember_measurement({**record(), **other})
+        assert not any("measured on" in row.note for row in claims.ledger([], None, store.newest_measurement()))
     (tmp_path / "runs" / ".scale.json").write_text('{"architecture": "gpt2", "counts": []}')
     with pytest.raises(InputError, match="no valid record of a measurement"):
         store.newest_measurement()

@@ -308,8 +308,9 @@ def _gpt3(key: str, study: Study) -> Answer:
 
 def _measured(key: str, measurement: Mapping[str, Any] | None) -> str:
     """What a clock and a scale say of a smaller language model, or of some blocks: `; measured on gpt2: -35% time`."""
-    name = measurement["architecture"] if measurement else ""
-    if measurement is None or name not in scale.ARCHITECTURES:
+    if measurement is None or (name := measurement["architecture"]) not in scale.ARCHITECTURES:
+        return ""
+    if (measurement["method"], measurement["options"].get("k"), measurement["targets"]) != ("lora", K, ["q", "v"]):
         return ""
     quantity, form, less = {
         "checkpoint": ("checkpoint", "{:+.2%}", 1),

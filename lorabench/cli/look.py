@@ -272,7 +272,7 @@ def scale(
         int | None, typer.Option(min=1, max=1_000_000, help="Tokens of a sequence; default: 128.")
     ] = None,
     limit: Annotated[
-        float | None, typer.Option(min=1, max=86_400, help="Seconds that it may measure; default: 100.")
+        float | None, typer.Option(min=1, max=86_400, help="Seconds that it aims at; default: 100.")
     ] = None,
 ) -> None:
     """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
