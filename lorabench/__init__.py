@@ -1,6 +1,7 @@
 """lorabench: one small study of LoRA, measured honestly. The rooms, in reading order:
 
 errors       what can go wrong on purpose, and the exit code of each
+files        what a user asked to be written, whole or not at all
 config/      YAML and flags -> one frozen Config
 data/        MNIST fetched and verified; F-MNIST, in which some images are mirrored
 classifier   the sizes of the talk's classifier

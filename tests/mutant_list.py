@@ -688,8 +688,8 @@ RECORDS = [
             'inputs = {"stage": "finetune", "settings": settings, **_images(config)}',
             'inputs = {"stage": "finetune", "settings": settings}',
         ),
-        ("inputs, base=base, data=images)", "inputs, base=base)"),
-        ("inputs, base=base, data=images)", "inputs, data=images)"),
+        ("inputs, base=base.id, data=images.id)", "inputs, base=base.id)"),
+        ("inputs, base=base.id, data=images.id)", "inputs, data=images.id)"),
         ('"stage": (run.stage, stage.kind), ', ""),
         ('"holdout": (run.holdout, stage.config.holdout)}', "}"),
         ("if different := [key for key, (had, asked) in pairs.items() if had != asked]:", "if different := []:"),
@@ -717,4 +717,54 @@ RECORDS = [
     *of("runs/store.py", "tests/test_runs.py -k edited", ("if run.files.get(name) != checksum:", "if False:")),
 ]
 
-MUTANTS = [*TRAINING, *CHECKPOINT, *METHODS, *STATISTICS, *PAIRING, *GATING, *RECORDS]
+MEASUREMENT = "tests/test_measure.py --deselect tests/test_measure.py::test_the_command"
+MEASURED = [
+    *of(
+        "scale/architectures.py",
+        MEASUREMENT,
+        ("(1 if positions else 2) + positions * d + norm", "(1 if positions else 2) + norm"),
+        (
+            "matrix.bias * matrix.m for matrix in block) + 2 * norm",
+            "matrix.bias * matrix.m for matrix in block) + norm",
+        ),
+        ("norm = 2 * d if positions else d", "norm = d"),
+    ),
+    *of(
+        "scale/blocks.py",
+        MEASUREMENT,
+        ("is_causal=True, ", ""),
+        ("self.blocks[:blocks]", "self.blocks"),
+        ("second * cosine + first * sine", "second * cosine - first * sine"),
+        ("self.positions.weight[: tokens.shape[1]]", "self.positions.weight[:1]"),
+        ("normal_(std=0.02)", "normal_()"),
+    ),
+    *of(
+        "scale/trial.py",
+        MEASUREMENT,
+        ("self.model(tokens[:, :-1], blocks)", "self.model(tokens[:, :-1])"),
+        ("tokens[:, 1:].flatten()", "tokens[:, 1:].flatten() * 0"),
+        ("    path.unlink()\n", ""),
+    ),
+    *of(
+        "scale/measure.py",
+        MEASUREMENT,
+        ("fits = (sum(self.needs(n)[0 if both else 1 :])", "fits = (sum(self.needs(n)[1:])"),
+        ("if most == layers and affordable(layers):", "if most == layers:"),
+        ("range(most, first[0], -1) if affordable(n)", "range(most, first[0], -1)"),
+        ("        stack.callback(trials.end)\n", ""),
+        ('trials.running.pop("full").end()', 'trials.running.pop("full")'),
+        ("        self.end()\n        for name in names:", "        for name in names:"),
+    ),
+    *of(
+        "analysis/measured.py",
+        MEASUREMENT,
+        ("line / measured.mean - 1", "line / measured.mean"),
+        ("(layers - a) / (b - a)", "(layers - a) / b"),
+        ("return (times.mean, times.high, times.low)", "return (1 / times.mean, times.high, times.low)"),
+        ('if quantity == "step" else [0.0]', 'if quantity != "step" else [0.0]'),
+        ("return [whole / part for", "return [part / whole for"),
+        ("1 / value + less", "1 / value - less"),
+    ),
+]
+
+MUTANTS = [*TRAINING, *CHECKPOINT, *METHODS, *STATISTICS, *PAIRING, *GATING, *RECORDS, *MEASURED]

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from lorabench.cli import app
 from lorabench.methods import METHODS
 from lorabench.report import explain
+from lorabench.report.blocks import Picture, leaves
 from lorabench.report.figures.material import Pictures
 from tests.report_factory import finetune, render
 
@@ -45,11 +46,8 @@ def test_the_sum_of_every_method_is_what_it_trains(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("columns", [60, 80, 140])
 def test_it_fits_its_screen(name: str, columns: int) -> None:
-    picture = next(
-        part
-        for part in explain.explanation(explain.by_default(name)).parts  # pyright: ignore[reportAttributeAccessIssue]
-        if hasattr(part, "draw")
-    )
+    blocks = leaves(explain.explanation(explain.by_default(name)))
+    picture = next(block for block in blocks if isinstance(block, Picture))
     for ascii_only in (False, True):
         lines = [line.text for line in picture.draw(columns, ascii_only)]
         assert max(map(len, lines[:-1])) <= columns

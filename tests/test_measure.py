@@ -83,6 +83,13 @@ def test_a_decoder_looks_at_no_later_token_and_at_every_earlier_one(model: scale
     assert changed.tolist() == [False, False, False, True, True, True]
 
 
+def test_a_learnt_position_tells_a_token_from_the_same_one_before() -> None:
+    torch.manual_seed(0)
+    logits = Decoder(TOY)(torch.full((1, 3), 7))[0]
+    assert not torch.allclose(logits[0], logits[1])
+    assert not torch.allclose(logits[1], logits[2])
+
+
 def test_fewer_blocks_are_the_first_of_them() -> None:
     decoder, tokens = Decoder(TOY), torch.randint(128, (1, 6))
     whole, two = decoder(tokens), decoder(tokens, 2)
@@ -126,6 +133,14 @@ def test_full_training_moves_everything_and_begins_at_a_guess() -> None:
     assert gradients_s > 0
     assert update_s > 0
     assert all(not torch.equal(old, new) for old, new in zip(before, side.model.parameters(), strict=True))
+
+
+def test_a_step_predicts_the_next_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    side, tokens = training(None), torch.arange(18).view(2, 9)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: tokens)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
+    with torch.no_grad():
+        expected = nn.CrossEntropyLoss()(side.model(tokens[:, :8]).view(16, 128), tokens[:, 1:].reshape(16))
+    assert side.step(2)[0] == pytest.approx(expected.item())
 
 
 def test_of_fewer_blocks_the_others_stay() -> None:
@@ -242,6 +257,7 @@ def test_a_line_is_exact_where_the_truth_is_one(fake: list[Fake]) -> None:
     assert figures["step", "times"].measured == pytest.approx(2)
     cut = scale.ARCHITECTURES["gpt2"]
     assert figures["peak", "full"].arithmetic == 16 * cut.total
+    assert figures["peak", "full"].measured == 22 * 10**9
     assert figures["peak", "full"].off == pytest.approx(22e9 / (16 * cut.total))
     speed = {claim.key: claim for claim in measured.claims(found)}
     assert speed["speed"].measured == pytest.approx(-0.5)
@@ -251,6 +267,7 @@ def test_a_line_is_exact_where_the_truth_is_one(fake: list[Fake]) -> None:
     text = render(measured_report(found, "lora k=4"))
     assert widest(text) <= 80
     assert "12 blocks, by a line through 2 and 4" in text
+    assert "22.00 s" in text
 
 
 def test_the_whole_is_extrapolated_where_it_does_not_fit(fake: list[Fake]) -> None:
@@ -313,8 +330,9 @@ def test_the_ledger_shows_what_was_measured_beside_gpt3(fake: list[Fake], tmp_pa
     assert any(note.endswith("measured on gpt2: -50% time") for note in notes.values())
     assert any(note.endswith("measured on gpt2: 50% of the memory") for note in notes.values())
     assert not any("measured on" in row.note for row in claims.ledger([]))
-    store.remember_measurement({**record(), "architecture": "another"})
-    assert not any("measured on" in row.note for row in claims.ledger([], None, store.newest_measurement()))
+    for other in ({"architecture": "another"}, {"method": "dora"}, {"options": {"k": 8}}, {"targets": ["q"]}):
+        store.remember_measurement({**record(), **other})
+        assert not any("measured on" in row.note for row in claims.ledger([], None, store.newest_measurement()))
     (tmp_path / "runs" / ".scale.json").write_text('{"architecture": "gpt2", "counts": []}')
     with pytest.raises(InputError, match="no valid record of a measurement"):
         store.newest_measurement()

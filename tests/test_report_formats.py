@@ -26,7 +26,7 @@ from rich.console import Console
 from lorabench.analysis.comparison import compare
 from lorabench.analysis.groups import groups
 from lorabench.cli import main
-from lorabench.errors import InputError, UsageError
+from lorabench.errors import UsageError
 from lorabench.report import confusion, evaluation, single, writers
 from lorabench.report.blocks import Beside, Line, Picture, Table, leaves
 from lorabench.report.compare import compare_report
@@ -396,16 +396,3 @@ def test_every_format_can_be_written() -> None:
     for form in set(writers.FORMATS) - {"json"}:
         assert "97.64" in write(study_report(study()), study(), form) or form == "csv"
     assert write(study_report(study()), study(), "rich") == render(study_report(study()))
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    writers.save("old", tmp_path / "a.md")
-    (tmp_path / "b.md").hardlink_to(tmp_path / "a.md")
-    writers.save("née", tmp_path / "a.md")
-    assert (tmp_path / "a.md").read_bytes() == "née".encode()
-    assert (tmp_path / "b.md").read_text() == "old"
-    (tmp_path / "folder.md").mkdir()
-    for path in (tmp_path / "none" / "a.md", tmp_path / "folder.md"):
-        with pytest.raises(InputError, match="cannot be written"):
-            writers.save("new", path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.md", "b.md", "folder.md"]

@@ -25,6 +25,7 @@ ROOT = Path(lorabench.__file__).parent
 LADDER = {
     "errors": "",
     "events": "",
+    "files": "",
     "stats": "",
     "query": "",
     "npz": "",
@@ -33,10 +34,10 @@ LADDER = {
     "spectrum": "",
     "checkpoint": "",
     "memory": "",
-    "data": "",
+    "data": "files",
     "runs": "npz",
     "model": "classifier",
-    "methods": "checkpoint model",
+    "methods": "checkpoint files model",
     "config": "data methods",
     "scale": "classifier checkpoint memory methods",
     "frozen": "model",
@@ -44,13 +45,13 @@ LADDER = {
     "evaluate": "model",
     "analysis": "stats query npz classifier config runs scale",
     "runner": "events npz threads classifier spectrum checkpoint memory data config runs model methods train evaluate",
-    "exchange": "checkpoint data config runs model methods evaluate runner",
+    "exchange": "files checkpoint data config runs model methods evaluate runner",
     "sweep": "config runs methods analysis runner",
     "tune": "config runs methods analysis runner",
     "bench": "classifier model methods scale train analysis",
-    "report": "query classifier data config runs methods scale evaluate analysis exchange sweep tune",
+    "report": "files query classifier data config runs methods scale evaluate analysis exchange sweep tune",
     "cli": (
-        "events query threads classifier data config runs methods scale analysis runner exchange sweep tune "
+        "events files query threads classifier data config runs methods scale analysis runner exchange sweep tune "
         "bench report"
     ),
     "__init__": "",
@@ -61,6 +62,7 @@ LADDER = {
 TORCH_FREE = {
     "errors",
     "events",
+    "files",
     "config",
     "query",
     "stats",

@@ -308,8 +308,9 @@ def _gpt3(key: str, study: Study) -> Answer:
 
 def _measured(key: str, measurement: Mapping[str, Any] | None) -> str:
     """What a clock and a scale say of a smaller language model, or of some blocks: `; measured on gpt2: -35% time`."""
-    name = measurement["architecture"] if measurement else ""
-    if measurement is None or name not in scale.ARCHITECTURES:
+    if measurement is None or (name := measurement["architecture"]) not in scale.ARCHITECTURES:
+        return ""
+    if (measurement["method"], measurement["options"].get("k"), measurement["targets"]) != ("lora", K, ["q", "v"]):
         return ""
     quantity, form, less = {
         "checkpoint": ("checkpoint", "{:+.2%}", 1),
@@ -317,7 +318,7 @@ def _measured(key: str, measurement: Mapping[str, Any] | None) -> str:
         "gpus": ("peak", "{:.0%} of the memory", 0),
     }[key]
     times = measured.whole(measurement, cast("measured.Quantity", quantity))
-    return f"; measured on {name}: {form.format(1 / times.mean - less)}" if times else ""
+    return f"; measured on {name}: {form.format(1 / times[0] - less)}" if times else ""
 
 
 def _checkpoint(study: Study) -> Answer | None:

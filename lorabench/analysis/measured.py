@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import scale
@@ -70,14 +70,14 @@ def figures(record: Mapping[str, Any]) -> list[Figure]:
     for quantity in QUANTITIES:
         for side in ("full", "tuned", "times") if "full" in largest else ("tuned",):
             measured, line = _estimate(_values(largest, quantity, side)), _line(record, quantity, side, layers)
-            error = line.mean / measured.mean - 1 if whole and measured and line else None
+            error = line / measured.mean - 1 if whole and measured and line else None
             found.append(
                 Figure(
                     quantity,
                     side,
                     by_arithmetic.get((quantity, side)),
                     *((measured.mean, measured.low, measured.high, measured.n) if measured else (None, None, None, 0)),
-                    line.mean if line else None,
+                    line,
                     error,
                 )
             )
@@ -99,20 +99,24 @@ def claims(record: Mapping[str, Any]) -> list[Claim]:
     for key, talk, quantity, less, paper in rows:
         times = whole(record, quantity)
         worked_out = by_arithmetic.get((quantity, "times"))
-        ends = (times.high, times.low) if times else (None, None)
         ours, mean, low, high = (
-            1 / value + less if value else None for value in (worked_out, times and times.mean, *ends)
+            1 / value + less if value else None for value in (worked_out, *(times or (None, None, None)))
         )
         found.append(Claim(key, talk, ours, mean, low, high, paper))
     return found
 
 
-def whole(record: Mapping[str, Any], quantity: Quantity) -> Estimate | None:
-    """How many times less of it the method takes on the whole model: measured, else by the line; None if neither."""
+def whole(record: Mapping[str, Any], quantity: Quantity) -> tuple[float, float | None, float | None] | None:
+    """How many times less of it the method takes on the whole model, and the other ends of its interval: high, low.
+
+    By the line, and then without an interval, if the whole was not measured; None if neither is known.
+    """
     layers, largest = scale.architecture(record["architecture"]).matrix("q").layers, record["counts"][-1]
-    if largest["blocks"] == layers:
-        return _estimate(_values(largest, quantity, "times"))
-    return _line(record, quantity, "times", layers)
+    if largest["blocks"] < layers:
+        line = _line(record, quantity, "times", layers)
+        return (line, None, None) if line else None
+    times = _estimate(_values(largest, quantity, "times"))
+    return (times.mean, times.high, times.low) if times else None
 
 
 def measured_data(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,26 +159,23 @@ def _values(count: Mapping[str, Any], quantity: Quantity, side: Side) -> list[fl
     return [a + b for a, b in zip(found["gradients_s"], updates, strict=True)]
 
 
-def _line(record: Mapping[str, Any], quantity: Quantity, side: Side, layers: int) -> Estimate | None:
-    """The whole by a line in the number of blocks, round by round; not through the whole itself."""
+def _line(record: Mapping[str, Any], quantity: Quantity, side: Side, layers: int) -> float | None:
+    """The whole by a line in the number of blocks, through two that are smaller; None where that is not above 0."""
     counts = [count for count in record["counts"] if count["blocks"] < layers]
-    if len(counts) < 2:
-        return None
-    first, last = counts[0], counts[-1]
     if side == "times":
-        if "full" not in first:
-            return None
-        whole, part = (_through(first, last, quantity, one, layers) for one in ("full", "tuned"))
-        return _estimate([a / b if b else 0 for a, b in zip(whole, part, strict=False)])
-    return _estimate(_through(first, last, quantity, side, layers))
-
-
-def _through(
-    first: Mapping[str, Any], last: Mapping[str, Any], quantity: Quantity, side: Literal["full", "tuned"], layers: int
-) -> list[float]:
-    share = (layers - first["blocks"]) / (last["blocks"] - first["blocks"])
-    return [a + share * (b - a) for a, b in zip(*(_values(c, quantity, side) for c in (first, last)), strict=False)]
+        full, tuned = (_line(record, quantity, own, layers) for own in ("full", "tuned"))
+        return full / tuned if full and tuned else None
+    if len(counts) < 2 or side not in counts[0]:
+        return None
+    (a, first), (b, last) = ((c["blocks"], _estimate(_values(c, quantity, side))) for c in (counts[0], counts[-1]))
+    if first is None or last is None:
+        return None
+    found = first.mean + (layers - a) / (b - a) * (last.mean - first.mean)
+    return found if found > 0 else None
 
 
 def _estimate(values: Sequence[float]) -> Estimate | None:
-    return inference.ratio(values) if values and min(values) > 0 else None
+    if not values or min(values) <= 0:
+        return None
+    found = inference.ratio(values)
+    return replace(found, mean=values[0]) if len(values) == 1 else found  # bytes are whole, and no power of e

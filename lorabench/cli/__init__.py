@@ -1,6 +1,7 @@
 """The command line: parse, call, print. `lorabench --help` lists the commands.
 
-app      the application         common   what several commands share
+app      the application         options, stages   what several commands share
+complete what the shell offers
 make     one run                 studies  many runs
 look     what there is           move     elsewhere and back
 explain  what a method is
@@ -14,6 +15,7 @@ from importlib import import_module
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import report_failure
 from lorabench.cli.streams import fit
@@ -29,7 +31,8 @@ def main() -> None:
     # Records hold no cycles, and to look for some among thousands takes longer than `ls`, above all at the end.
     gc.set_threshold(1_000_000)
     try:
-        code = app(standalone_mode=False)
+        with complete.rejoined():
+            code = app(standalone_mode=False)
         if sys.stdout:
             sys.stdout.flush()
     except typer.TyperException as error:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorabench import files
 from lorabench.analysis import unit
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import SCHEMA, Folder, Images, Models, Scaling, command, emit
 from lorabench.cli.stages import (
@@ -76,11 +78,19 @@ def show(
     shared: Images,
     runs: MaybeNames = None,
     baseline: Annotated[
-        str | None, typer.Option(metavar="RUN", help="What the others are compared with; default: the first.")
+        str | None,
+        typer.Option(
+            metavar="RUN", autocompletion=complete.runs, help="What the others are compared with; default: the first."
+        ),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="|".join(writers.FORMATS), help="csv: a line for each run, unrounded."),
+        typer.Option(
+            "--format",
+            metavar="|".join(writers.FORMATS),
+            autocompletion=complete.words(*writers.FORMATS),
+            help="csv: a line for each run, unrounded.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a file; its ending is its format (.txt: rich).")
@@ -89,6 +99,7 @@ def show(
         str | None,
         typer.Option(
             metavar="CONDITION",
+            autocompletion=complete.condition,
             help="Exit with 6 if a row is such as 'fmnist.delta.low < -0.3%', or does not say whether it is: a value "
             "that it asks for is missing, or a run is not done.",
         ),
@@ -119,7 +130,7 @@ def show(
         told = writers.Report(document, data, shown.runs, lambda: _pictures(shown.runs, shared))
         text = writers.write(told, chosen)
         if out:
-            writers.save(text.rstrip("\n") + "\n", out)
+            files.write(out, (text.rstrip("\n") + "\n").encode())
             log(shared, f"wrote {out}")
         if out and shared.json:
             emit(envelope)
@@ -168,14 +179,25 @@ def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
 def ls(
     shared: Folder,
     where: Annotated[
-        str | None, typer.Option(metavar="CONDITION", help="Only runs such as 'k >= 4 and fmnist.accuracy > 97%'.")
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            autocompletion=complete.condition,
+            help="Only runs such as 'k >= 4 and fmnist.accuracy > 97%'.",
+        ),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(metavar="[-]FIELD,...", help="The order; - falls: -fmnist.accuracy.")
+        str | None,
+        typer.Option(
+            metavar="[-]FIELD,...", autocompletion=complete.fields, help="The order; - falls: -fmnist.accuracy."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many; without --sort the newest.")] = None,
     cols: Annotated[
-        str | None, typer.Option(metavar="FIELD,...", help="Show these; `help` lists the fields there are.")
+        str | None,
+        typer.Option(
+            metavar="FIELD,...", autocompletion=complete.fields, help="Show these; `help` lists the fields there are."
+        ),
     ] = None,
 ) -> None:
     """List the runs."""
@@ -216,16 +238,27 @@ def scale(
     shared: Scaling,
     arch: Annotated[
         str | None,
-        typer.Argument(metavar="[ARCH]", help="gpt2, gpt2-xl, gpt3-175b (the default), llama-3-8b, llama-3-70b, mlp."),
+        typer.Argument(
+            metavar="[ARCH]",
+            autocompletion=complete.models,
+            help="gpt2, gpt2-xl, gpt3-175b (the default), llama-3-8b, llama-3-70b, mlp.",
+        ),
     ] = None,
-    method: Annotated[str | None, typer.Option(metavar="METHOD", help="Any method of `finetune --help`.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", autocompletion=complete.methods, help="Any method of `finetune --help`."),
+    ] = None,
     k: K = None,
     targets: Annotated[
         str | None, typer.Option(metavar="MATRIX,...", help="Which matrices; default: q,v, or the method's own.")
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="fp32|fp16|bf16|mixed", help="Of weights and Adam; default: fp16, measured fp32."),
+        typer.Option(
+            metavar="fp32|fp16|bf16|mixed",
+            autocompletion=complete.words("fp32", "fp16", "bf16", "mixed"),
+            help="Of weights and Adam; default: fp16, measured fp32.",
+        ),
     ] = None,
     gpu_gb: Annotated[int, typer.Option(min=1, max=1_000_000, help="Memory of a GPU, in 10^9 bytes.")] = 32,
     sizes: Annotated[str | None, typer.Option(metavar="NxM,...", help="Linear layers of these sizes.")] = None,
@@ -239,7 +272,7 @@ def scale(
         int | None, typer.Option(min=1, max=1_000_000, help="Tokens of a sequence; default: 128.")
     ] = None,
     limit: Annotated[
-        float | None, typer.Option(min=1, max=86_400, help="Seconds that it may measure; default: 100.")
+        float | None, typer.Option(min=1, max=86_400, help="Seconds that it aims at; default: 100.")
     ] = None,
 ) -> None:
     """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Choosing, Training, command, emit
 from lorabench.cli.stages import (
@@ -39,7 +40,14 @@ def make_fmnist(
     shared: Choosing,
     fraction: Annotated[float | None, typer.Option(help="Which part of each class is mirrored.")] = None,
     classes: Annotated[str | None, typer.Option(metavar="DIGIT,...", help="Which digits, e.g. 2,3.")] = None,
-    axis: Annotated[str | None, typer.Option(metavar="horizontal|vertical|both", help="How to mirror.")] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(
+            metavar="horizontal|vertical|both",
+            autocompletion=complete.words("horizontal", "vertical", "both"),
+            help="How to mirror.",
+        ),
+    ] = None,
     write_idx: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Also write F-MNIST for torchvision.datasets.MNIST(DIR)."),
@@ -60,7 +68,9 @@ def make_fmnist(
 def finetune_lora(
     shared: Training,
     k: K = None,
-    init: Annotated[str | None, typer.Option(metavar="talk|kaiming|gaussian", help="How A is drawn.")] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="talk|kaiming|gaussian", autocompletion=complete.inits, help="How A is drawn.")
+    ] = None,
     alpha: Alpha = None,
     targets: Targets = None,
 ) -> None:
@@ -89,9 +99,14 @@ def _method_list() -> str:
 @command(app, epilog=_method_list())
 def finetune(
     shared: Training,
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="One of the methods below.")],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", autocompletion=complete.methods, help="One of the methods below.")
+    ],
     k: K = None,
-    init: Annotated[str | None, typer.Option(metavar="NAME", help="How the method draws its weights.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=complete.inits, help="How the method draws its weights."),
+    ] = None,
     alpha: Alpha = None,
     targets: Targets = None,
 ) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.errors import ConfigError, InputError, LorabenchError, shown
 
 if TYPE_CHECKING:
@@ -101,7 +102,14 @@ class Images(Runs):
 class Device(Runs):
     """Of a command that computes."""
 
-    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = None
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|cpu|cuda|mps",
+            autocompletion=complete.words("auto", "cpu", "cuda", "mps"),
+            help="Where to compute.",
+        ),
+    ] = None
     threads: Annotated[int | None, typer.Option(help="Most threads of a training; they change no result.")] = None
 
 
@@ -144,12 +152,18 @@ class Settings(Messages):
     config: Annotated[
         list[Path] | None,
         typer.Option(
-            "--config", "-c", metavar="FILE|NAME", help="A YAML config, or study, methods, ...; again: later ones win."
+            "--config",
+            "-c",
+            metavar="FILE|NAME",
+            autocompletion=complete.configs,
+            help="A YAML config, or study, methods, ...; again: later ones win.",
         ),
     ] = None
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", metavar="KEY=VALUE", help="One setting, e.g. finetune.k=8."),
+        typer.Option(
+            "--set", "-s", metavar="KEY=VALUE", autocompletion=complete.settings, help="One setting, e.g. finetune.k=8."
+        ),
     ] = None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.options import Choosing, Device, Folder, Making, Messages, Runs, Settings, Writing, emit
 from lorabench.cli.streams import stderr
 from lorabench.errors import InputError, RunFailedError, UsageError
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
     from lorabench.runs import Broken, Run
 
 
-Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.")]
+Names = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.", autocompletion=complete.runs)
+]
 
 
-MaybeNames = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Id, unique prefix, glob, or @last.")]
+MaybeNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Id, unique prefix, glob, or @last.", autocompletion=complete.runs),
+]
 
 
 K = Annotated[int | None, typer.Option("--k", help="The rank (PEFT calls it r).")]
@@ -36,7 +42,10 @@ K = Annotated[int | None, typer.Option("--k", help="The rank (PEFT calls it r)."
 Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, rsLoRA's by α/√k.")]
 
 
-Targets = Annotated[str | None, typer.Option(metavar="LAYER,...", help="Only these layers, e.g. fc1,fc3.")]
+Targets = Annotated[
+    str | None,
+    typer.Option(metavar="LAYER,...", autocompletion=complete.layers, help="Only these layers, e.g. fc1,fc3."),
+]
 
 
 def _scheduler(engine: str | None) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Device, Training, command, emit
 from lorabench.cli.stages import (
@@ -123,7 +124,12 @@ def sweep(
     shared: Training,
     grid: Annotated[
         list[str] | None,
-        typer.Option("--grid", metavar="KEY=VALUE,...", help="An axis: k=1,2,4, lora.lr=1e-3,3e-3, any config key."),
+        typer.Option(
+            "--grid",
+            metavar="KEY=VALUE,...",
+            autocompletion=complete.settings,
+            help="An axis: k=1,2,4, lora.lr=1e-3,3e-3, any config key.",
+        ),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="A fine-tune at each point for each of these.")
@@ -186,7 +192,10 @@ def sweep(
 @command(app)
 def bench(
     shared: Device,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[METHOD]...", help="Which methods; none: all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[METHOD]...", autocompletion=complete.methods, help="Which methods; none: all."),
+    ] = None,
     ranks: Annotated[str | None, typer.Option(metavar="K,...", help="LoRA's ranks; default: 1,4,16.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Images per training step.")] = 256,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Turns of every method.")] = 5,

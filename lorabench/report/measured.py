@@ -41,7 +41,7 @@ def measured_report(record: Mapping[str, Any], label: str) -> Block:
         table.add_row(name, side, _text(figure, figure.arithmetic), _text(figure, figure.measured) + _ends(figure), off)
     lines = [
         (
-            f"random tokens; {rounds} rounds, everything in each; a geometric mean, with its 95% interval from 3 on; "
+            f"random tokens; {rounds} round(s), everything in each; a geometric mean, with its 95% interval from 3 on; "
             "memory: of a fresh process, beyond what it held before; arithmetic: of times, the products with weights; "
             "of memory, weights, gradients and Adam without activations"
         )
@@ -95,7 +95,9 @@ def _text(figure: Figure, value: float | None) -> str:
         return ""
     if figure.side == "times":
         return f"{value:,.2f}"
-    return size(value) if figure.quantity in ("peak", "checkpoint") else f"{1000 * value:,.4g} ms"
+    if figure.quantity in ("peak", "checkpoint"):
+        return size(value)
+    return f"{value:,.2f} s" if value >= 2 else f"{1000 * value:,.4g} ms"
 
 
 def _ends(figure: Figure) -> str:

@@ -317,6 +317,9 @@ class Measurement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     architecture: str
+    method: str
+    options: dict[str, Any]
+    targets: list[str]
     counts: Annotated[list[MeasuredBlocks], Field(min_length=1)]
 
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import RunFailedError, UsageError
+from lorabench.errors import InputError, LorabenchError, RunFailedError, UsageError
 from lorabench.scale.claims import size
 from lorabench.scale.projection import PRECISIONS, full, train, training_bytes
 
@@ -154,14 +154,19 @@ class _Process:
         self._setup = setup
 
     def hello(self) -> dict[str, Any]:
-        """Where it is; the first question."""
-        return self.ask({"device": self._setup.device, "threads": self._setup.threads})
+        """Where it is; the first question.
 
-    def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        Raises:
+            InputError: the device is not there.
+        """
+        return self.ask({"device": self._setup.device, "threads": self._setup.threads}, InputError)
+
+    def ask(self, question: Mapping[str, Any], refusal: type[LorabenchError] = RunFailedError) -> dict[str, Any]:
         """The answer to a line.
 
         Raises:
-            RunFailedError: it could not, or the process ended.
+            RunFailedError: the process ended.
+            LorabenchError: a `refusal`, where the process could not do it.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -174,7 +179,7 @@ class _Process:
             raise RunFailedError(f"a measuring process ended with {self._process.wait()}; is the memory full?")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise RunFailedError(str(answer["error"]))
+            raise refusal(str(answer["error"]))
         return answer
 
     def end(self) -> None:
@@ -244,7 +249,8 @@ def measure(
 
     Raises:
         UsageError: as `check`; or not one block fits into the memory.
-        RunFailedError: a process died, or the device is not there.
+        InputError: the device is not there.
+        RunFailedError: a process died, or its memory ran out after all.
     """
     check(model, setup)
     began, sides = time.monotonic(), Sides(model, method, options, targets, setup)
