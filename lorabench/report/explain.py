@@ -289,9 +289,9 @@ def introduction(settings: Mapping[str, Any]) -> str:
 
 
 class Digit(NamedTuple):
-    """An image of the F-MNIST test set that the shift changed, what it is, and what it is taken for."""
+    """An image that the shift changed, by its place in the test set: what it is, and what it is taken for."""
 
-    index: int
+    position: int
     true: int
     before: int
     after: int
@@ -374,7 +374,7 @@ def outcome(run: Run, pictures: Pictures | None, settings: Mapping[str, Any]) ->
     shown: Block | None = None
     if pictures and digit:
         said = f"A {word} {digit.true}: the base reads {digit.before}, the tuned model {digit.after}."
-        image = pictures.fmnist[digit.index]
+        image = pictures.fmnist[digit.position]
         shown = group(
             line(said, "bold"),
             Picture(lambda _, ascii_only: [line(row) for row in draw(image, ascii_only=ascii_only)]),
