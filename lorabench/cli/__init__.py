@@ -25,6 +25,21 @@ for room in ("make", "studies", "look", "explain", "move"):  # in this order the
     import_module(f"lorabench.cli.{room}")
 
 
+def _other_word(error: typer.TyperException) -> str:
+    """What to say of an option that is another program's word for a setting, or a setting without an option."""
+    from lorabench.config import WORDS
+
+    option, context = getattr(error, "option_name", None) or "", getattr(error, "ctx", None)
+    word = option.lstrip("-").replace("-", "_")
+    ours = WORDS.get(word, word)
+    if not context or ours not in WORDS.values():
+        return ""
+    known = {name for parameter in context.command.params for name in parameter.opts}
+    section = "pretrain" if context.info_name == "pretrain" else "finetune"
+    here = f"--{ours}" if f"--{ours}" in known else f"-s {section}.{ours}=VALUE" if "-s" in known else ""
+    return f"No such option: {option}; here it is {here}" if here else ""
+
+
 def main() -> None:
     """The entry point: exit codes as the design says, whatever goes wrong."""
     fit()
@@ -36,7 +51,7 @@ def main() -> None:
         if sys.stdout:
             sys.stdout.flush()
     except typer.TyperException as error:
-        text = error.format_message()
+        text = _other_word(error) or error.format_message()
         report_failure(text, UsageError(text), getattr(error, "exit_code", 2), as_json="--json" in sys.argv)
         raise SystemExit(2) from None
     except typer.Abort:
