@@ -4,6 +4,7 @@ app      the application         options, stages   what several commands share
 complete what the shell offers
 make     one run                 studies  many runs
 look     what there is           move     elsewhere and back
+explain  what a method is
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lorabench.cli.options import report_failure
 from lorabench.cli.streams import fit
 from lorabench.errors import InputError, UsageError
 
-for room in ("make", "studies", "look", "move"):  # in this order the help lists their commands
+for room in ("make", "studies", "look", "explain", "move"):  # in this order the help lists their commands
     import_module(f"lorabench.cli.{room}")
 
 
