@@ -180,7 +180,7 @@ METHODS = [
         ("detach().as_subclass(NoWeight)", "detach()"),
         ("named_modules(remove_duplicate=False)", "named_modules()"),
         ("layer.weight.copy_(self.weight)", "layer.weight.add_(self.weight)"),
-        ("inner.in_features, inner.out_features", "inner.out_features, inner.in_features"),
+        ("    return n, m\n", "    return m, n\n"),
     ),
     *of(
         "methods/applied.py",
@@ -319,7 +319,7 @@ METHODS = [
         "methods/vera.py",
         f"{DRAWN}[vera] {FORMULA}[vera]",
         ("VA),), 0.1)", "VA),), 1.0)"),
-        ("torch.zeros(inner.out_features)", "torch.ones(inner.out_features)"),
+        ("torch.zeros(self.out_features)", "torch.ones(inner.out_features)"),
         ("math.sqrt(6 / N)", "math.sqrt(3 / N)"),
         ("math.sqrt(6 / k)", "math.sqrt(6 / M)"),
         ("(low * self.d)", "low"),
@@ -349,8 +349,8 @@ METHODS = [
     *of(
         "methods/adalora.py",
         f"{DRAWN}[adalora] tests/test_trajectories.py -k adalora",
-        ("(0.02 * torch.randn(inner.out_features, k))", "torch.randn(inner.out_features, k)"),
-        ("(0.02 * torch.randn(k, inner.in_features))", "(0.01 * torch.randn(k, inner.in_features))"),
+        ("(0.02 * torch.randn(self.out_features, k))", "torch.randn(self.out_features, k)"),
+        ("(0.02 * torch.randn(k, self.in_features))", "(0.01 * torch.randn(k, self.in_features))"),
         ("BETA = 0.85", "BETA = 0.9"),
         ("FIRST, LAST = 0.1, 0.4", "FIRST, LAST = 0.2, 0.4"),
         ("FIRST, LAST = 0.1, 0.4", "FIRST, LAST = 0.1, 0.5"),
@@ -390,10 +390,10 @@ METHODS = [
     *of(
         "methods/ia3.py",
         f"{DRAWN}[ia3] {DRAWN}[ia3-in] tests/test_methods.py -k ia3",
-        ("torch.ones(inner.out_features)", "torch.zeros(inner.out_features)"),
-        ("torch.ones(inner.in_features)", "1.1 * torch.ones(inner.in_features)"),
-        ("self.inner.weight * self.l\n", "self.inner.weight\n"),
-        ("self.inner.weight * self.l[:, None]", "self.inner.weight"),
+        ("torch.ones(self.out_features)", "torch.zeros(inner.out_features)"),
+        ("torch.ones(self.in_features)", "1.1 * torch.ones(inner.in_features)"),
+        ("self.W0 * self.l\n", "self.W0\n"),
+        ("self.W0 * self.l[:, None]", "self.W0"),
         ("else b0 * self.l", "else b0"),
     ),
     *of(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from lorabench import tune
+from lorabench import cli, tune
 from lorabench.cli import app, options
 
 if TYPE_CHECKING:
@@ -192,6 +194,40 @@ def test_what_the_documents_show_can_be_typed(line: str) -> None:
 )
 def test_an_option_that_another_one_makes_idle_is_refused(arguments: list[str], tmp_path: Path) -> None:
     command(tmp_path, *arguments, code=2)
+
+
+def test_habits(tmp_path: Path) -> None:
+    assert "Usage" in command(tmp_path, "study", "-h")
+    shown = command(tmp_path, "finetune", "dora", "-k", "2", "--lr", "1e-3", "--epochs", "1", "--dry-run", "--json")
+    settings = json.loads(shown)["settings"]["finetune"]
+    assert (settings["k"], settings["lr"], settings["epochs"]) == (2, 1e-3, 1)
+    shown = command(tmp_path, "pretrain", "--lr", "1e-3", "--epochs", "1", "--dry-run", "--json")
+    assert (
+        json.loads(shown)["settings"]["pretrain"] | {"lr": 1e-3, "epochs": 1}
+        == json.loads(shown)["settings"]["pretrain"]
+    )
+    shown = command(tmp_path, "study", "--seeds", "5", "-j", "1", "--dry-run")
+    assert "--seeds 5 is seed 5 alone; for 5 seeds write 0-4" in shown
+    assert "alone" not in command(tmp_path, "study", "--seeds", "0-4", "--dry-run")
+    command(tmp_path, "tune", "-j", "2", "--engine", "dask://127.0.0.1:1", "--dry-run", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "here"),
+    [
+        (["finetune", "lora", "--rank", "2"], "--rank; here it is --k"),
+        (["finetune-lora", "--learning-rate", "2"], "--learning-rate; here it is --lr"),
+        (["pretrain", "--batch-size", "2"], "--batch-size; here it is -s pretrain.batch_size=VALUE"),
+        (["ls", "--rank", "2"], "--rank"),
+    ],
+)
+def test_another_programs_option_names_ours(
+    arguments: list[str], here: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lorabench", *arguments])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == f"lorabench: No such option: {here}\n"
 
 
 def test_a_report_is_utf_8_whatever_the_console(runs: Path) -> None:

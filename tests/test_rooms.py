@@ -49,7 +49,7 @@ LADDER = {
     "sweep": "config runs methods analysis runner",
     "tune": "config runs methods analysis runner",
     "bench": "classifier model methods scale train analysis",
-    "report": "files query data config runs methods scale evaluate analysis exchange sweep tune",
+    "report": "files query classifier data config runs methods scale evaluate analysis exchange sweep tune",
     "cli": (
         "events files query threads classifier data config runs methods scale analysis runner exchange sweep tune "
         "bench report"

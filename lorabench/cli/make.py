@@ -13,7 +13,9 @@ from lorabench.cli.app import app
 from lorabench.cli.options import Choosing, Training, command, emit
 from lorabench.cli.stages import (
     Alpha,
+    Epochs,
     K,
+    Lr,
     Targets,
     dry_run,
     load,
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
 
 
 @command(app)
-def pretrain(shared: Training) -> None:
+def pretrain(shared: Training, lr: Lr = None, epochs: Epochs = None) -> None:
     """Train the 784-256-128-10 classifier on MNIST."""
-    _make("pretrain", shared, {}, "lorabench finetune-lora --k 4")
+    _make("pretrain", shared, {"pretrain.lr": lr, "pretrain.epochs": epochs}, "lorabench finetune-lora --k 4")
 
 
 @command(app)
@@ -54,10 +56,9 @@ def make_fmnist(
     ] = None,
 ) -> None:
     """Make F-MNIST, in which 30% of the twos and threes are mirrored."""
-    listed = None if classes is None else [int(c) if c.strip().isdecimal() else c.strip() for c in classes.split(",")]
     flags = {
         "fmnist.fraction": fraction,
-        "fmnist.classes": listed,
+        "fmnist.classes": classes,
         "fmnist.axis": axis,
         "fmnist.seed": shared.seed,
     }
@@ -73,9 +74,11 @@ def finetune_lora(
     ] = None,
     alpha: Alpha = None,
     targets: Targets = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
 ) -> None:
     """Repair the classifier on F-MNIST by LoRA; the same as `finetune lora`."""
-    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets)
+    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
 
 
 def _method_list() -> str:
@@ -109,9 +112,11 @@ def finetune(
     ] = None,
     alpha: Alpha = None,
     targets: Targets = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
 ) -> None:
     """Repair the classifier on F-MNIST by any method."""
-    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets)
+    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
 
 
 def _finetune(method: str, shared: Training, **own: Any) -> None:

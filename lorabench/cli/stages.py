@@ -36,7 +36,18 @@ MaybeNames = Annotated[
 ]
 
 
-K = Annotated[int | None, typer.Option("--k", help="The rank (PEFT calls it r).")]
+K = Annotated[int | None, typer.Option("--k", "-k", help="The rank (PEFT calls it r).")]
+
+
+Lr = Annotated[float | None, typer.Option("--lr", help="The learning rate at its peak.")]
+
+
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
+
+
+Workers = Annotated[
+    int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
+]
 
 
 Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, rsLoRA's by α/√k.")]
@@ -206,7 +217,16 @@ def seeds_of(shared: Choosing, seeds: str | None) -> str | None:
     """The seeds of a command that runs many: `--seed 4` is `--seeds 4`."""
     if seeds is not None and shared.seed is not None:
         raise UsageError("give --seed or --seeds, not both")
+    if seeds is not None and seeds.isdecimal() and 1 < int(seeds) < 1000:
+        log(shared, f"--seeds {seeds} is seed {seeds} alone; for {seeds} seeds write 0-{int(seeds) - 1}")
     return seeds if shared.seed is None else str(shared.seed)
+
+
+def workers_of(workers: int | None, engine: str | None) -> int | None:
+    """How many workers a command asks for; a cluster has its own."""
+    if engine and workers is not None:
+        raise UsageError("--workers: with --engine the cluster has its own")
+    return workers
 
 
 def newest_study(shared: Runs) -> tuple[list[Run], list[str]]:

@@ -12,6 +12,7 @@ from lorabench.cli.options import Device, Training, command, emit
 from lorabench.cli.stages import (
     Engine,
     K,
+    Workers,
     device_settings,
     dry_run,
     gather,
@@ -22,6 +23,7 @@ from lorabench.cli.stages import (
     result_first,
     run_stages,
     seeds_of,
+    workers_of,
 )
 from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import GateError, PartialError, UsageError
@@ -43,6 +45,7 @@ def whole_study(
     shared: Training,
     seeds: Annotated[str | None, typer.Option(metavar="0-4", help="One study for each of these seeds.")] = None,
     k: K = None,
+    workers: Workers = None,
     engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
@@ -53,7 +56,8 @@ def whole_study(
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
-    loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
+    asked = {"study.seeds": seeds_of(shared, seeds), "study.workers": workers_of(workers, engine)}
+    loaded = load(shared, {**asked, "finetune.k": k})
     settings = loaded.config
     if k is not None and settings.study.methods:
         raise UsageError("--k: study.methods of the config says every method's rank; change it there")
@@ -86,6 +90,7 @@ def tune(
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="One fine-tune at each point for each of these; default: 0.")
     ] = None,
+    workers: Workers = None,
     engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
@@ -97,7 +102,8 @@ def tune(
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines
 
-    loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
+    asked = {"study.seeds": seeds_of(shared, seeds) or "0", "study.workers": workers_of(workers, engine)}
+    loaded = load(shared, asked)
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
     if shared.dry_run:
@@ -134,9 +140,7 @@ def sweep(
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="A fine-tune at each point for each of these.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
-    ] = None,
+    workers: Workers = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going/--fail-fast", help="Finish the other points where one fails, or stop.")
     ] = True,
@@ -150,9 +154,8 @@ def sweep(
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
-    if engine and workers is not None:
-        raise UsageError("--workers: with --engine the cluster has its own")
-    planned = room.plan(gather(shared, {"study.seeds": seeds_of(shared, seeds), "study.workers": workers}), grid or [])
+    asked = {"study.seeds": seeds_of(shared, seeds), "study.workers": workers_of(workers, engine)}
+    planned = room.plan(gather(shared, asked), grid or [])
     settings, todo = planned.config, planned.todo
     claims.check_keys(settings.expect, planned.loaded.origins)
     workers = settings.study.workers or engines.cores()
