@@ -10,7 +10,9 @@ import json
 import os
 import platform
 import stat
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -70,6 +72,10 @@ def _fits(name: str, ids: Iterable[str]) -> list[str]:
     """The ids that `name` begins; where it ends at the end of a word of some, these alone: s1 is not s10."""
     begun = [run_id for run_id in ids if run_id.startswith(name)]
     return [run_id for run_id in begun if run_id.startswith(f"{name}-")] or begun
+
+
+LATEST = 250_000_000_000.0
+"""A study ends before the year 9892, in seconds, whatever a record says."""
 
 
 @dataclass(frozen=True)
@@ -296,18 +302,24 @@ class Store:
             raise InputError(f"{path}: not the file that the run wrote, its SHA-256 differs; run it again with --force")
         return path
 
-    def remember_study(self, name: str, run_ids: Sequence[str]) -> None:
-        """Record which runs the study `name` consists of: what `report` shows without arguments."""
+    def remember_study(self, name: str, run_ids: Sequence[str], **how: Any) -> None:
+        """Record which runs the study `name` consists of: what `report` shows without arguments.
+
+        Args:
+            name: of the study.
+            run_ids: its runs.
+            how: the `kind` and the `config` of `Study`, if it is to be shown as what it was.
+        """
         path = self.root / ".studies" / f"{name}.json"
         with contextlib.suppress(InputError):
-            if self.newest_study() == list(run_ids):  # so a finished study can be shown where nothing can be written
-                return
-        record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
+            for _, _, last in self._studies()[-1:]:  # so a finished study can be shown where nothing can be written
+                if isinstance(last, Study) and (last.name, last.runs) == (name, list(run_ids)):
+                    return
         with self._noting(path):
-            newest = max((other.lstat().st_mtime_ns for other in path.parent.glob("*.json")), default=0)
+            latest = max((ended for ended, *_ in self._studies()), default=0.0)  # the clock may have been put back
+            ended = datetime.fromtimestamp(min(max(time.time(), latest + 0.001), LATEST), UTC).isoformat()
+            record = {"schema": SCHEMA, "name": name, **how, "ended": ended, "runs": list(run_ids)}
             write_atomic(path, json.dumps(record, indent=1).encode())
-            if path.stat().st_mtime_ns <= newest:  # the clock was put back, or is coarse
-                os.utime(path, ns=(newest + 1, newest + 1))
 
     def remember_bench(self, record: Mapping[str, Any]) -> None:
         """Keep what `bench` measured last, for the report's cost claims."""
@@ -351,26 +363,57 @@ class Store:
             return None
         return _read_note(path, Measurement, "measurement").model_dump(exclude_none=True)
 
-    def newest_study(self) -> list[str] | None:
-        """Ids of the runs of the study that ended last; None if no study did.
+    def newest_study(self) -> Study | None:
+        """The study or sweep that ended last, as its record says; None if none did.
 
         Raises:
             InputError: its record is damaged.
         """
+        for _, _, study in reversed(self._studies()):
+            if isinstance(study, InputError):
+                raise study
+            if study.kind != "tune":
+                return study
+        return None
+
+    def studies(self) -> tuple[list[Study], list[Broken]]:
+        """All studies, sweeps and tunings, the one that ended last at the end; and the notes that cannot be read."""
+        noted = self._studies()
+        broken = [Broken(name, str(study)) for _, name, study in noted if isinstance(study, InputError)]
+        return [study for _, _, study in noted if isinstance(study, Study)], broken
+
+    def study(self, name: str) -> Study:
+        """The study of that name.
+
+        Raises:
+            InputError: there is none, or its record is damaged.
+        """
+        noted = {stem: study for _, stem, study in self._studies()}
+        if name not in noted:
+            known = f"; there are {', '.join(noted)}" if noted else "; `lorabench study` makes one"
+            raise InputError(f"no study {name} in {self.root}{known}")
+        if isinstance(study := noted[name], InputError):
+            raise study
+        return study
+
+    def _studies(self) -> list[tuple[float, str, Study | InputError]]:
+        """When each ended, in seconds, its name, and its record or what is wrong with it; in the order of their ends.
+
+        The record says when, so that a copied folder has the same order; of a damaged one the file must.
+        """
         folder = self.root / ".studies"
         if not os.path.lexists(folder):
-            return None
+            return []
+        noted: list[tuple[float, float, str, Study | InputError]] = []
         try:
-            records = [(path.lstat().st_mtime_ns, path) for path in folder.iterdir() if path.suffix == ".json"]
+            for path in folder.glob("*.json"):
+                written = path.lstat().st_mtime
+                study = _read_study(path)
+                at = study.ended if isinstance(study, Study) else ""
+                noted.append((datetime.fromisoformat(at).timestamp() if at else written, written, path.stem, study))
         except OSError as error:
             raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
-        if not records:
-            return None
-        _, newest = max(records)
-        ids = _read_note(newest, Study, "study").runs
-        if not all(map(ID.fullmatch, ids)):
-            raise InputError(f"{newest}: no valid record of a study: it names what is no run; remove it")
-        return ids
+        return [(ended, name, study) for ended, _, name, study in sorted(noted, key=lambda each: each[:3])]
 
     @contextlib.contextmanager
     def locked(
@@ -479,6 +522,16 @@ def uncollected() -> Generator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _read_study(path: Path) -> Study | InputError:
+    try:
+        study = _read_note(path, Study, "study")
+    except InputError as error:
+        return error
+    if all(map(ID.fullmatch, study.runs)):
+        return study.model_copy(update={"name": path.stem})
+    return InputError(f"{path}: no valid record of a study: it names what is no run; remove it")
 
 
 def _read_note(path: Path, model: type[Note], noun: str) -> Note:
