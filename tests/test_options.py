@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,3 +236,26 @@ def test_a_report_is_utf_8_whatever_the_console(runs: Path) -> None:
     assert narrow.exit_code == 0, narrow.exception
     assert narrow.stdout_bytes == plain.stdout_bytes
     assert not narrow.stdout_bytes.decode().isascii()
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_stops_a_command_unless_it_is_to_go_on(ignored: bool) -> None:
+    """`nohup` has a command ignore SIGHUP."""
+    app, went_on = typer.Typer(), list[bool]()
+
+    @options.command(app)
+    def wait(shared: options.Output) -> None:  # pyright: ignore[reportUnusedFunction]
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.05)
+        went_on.append(True)
+
+    def unheard(*_: object) -> None: ...
+
+    usual = signal.SIG_IGN if ignored else unheard
+    before = signal.signal(signal.SIGHUP, usual)
+    try:
+        code = CliRunner().invoke(app, []).exit_code
+        after = signal.getsignal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (code, went_on, after) == ((0, [True], usual) if ignored else (143, [], usual))

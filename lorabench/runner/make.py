@@ -131,7 +131,7 @@ def _make_finetune(
     stage: Stage, session: Session, folder: Folder, tensors: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
     mnist, flips = session.fmnist_of(stage.config)
-    base = load_model(session.store.load(str(stage.parents.base)), session.store).to(session.device)
+    base = session.store.steady(str(stage.parents.base), lambda run: load_model(run, session.store)).to(session.device)
     before, predicted_before = measure(base, mnist, flips, session)
     probe = test_sets(mnist, flips, session)["fmnist"][:PROBE]
     logits = evaluate.predict(base, probe)

@@ -21,7 +21,7 @@ from pydantic import (
 
 from lorabench import npz
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError, shown
-from lorabench.runs.folder import Folder, sha256_file, write_atomic
+from lorabench.runs.folder import Folder, settle, sha256_file, write_atomic
 from lorabench.runs.record import (
     ID,
     MAX_FILE_BYTES,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 Note = TypeVar("Note", bound=BaseModel)
+Value = TypeVar("Value")
 
 GLANCE = 0.3
 """`ls` takes a run's lock for a moment to see if it is free; wait so many seconds before calling a lock held."""
@@ -262,6 +263,18 @@ class Store:
         except ValidationError as error:
             raise InputError(f"{path}: no history of a run; run it again with --force") from error
 
+    def steady(self, run_id: str, read: Callable[[Run], Value]) -> Value:
+        """What `read` makes of a finished run: under its lock if that fails, for it may be replaced at this moment.
+
+        Raises:
+            InputError: as `load`, or by `read`.
+        """
+        try:
+            return read(self.load(run_id))
+        except InputError:
+            with self.locked(run_id):
+                return read(self.load(run_id))
+
     def intact(self, run: Run, name: str) -> Path:
         """The path of a file of the run, after a look at its checksum.
 
@@ -385,6 +398,8 @@ class Store:
                     on_wait(f"{message}; waiting for it")
                 lock.acquire()
         try:
+            with _writable(self.root):
+                settle(self.path(run_id))
             yield
         finally:
             lock.release()
@@ -392,6 +407,8 @@ class Store:
     @contextlib.contextmanager
     def start(self, record: Run, config: str) -> Generator[Folder]:
         """A fresh folder for `record`, emptied of an earlier try; the caller holds the lock.
+
+        A finished run of that id is replaced once the new one is finished, and stays if that fails.
 
         Leaving the block without `finish`, by an exception or not, records the run as failed or interrupted.
 
@@ -404,7 +421,7 @@ class Store:
         with _writable(path):
             if path.is_symlink():
                 raise InputError(f"{path}: is a symbolic link; lorabench writes no run through one")
-            folder.begin()
+            folder.begin(keep=self.finished(record.id) is not None)
             try:
                 folder.write("config.yaml", config.encode())
                 yield folder
