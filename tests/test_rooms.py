@@ -52,6 +52,7 @@ LADDER = {
         "events query threads classifier data config runs methods scale analysis runner exchange sweep tune "
         "bench report"
     ),
+    "notebook": "config runs analysis runner report cli",
     "__init__": "",
     "__main__": "cli",
 }
@@ -72,6 +73,8 @@ TORCH_FREE = {
     "sweep",
     "tune",
     "cli",
+    "notebook",
+    "__init__",
 }
 
 
