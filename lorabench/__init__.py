@@ -1,12 +1,14 @@
 """lorabench: one small study of LoRA, measured honestly. The rooms, in reading order:
 
 errors       what can go wrong on purpose, and the exit code of each
+files        what a user asked to be written, whole or not at all
 config/      YAML and flags -> one frozen Config
 data/        MNIST fetched and verified; F-MNIST, in which some images are mirrored
 classifier   the sizes of the talk's classifier
 model        SimpleMnistClassifier
 methods/     one file per way to fine-tune, and their registry
-scale/       what a method would take on larger models: parameters, bytes, multiply-adds, up to GPT-3 175B
+memory       what this process holds, and what the system would still give it
+scale/       what a method takes on larger models: worked out up to GPT-3 175B, and measured as far as they fit here
 frozen       what need be computed only once
 threads      the same bits at any number of threads
 train        fit(): the one training loop

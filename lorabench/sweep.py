@@ -27,6 +27,7 @@ from lorabench.analysis.quantities import HEADLINE, SETS, Count, count, shown_in
 from lorabench.config.source import dotted, parse_yaml
 from lorabench.errors import ConfigError, InputError, UsageError
 from lorabench.runner import stages
+from lorabench.runs import uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -143,6 +144,11 @@ def plan(source: Source, axes: Sequence[str] = ()) -> Plan:
     grid = parse_grid(axes, source.problems)
     for key in grid:
         source.places["sweep", "grid", key] = f"--grid {key}"
+    with uncollected():
+        return _checked(source, grid)
+
+
+def _checked(source: Source, grid: Mapping[str, Sequence[Any]]) -> Plan:
     section = _section(source, grid)
     problems: list[str] = []
     found = [axis for key, values in section.grid.items() if (axis := _axis(key, values, source, problems))]
@@ -152,19 +158,22 @@ def plan(source: Source, axes: Sequence[str] = ()) -> Plan:
     combinations = math.prod(len(axis.values) for axis in found)
     if combinations > MOST_RUNS:
         raise ConfigError([*problems, f"sweep.grid  has {combinations:,} points; at most {MOST_RUNS:,} will do"])
-    loaded: list[Loaded] = []
+    first: Loaded | None = None
+    settings: list[Config] = []
     for values in itertools.product(*(axis.values for axis in found)):
         try:
-            loaded.append(config.check(_at(source, found, values)))
+            loaded = config.check(_at(source, found, values))
         except ConfigError as error:
             problems += error.problems
-    if problems:
+        else:
+            first = first or loaded
+            settings.append(loaded.config)
+    if problems or first is None:
         raise ConfigError(list(dict.fromkeys(problems)))
-    first = loaded[0].config
-    runs = combinations * len(first.study.seeds)
+    runs = combinations * len(first.config.study.seeds)
     if runs > MOST_RUNS:
         raise ConfigError([f"sweep.grid  asks for {runs:,} fine-tunes; at most {MOST_RUNS:,} will do"])
-    return _plan(section, found, loaded)
+    return _plan(section, found, first, settings)
 
 
 def _section(source: Source, grid: Mapping[str, Sequence[Any]]) -> config.Sweep:
@@ -246,28 +255,29 @@ def _put(values: dict[str, Any], path: KeyPath, value: Any) -> None:
         inner[path[-1]] = value
 
 
-def _plan(section: config.Sweep, axes: Sequence[Axis], loaded: Sequence[Loaded]) -> Plan:
-    seeds = loaded[0].config.study.seeds
+def _plan(section: config.Sweep, axes: Sequence[Axis], first: Loaded, settings: Iterable[Config]) -> Plan:
     points: list[Point] = []
-    every: list[Stage] = []
+    every: dict[str, Stage] = {}
     owner: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []
-    for values, found in zip(itertools.product(*(axis.values for axis in axes)), loaded, strict=True):
-        problems += stages.same_seeds(found.config)
-        settings = found.config.model_copy(
-            update={"study": found.config.study.model_copy(update={"name": section.name})}
-        )
-        chains = [stages.chain(settings.for_seed(seed), "finetune") for seed in seeds]
-        every += itertools.chain.from_iterable(chains)
-        tuned = {chain[-1].id: chain[-1] for chain in chains}
+    for values, own in zip(itertools.product(*(axis.values for axis in axes)), settings, strict=True):
+        problems += stages.same_seeds(own)
+        named = own.model_copy(update={"study": own.study.model_copy(update={"name": section.name})})
+        tuned: dict[str, Stage] = {}
+        for seed in own.study.seeds:
+            *parents, last = stages.chain(named.for_seed(seed), "finetune")
+            tuned[last.id] = last
+            for stage in parents:
+                every.setdefault(stage.id, stage)
+        every |= tuned
         points.append(Point(values, tuple(tuned.values())))
         if twin := next((owner[run_id] for run_id in tuned if run_id in owner), None):
             problems.append(f"sweep.grid  {_difference(axes, twin, values)}")
         owner |= dict.fromkeys(tuned, values)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    common = replace(loaded[0], config=loaded[0].config.model_copy(update={"sweep": section}))
-    return Plan(common, tuple(axes), tuple(points), tuple(stages.each_once(every)))
+    common = replace(first, config=first.config.model_copy(update={"sweep": section}))
+    return Plan(common, tuple(axes), tuple(points), tuple(stages.each_once(every.values())))
 
 
 def _difference(axes: Sequence[Axis], twin: Sequence[Any], values: Sequence[Any]) -> str:

@@ -6,9 +6,10 @@ is what it may ask of any loop: `methods.parameter_groups`, `methods.penalty` an
 
 from __future__ import annotations
 
+import inspect
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,27 @@ def steps_per_epoch(images: int, recipe: Recipe) -> int:
     return max(1, images // recipe.batch_size)
 
 
+class Adam(torch.optim.Adam):
+    """torch's Adam, called past the wrappers of its methods, which import torch's compiler: as slow as all of torch."""
+
+    _add = staticmethod(inspect.unwrap(torch.optim.Adam.add_param_group))
+    _zero = staticmethod(inspect.unwrap(torch.optim.Adam.zero_grad))
+    _step = staticmethod(inspect.unwrap(torch.optim.Adam.step))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with settings of their own."""
+        self._add(self, param_group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients."""
+        self._zero(self, set_to_none)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Move every parameter by its gradient."""
+        self._step(self, closure)
+
+
 class Trainer:
     """A model with its data and Adam over whatever requires a gradient.
 
@@ -76,7 +98,7 @@ class Trainer:
         self.model = model
         groups = methods.parameter_groups(model, 1.0)
         self.scales: list[float] = [group["lr"] for group in groups]
-        self.optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
+        self.optimizer = Adam(groups, betas=BETAS, fused=True)
 
     def step(self, rows: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """One step on the images `rows` (int64 indices); their mean loss, and which of them were right before it."""

@@ -276,3 +276,62 @@ def test_a_config_goes_to_another_process_as_it_is() -> None:
 def test_a_learning_rate_that_no_record_takes_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"finetune\.lr"):
         load(sets=["finetune.lr=1e16"])
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("lr=1e-2", "did you mean finetune.lr or pretrain.lr?"),
+        ("r=2", "did you mean finetune.k?"),
+        ("finetune.rank=2", 'did you mean "k"?'),
+        ("finetune.learning_rate=1e-2", 'did you mean "lr"?'),
+        ("finetune.lora_alpha=8", 'did you mean "alpha"?'),
+        ("pretrain.batch=8", 'did you mean "batch_size"?'),
+        ("seeds=0-4", "did you mean study.seeds?"),
+    ],
+)
+def test_another_programs_word_or_a_key_without_its_section_names_ours(text: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.load(sets=[text])
+    assert refused.value.problems[0].endswith(f"unknown key; {meant}")
+
+
+def test_every_word_of_others_stands_for_a_setting() -> None:
+    known = {*config.Finetune.of("lora").model_fields, "seed"}
+    assert set(config.WORDS.values()) <= known
+    assert not config.WORDS.keys() & known
+
+
+def test_lists_are_written_with_commas() -> None:
+    loaded = config.load(sets=["fmnist.classes=4, 7", "finetune.targets=fc1,fc3"]).config
+    assert (loaded.fmnist.classes, loaded.finetune.targets) == ((4, 7), ("fc1", "fc3"))
+    assert config.load(sets=["fmnist.classes=4"]).config.fmnist.classes == (4,)
+    with pytest.raises(ConfigError, match=r'valid integer; got "x"'):
+        config.load(sets=["fmnist.classes=4,x"])
+
+
+def test_a_section_may_be_empty_and_true_be_capital(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("finetune:\n  # k: 8\nsweep:\nreuse: False\nthreads: Null\n")
+    assert config.load([path]).config == config.load(sets=["reuse=false"]).config
+    path.write_text("finetune: {k: 8}\n")
+    other = tmp_path / "other.yaml"
+    other.write_text("finetune:\n")
+    assert config.load([path, other]).config.finetune.options["k"] == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("finetune:\n\tk: 3\n", ":2:1  a tab; YAML indents with spaces"),
+        ("seed: !!python/int 3\n", ":1:7  tags (tag:yaml.org,2002:python/int) are not allowed; write the value alone"),
+        ("finetune: !foo {k: 3}\n", ":1:11  tags (!foo) are not allowed; write the value alone"),
+        ("study: {seeds: !bar [1]}\n", ":1:16  tags (!bar) are not allowed; write the value alone"),
+    ],
+)
+def test_tabs_and_tags_are_explained(text: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        config.load([path])
+    assert refused.value.problems == [f"{path}{problem}"]

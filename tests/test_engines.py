@@ -107,7 +107,7 @@ def test_two_studies_at_once_do_each_run_once(tmp_path: Path, data_dir: Path, mo
     assert said[0].count("device auto: no GPU here, running on the CPU") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_waits_for_the_end_of_what_must_not_be_disturbed(number: signal.Signals) -> None:
     """Though another thread is there, which the system may hand the signal to."""
     stop, told, inside = threading.Event(), list[int](), False
@@ -125,6 +125,43 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_disturbed(number: signal
         stop.set()
         other.join()
     assert (inside, told) == (False, [number])
+
+
+def test_a_closed_terminal_does_not_end_the_process_that_removes_semaphores(tmp_path: Path) -> None:
+    script = """
+import os, signal, time
+from multiprocessing import resource_tracker
+from lorabench.runner.engines import processes
+with processes.undisturbed():
+    pass
+tracker = resource_tracker._resource_tracker._pid
+time.sleep(0.3)  # it has its own handlers by then
+os.kill(tracker, signal.SIGHUP)
+time.sleep(0.3)
+print(os.waitpid(tracker, os.WNOHANG)[0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+
+
+@pytest.mark.slow
+def test_four_commands_at_once_of_which_one_makes_the_base_anew(tmp_path: Path, data_dir: Path) -> None:
+    """The others, held up until it is at it, fine-tune the base that was there."""
+    cli = CommandLine(tmp_path / "runs", data_dir)
+    quick = [*QUICK, "-s", "pretrain.epochs=5", "--threads", "1"]
+    cli.process("pretrain", *quick)
+    base = cli.only("pretrain-s0")
+    others = [cli.start("study", "--seeds", "0", *quick, "-s", f"finetune.k={k}") for k in (1, 2, 3)]
+    for other in others:
+        other.line(f"{base}: ")
+        other.process.send_signal(signal.SIGSTOP)
+    anew = cli.start("pretrain", *quick, "--force")
+    anew.line(f"{base}: epoch 1/5")
+    for other in others:
+        other.process.send_signal(signal.SIGCONT)
+    said = [command.end() for command in (*others, anew)]
+    assert [command.process.returncode for command in (*others, anew)] == [0] * 4, said
+    assert {record["status"] for record in cli.records().values()} == {"done"}
 
 
 def test_a_worker_that_does_not_stop_is_killed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lorabench.runner import environment
+from lorabench import memory
 
 MB = 10**6
 
@@ -12,11 +12,11 @@ MB = 10**6
 def test_the_peak_forgets_what_was_before() -> None:
     earlier = b"x" * (300 * MB)
     del earlier
-    before = environment.watch_memory()
+    before = memory.watch()
     first = b"x" * (40 * MB)
     del first
     second = b"x" * (60 * MB)
-    peak = environment.peak_rss_bytes()
+    peak = memory.peak()
     assert len(second) == 60 * MB
     if before is None or peak is None:  # no process elsewhere can take its peak back
         assert not os.access("/proc/self/clear_refs", os.W_OK)
@@ -25,9 +25,9 @@ def test_the_peak_forgets_what_was_before() -> None:
 
 
 def test_the_peak_stays_when_its_memory_is_given_back() -> None:
-    before = environment.watch_memory()
+    before = memory.watch()
     large = b"x" * (200 * MB)
     del large
-    peak = environment.peak_rss_bytes()
+    peak = memory.peak()
     if before is not None and peak is not None:
         assert peak - before > 150 * MB

@@ -372,10 +372,11 @@ def test_idx_files_are_the_runs_f_mnist(shop: Shop, tmp_path: Path, kind: str) -
 def test_what_is_there_is_not_overwritten(peft: Any, shop: Shop, tmp_path: Path) -> None:
     run, out = shop.run("lora"), tmp_path / "out"
     out.mkdir()
-    exchange.export([run], "peft", out, shop.session)
-    with pytest.raises(UsageError, match="not empty"):
-        exchange.export([run], "peft", out, shop.session)
+    first = exchange.export([run], "peft", out, shop.session)
+    assert exchange.export([run], "peft", out, shop.session) == first, "the same again changes nothing"
     other = shop.run("rslora")
+    with pytest.raises(UsageError, match="holds another export"):
+        exchange.export([other], "peft", out, shop.session)
     exchange.export([other], "peft", out, shop.session, force=True)
     same(shop.run_logits(other), shop.logits(with_peft(peft, shop, out)))
     (out / "notes.txt").write_text("mine")
@@ -384,7 +385,7 @@ def test_what_is_there_is_not_overwritten(peft: Any, shop: Shop, tmp_path: Path)
     for no_folder in (out / "notes.txt", out.relative_to(out)):
         with pytest.raises(UsageError, match="new or empty"):
             exchange.export([run], "peft", no_folder, shop.session)
-    with pytest.raises(RunFailedError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         exchange.export([run], "peft", out / "notes.txt" / "below", shop.session)
     same(shop.run_logits(other), shop.logits(with_peft(peft, shop, out)))
     assert sorted(path.name for path in tmp_path.rglob("*")) == [

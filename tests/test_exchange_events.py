@@ -12,7 +12,7 @@ from report_factory import finetune, fmnist
 
 from lorabench import exchange
 from lorabench.config import Config
-from lorabench.errors import InputError, RunFailedError, UsageError
+from lorabench.errors import InputError, UsageError
 from lorabench.exchange import events as event_files
 from lorabench.runner.session import Session, open_session
 from lorabench.runs import Run, Store
@@ -130,7 +130,7 @@ def test_a_run_without_curves_and_metrics_is_written_too(session: Session, tmp_p
 def test_what_is_missing_is_said(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = stored(session.store, finetune(0), EPOCHS)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFailedError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         exchange.export([run], "tensorboard", tmp_path / "file" / "events", session)
     (session.store.path(run.id) / "history.jsonl").write_text("{")
     with pytest.raises(InputError, match="its SHA-256 differs"):
@@ -148,6 +148,6 @@ def test_several_runs_go_into_one_folder_and_are_replaced_there(session: Session
     out = exchange.place(runs, "tensorboard", tmp_path)
     done = exchange.export(runs, "tensorboard", out, session)
     assert {file.name.split("/")[0] for file in done.files} == {run.id for run in runs}
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="holds another export"):
         exchange.export(runs, "tensorboard", out, session)
     assert len(exchange.export(runs, "tensorboard", out, session, force=True).files) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ from report_factory import FMNIST, failed, finetune, fmnist, metrics, pretrain, 
 from lorabench import query
 from lorabench.analysis import fields, selection
 from lorabench.analysis.listing import listing_data
+from lorabench.analysis.settings import told_apart
 from lorabench.errors import UsageError
 from lorabench.report import listing
-from lorabench.runs import Broken, Run
+from lorabench.runs import Broken, Parents, Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,3 +235,40 @@ def test_ls_refuses_a_wrong_condition_and_lists_the_fields(folder: Path) -> None
     assert "write 97% or 0.97" in ls(folder, "--where", "fmnist.accuracy > 97", code=2).stderr
     assert "condition, column 3" in ls(folder, "--where", "k = 4", code=2).stderr
     assert "fmnist.flipped.accuracy" in ls(folder, "--cols", "help").stdout
+
+
+SEVERAL = [
+    pretrain(),
+    finetune(0, id="lora-k4-s0-00000001", settings={**finetune().settings, "lr": 0.01}),
+    finetune(0, id="lora-k4-s0-00000002", settings={**finetune().settings, "targets": ["fc1", "fc3"]}, holdout=5000),
+    finetune(1, id="lora-k4-s1-00000003", study="other"),
+    finetune(10, id="lora-k4-s10-0000004", started=""),
+]
+
+
+def test_what_a_name_fits_is_told_apart_by_what_differs_and_named_as_shortly_as_can_be() -> None:
+    lines = listing.choices("lora-k4-s", SEVERAL[1:], SEVERAL, NOW).splitlines()
+    assert lines[0] == "lora-k4-s fits 4 runs; name one of them, or all by 'lora-k4-s*'"
+    assert [re.split(r"  +", line.strip())[:3] for line in lines[1:]] == [
+        ["lora-k4-s10", "lr=0.003 study=demo", "F-MNIST 97.74%"],
+        ["lora-k4-s1", "lr=0.003 study=other", "F-MNIST 97.74%"],
+        ["lora-k4-s0-00000002", "holdout=5000 lr=0.003 targets=fc1,fc3 study=demo", "F-MNIST 97.74%"],
+        ["lora-k4-s0-00000001", "lr=0.01 study=demo", "F-MNIST 97.74%"],
+    ]
+    assert lines[2].endswith(" ago")
+    assert not lines[1].endswith("ago")
+    many = listing.choices("lora", SEVERAL[1:] * 9, SEVERAL, NOW).splitlines()
+    assert (len(many), many[-1]) == (22, "  and 16 older ones")
+
+
+def test_ls_shows_the_settings_in_which_its_rows_differ() -> None:
+    def heads(runs: list[Run]) -> str:
+        return render(listing.listing(selection.select(runs), now=NOW, width=120, known=runs)).splitlines()[0]
+
+    assert "setting" in heads(SEVERAL)
+    assert "setting" not in heads([SEVERAL[0], SEVERAL[1]])
+    assert "setting" not in heads([SEVERAL[3], SEVERAL[4]])
+    other = finetune(0, id="lora-k4-s0-00000009", parents=Parents(base="pretrain-s0-00000007", data=FMNIST))
+    quick = pretrain(id="pretrain-s0-00000007", settings={**pretrain().settings, "epochs": 1})
+    known = [pretrain(), finetune(), quick, other]
+    assert set(told_apart([finetune(), other], known).values()) == {"pretrain.epochs=1", "pretrain.epochs=4"}

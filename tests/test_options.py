@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import signal
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +17,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from lorabench import tune
+from lorabench import cli, tune
 from lorabench.cli import app, options
 
 if TYPE_CHECKING:
@@ -38,7 +43,7 @@ SHARED: dict[str, set[str]] = {
     "evaluate": IMAGES | DEVICE,
     "report": IMAGES,
     "ls": {*OUTPUT, "--runs-dir"},
-    "scale": {*OUTPUT, "--quiet", "--config", "--set"},
+    "scale": RUNS | DEVICE | {"--config", "--set"},
     "export": {*IMAGES, *DEVICE, "--dry-run", "--force"},
     "import-peft": {*IMAGES, *DEVICE, "--dry-run", "--force", "--no-wait"},
 }
@@ -106,8 +111,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
     """What a command says, run in this process on the runs of `folder`."""
-    place = () if arguments[0] == "scale" else ("--runs-dir", str(folder / "runs"))
-    done = CliRunner().invoke(app, [*arguments, *place])
+    done = CliRunner().invoke(app, [*arguments, "--runs-dir", str(folder / "runs")])
     assert done.exit_code == code, (arguments, done.output)
     return done.output
 
@@ -124,7 +128,7 @@ WAYS: dict[str, list[list[str]]] = {
     "evaluate": [["lora-k4-s0"], ["nonsense"]],
     "report": [["--out", "PLACE/report.html"], ["nonsense"]],
     "ls": [[], ["--where", "("]],
-    "scale": [["--k", "2000", "--sizes", "100x100"], ["nonsense"]],
+    "scale": [["toy", "--measure", "--limit", "1", "--k", "2000"], ["nonsense"]],
     "export": [["lora-k4-s0", "--to", "merged", "--out", "PLACE/merged"], ["nonsense", "--to", "merged"]],
     "import-peft": [["PLACE/peft", "--base", "pretrain-s0"], ["PLACE/none", "--base", "pretrain-s0"]],
 }
@@ -145,9 +149,7 @@ def test_a_command_reads_every_option_that_it_has(name: str, runs: Path, monkeyp
     monkeypatch.setattr(tune, "WIDENINGS", 0)
     for way in WAYS[name]:
         filled = [word.replace("PLACE", str(runs)) for word in way]
-        done = CliRunner().invoke(
-            app, [name, *filled, *([] if name == "scale" else ["--runs-dir", str(runs / "runs")])]
-        )
+        done = CliRunner().invoke(app, [name, *filled, "--runs-dir", str(runs / "runs")])
         assert (done.exit_code == 0) == (way is WAYS[name][0]), done.output
     assert (read | ({"--set"} if "--sets" in read else set())) & set(ALL) == SHARED[name]
 
@@ -161,8 +163,7 @@ def test_a_dry_run_looks_at_what_it_would_read(runs: Path) -> None:
     )
     assert sorted(path.name for path in (runs / "runs").iterdir()) == before
     peft = ("export", "lora-k4-s0", "--to", "peft", "--dry-run", "--out", str(runs / "peft"))
-    assert "is not empty" in command(runs, *peft, code=2)
-    assert "would write lora-k4-s0-" in command(runs, *peft, "--force")
+    assert "would write lora-k4-s0-" in command(runs, *peft)
     assert "is no LoRA" in command(runs, "export", "pretrain-s0", "--to", "peft", "--dry-run", code=2)
 
 
@@ -195,9 +196,66 @@ def test_an_option_that_another_one_makes_idle_is_refused(arguments: list[str], 
     command(tmp_path, *arguments, code=2)
 
 
+def test_habits(tmp_path: Path) -> None:
+    assert "Usage" in command(tmp_path, "study", "-h")
+    shown = command(tmp_path, "finetune", "dora", "-k", "2", "--lr", "1e-3", "--epochs", "1", "--dry-run", "--json")
+    settings = json.loads(shown)["settings"]["finetune"]
+    assert (settings["k"], settings["lr"], settings["epochs"]) == (2, 1e-3, 1)
+    shown = command(tmp_path, "pretrain", "--lr", "1e-3", "--epochs", "1", "--dry-run", "--json")
+    assert (
+        json.loads(shown)["settings"]["pretrain"] | {"lr": 1e-3, "epochs": 1}
+        == json.loads(shown)["settings"]["pretrain"]
+    )
+    shown = command(tmp_path, "study", "--seeds", "5", "-j", "1", "--dry-run")
+    assert "--seeds 5 is seed 5 alone; for 5 seeds write 0-4" in shown
+    assert "alone" not in command(tmp_path, "study", "--seeds", "0-4", "--dry-run")
+    command(tmp_path, "tune", "-j", "2", "--engine", "dask://127.0.0.1:1", "--dry-run", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "here"),
+    [
+        (["finetune", "lora", "--rank", "2"], "--rank; here it is --k"),
+        (["finetune-lora", "--learning-rate", "2"], "--learning-rate; here it is --lr"),
+        (["pretrain", "--batch-size", "2"], "--batch-size; here it is -s pretrain.batch_size=VALUE"),
+        (["ls", "--rank", "2"], "--rank"),
+    ],
+)
+def test_another_programs_option_names_ours(
+    arguments: list[str], here: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lorabench", *arguments])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == f"lorabench: No such option: {here}\n"
+
+
 def test_a_report_is_utf_8_whatever_the_console(runs: Path) -> None:
     arguments = ["report", "--format", "html", "--runs-dir", str(runs / "runs")]
     plain, narrow = (CliRunner(charset=charset).invoke(app, arguments) for charset in ("utf-8", "ascii"))
     assert narrow.exit_code == 0, narrow.exception
     assert narrow.stdout_bytes == plain.stdout_bytes
     assert not narrow.stdout_bytes.decode().isascii()
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_stops_a_command_unless_it_is_to_go_on(ignored: bool) -> None:
+    """`nohup` has a command ignore SIGHUP."""
+    app, went_on = typer.Typer(), list[bool]()
+
+    @options.command(app)
+    def wait(shared: options.Output) -> None:  # pyright: ignore[reportUnusedFunction]
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.05)
+        went_on.append(True)
+
+    def unheard(*_: object) -> None: ...
+
+    usual = signal.SIG_IGN if ignored else unheard
+    before = signal.signal(signal.SIGHUP, usual)
+    try:
+        code = CliRunner().invoke(app, []).exit_code
+        after = signal.getsignal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (code, went_on, after) == ((0, [True], usual) if ignored else (143, [], usual))

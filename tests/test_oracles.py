@@ -7,6 +7,7 @@ PEFT: oracles/adapter.safetensors holds what it computes, and oracles/make_adapt
 # ruff: noqa: N806 -- A, B and W are the papers' names
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -459,3 +460,32 @@ def test_lora_is_that_of_loralib() -> None:
         mine, found = getattr(ours, name), getattr(theirs, name)
         assert off(mine.A.T, found.lora_A) <= 1e-12
         assert off(mine.B.T, found.lora_B) <= 1e-12
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # between PEFT and transformers
+def test_lora_on_gpt2s_conv1d_is_pefts() -> None:
+    """One adapter for both: the same logits, and merged the same weights, of the shape that Conv1D keeps them in."""
+    import_datasets()
+    peft, transformers = import_module("peft"), import_module("transformers")
+    config = transformers.GPT2Config(
+        n_layer=1, n_embd=16, n_head=2, vocab_size=40, n_positions=8, bos_token_id=0, eos_token_id=0
+    )
+    with seeded(0):
+        base = transformers.GPT2LMHeadModel(config).double().eval()
+        tokens = torch.randint(0, 40, (2, 8))
+    theirs = peft.get_peft_model(
+        deepcopy(base), peft.LoraConfig(r=4, lora_alpha=8, target_modules=["c_attn"], fan_in_fan_out=True)
+    ).eval()
+    methods.apply(base, "lora", targets=["*.c_attn"], k=4, alpha=8.0)
+    ours, other = base.transformer.h[0].attn.c_attn, theirs.base_model.model.transformer.h[0].attn.c_attn
+    with torch.no_grad():
+        for parameter in (ours.At, ours.B):
+            parameter.copy_(torch.randn_like(parameter))
+        other.lora_A["default"].weight.copy_(ours.At)
+        other.lora_B["default"].weight.copy_(ours.B.T)
+    assert off(base(tokens).logits, theirs(tokens).logits) <= 1e-13
+    merged: Any = methods.merge(base)
+    weight = merged.transformer.h[0].attn.c_attn.weight
+    assert off(weight, theirs.merge_and_unload().transformer.h[0].attn.c_attn.weight) <= 1e-13
+    assert off(ours.weight, weight) == 0
+    assert weight.shape == (16, 48)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +13,9 @@ from report_factory import finetune, fmnist, pretrain, render, squeezed, study, 
 
 from lorabench import query
 from lorabench.analysis.comparison import compare, compare_data
-from lorabench.analysis.fields import suits, unit
+from lorabench.analysis.fields import fields, measured, suits, unit
 from lorabench.analysis.gates import failing, group_rows
-from lorabench.analysis.groups import groups, groups_data
+from lorabench.analysis.groups import groups, groups_data, method_rows, rows_data
 from lorabench.analysis.listing import fields_data, listing_data
 from lorabench.analysis.quantities import QUANTITIES, Column, Quantity
 from lorabench.analysis.selection import select
@@ -96,4 +97,17 @@ def test_every_quantity_says_its_unit_and_is_a_field() -> None:
     names = [row["name"] for row in fields_data([finetune()])["fields"]]
     assert QUANTITIES.keys() <= set(names)
     assert all(unit(key) == quantity.unit for key, quantity in QUANTITIES.items())
-    assert unit("fmnist.flipped.correct") == COUNT
+    assert unit("fmnist.flipped.correct") == unit("fmnist.n") == COUNT
+    assert all(measured(name) for name in ("fmnist.n", "fmnist.correct", "before.mnist.n", "checks.frozen_unchanged"))
+    assert not any(measured(name) for name in ("lr", "k", "fmnist.fraction", "settings.n"))
+
+
+def test_what_is_forgotten_is_base_less_tuned_and_needs_only_some_record_of_the_base() -> None:
+    tuned = finetune(0, mnist_errors=250)
+    assert fields(tuned)["forgotten"] == Fraction(250 - 222, 10_000)
+    alone = finetune(0, mnist_errors=250, before={})
+    assert fields(alone)["forgotten"] is None
+    other = finetune(0, method="full", id="full-s0-00000000", k=None)
+    (row, _) = method_rows([fmnist(), pretrain(0), alone, other])
+    assert row.estimate("forgotten") is not None
+    assert rows_data([row])[0]["forgotten"]["mean"] == pytest.approx(0.28)

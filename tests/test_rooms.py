@@ -25,6 +25,7 @@ ROOT = Path(lorabench.__file__).parent
 LADDER = {
     "errors": "",
     "events": "",
+    "files": "",
     "stats": "",
     "query": "",
     "npz": "",
@@ -32,24 +33,25 @@ LADDER = {
     "classifier": "",
     "spectrum": "",
     "checkpoint": "",
-    "data": "",
+    "memory": "",
+    "data": "files",
     "runs": "npz",
     "model": "classifier",
-    "methods": "checkpoint model",
+    "methods": "checkpoint files model",
     "config": "data methods",
-    "scale": "classifier methods",
+    "scale": "classifier checkpoint memory methods",
     "frozen": "model",
     "train": "threads frozen methods model",
     "evaluate": "model",
     "analysis": "stats query npz classifier config runs scale",
-    "runner": "events npz threads classifier spectrum checkpoint data config runs model methods train evaluate",
-    "exchange": "checkpoint data config runs model methods evaluate runner",
+    "runner": "events npz threads classifier spectrum checkpoint memory data config runs model methods train evaluate",
+    "exchange": "files checkpoint data config runs model methods evaluate runner",
     "sweep": "config runs methods analysis runner",
     "tune": "config runs methods analysis runner",
     "bench": "classifier model methods scale train analysis",
-    "report": "query data config runs methods scale evaluate analysis exchange sweep tune",
+    "report": "files query classifier data config runs methods scale evaluate analysis exchange sweep tune",
     "cli": (
-        "events query threads classifier data config runs methods scale analysis runner exchange sweep tune "
+        "events files query threads classifier data config runs methods scale analysis runner exchange sweep tune "
         "bench report"
     ),
     "notebook": "config runs analysis runner report cli",
@@ -61,6 +63,7 @@ LADDER = {
 TORCH_FREE = {
     "errors",
     "events",
+    "files",
     "config",
     "query",
     "stats",
@@ -78,7 +81,10 @@ TORCH_FREE = {
 }
 
 
-WITH_TORCH = {ROOT / "runner" / f"{name}.py" for name in ("load", "make", "measure", "session")}
+WITH_TORCH = {
+    ROOT / f"{name}.py"
+    for name in ("runner/load", "runner/make", "runner/measure", "runner/session", "scale/blocks", "scale/trial")
+}
 """Files of these rooms that a command imports once it computes."""
 
 

@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
-from lorabench.runs import Parents, Run, Store, make_id, write_atomic
+from lorabench.runs import Parents, Run, Store, make_id, shortest, write_atomic
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -139,6 +139,10 @@ def test_find(tmp_path: Path) -> None:
     assert len(store.find("@last")) == 1
     with pytest.raises(UsageError, match="fits 2 runs"):
         store.find("lora")
+    finished(store, "lora-k4-s10-00000003")
+    assert [run.id for run in store.find("lora-k4-s1")] == ["lora-k4-s1-00000001"]
+    assert shortest("lora-k4-s1-00000001", [run.id for run in store.scan()[0]]) == "lora-k4-s1"
+    assert shortest("lora-k4-s1-a1000001", ["lora-k4-s1-a1000001", "lora-k4-s1-a2000001"]) == "lora-k4-s1-a1"
     with pytest.raises(InputError, match=r"the nearest are .*lora-k4-s1-00000001"):
         store.find("lora-k4-s7")
     with pytest.raises(InputError, match="no run in"):
@@ -282,9 +286,62 @@ def test_a_finished_run_is_put_back_where_its_new_try_cannot_begin(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", stopped)
-    with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), ""):
-        pass
+    with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), "") as folder:
+        folder.finish(folder.run)
     assert store.finished(ID) == run
+
+
+def test_a_finished_run_is_replaced_only_by_a_finished_one(tmp_path: Path) -> None:
+    """So what was made from it can be read all the while, and it is there after a failure."""
+    store = Store(tmp_path)
+    run = finished(store)
+
+    def half() -> None:
+        with store.locked(ID), store.start(draft(), "") as folder:
+            folder.write("model.safetensors", b"half")
+            assert store.finished(ID) == run
+            assert store.intact(run, "model.safetensors").read_bytes() == b"tensors"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half()
+    assert store.finished(ID) == run
+    assert {path.name for path in tmp_path.iterdir()} == {".locks", ID}
+    with store.locked(ID), store.start(draft(), "") as folder:
+        folder.write("model.safetensors", b"new")
+        folder.finish(folder.run)
+    assert store.finished(ID) == folder.run
+    assert {path.name for path in (tmp_path / ID).iterdir()} == {"config.yaml", "model.safetensors", "run.json"}
+
+
+def test_a_run_that_was_moved_aside_when_its_process_was_killed_is_put_back(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = finished(store)
+    (tmp_path / f".{ID}.part").mkdir()
+    (tmp_path / ID).rename(tmp_path / f".{ID}.part" / "earlier")
+    with store.locked(ID):
+        assert store.finished(ID) == run
+    assert {path.name for path in tmp_path.iterdir()} == {".locks", ID}
+
+
+def test_a_base_that_is_replaced_while_it_is_read_is_read_again_under_its_lock(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = finished(store)
+    locked: list[bool] = []
+
+    def read(read: Run) -> Run:
+        other = FileLock(tmp_path / ".locks" / f"{ID}.lock", thread_local=False)
+        try:
+            other.acquire(timeout=0)
+            other.release()
+        except TimeoutError:
+            locked.append(True)
+            return read
+        locked.append(False)
+        raise InputError("gone")
+
+    assert store.steady(ID, read) == run
+    assert locked == [False, True]
 
 
 def test_who_only_looks_whether_a_run_is_made_keeps_nobody_from_it(

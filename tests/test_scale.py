@@ -48,6 +48,9 @@ def test_published_totals_come_out_exactly() -> None:
     totals = {name: model.total for name, model in scale.ARCHITECTURES.items()}
     assert totals == {
         "mlp": 235_146,
+        "toy": 46_368,
+        "gpt2": 124_439_808,
+        "gpt2-xl": 1_557_611_200,
         "gpt3-175b": 175_255_800_000,
         "llama-3-8b": 8_030_261_248,
         "llama-3-70b": 70_553_706_496,
@@ -283,8 +286,8 @@ def test_any_method_can_be_asked_of_a_transformer() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"model": "gpt3"}, "no architecture is called 'gpt3'; the nearest: gpt3-175b; or give --sizes"),
-        ({"model": "xyz"}, "known: mlp, gpt3-175b, llama-3-8b, llama-3-70b"),
+        ({"model": "gpt3"}, "no architecture is called 'gpt3'; the nearest: gpt2, gpt3-175b, gpt2-xl; or give --sizes"),
+        ({"model": "xyz"}, "known: mlp, toy, gpt2, gpt2-xl, gpt3-175b, llama-3-8b, llama-3-70b"),
         ({"method": "lorra"}, "no method is called 'lorra'; the nearest: lora"),
         ({"targets": ["q_proj"]}, "gpt3-175b has no matrix 'q_proj'; known: q, k, v, o, up, down, head"),
         ({"targets": ["dwn"]}, "the nearest: down"),

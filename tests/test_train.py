@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import struct
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -425,3 +427,26 @@ def test_a_redundant_rank_is_allowed_with_a_reason() -> None:
     net = model()
     methods.apply(net, "lora", k=12)
     assert methods.count(net).trainable == methods.METHODS["lora"].trainable(shapes, {"k": 12}) == 12 * 1562
+
+
+def test_training_loads_no_compiler_and_steps_as_torchs_adam_does() -> None:
+    """Importing torch's compiler takes as long as importing torch."""
+    code = """
+import sys, torch
+from lorabench import train
+def trained(adam):
+    model = torch.nn.Linear(8, 4)
+    torch.nn.init.ones_(model.weight)
+    torch.nn.init.zeros_(model.bias)
+    optimizer = adam(model.parameters(), lr=0.01, betas=train.BETAS, fused=True)
+    for x in torch.linspace(-1, 1, 80).reshape(10, 1, 8):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+    return torch.nn.utils.parameters_to_vector(model.parameters())
+mine = trained(train.Adam)
+assert not [name for name in sys.modules if name.startswith("torch._dynamo")]
+assert torch.equal(mine, trained(torch.optim.Adam))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ENTRY = Method(
     title="toy",
+    formula="c W0 x",
     paper="no paper",
     options={},
     layer=lambda n, m, options: [[own(n, m), trained(1)]],

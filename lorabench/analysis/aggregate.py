@@ -74,17 +74,17 @@ def accuracy(counts: Iterable[Count | None]) -> Estimate | None:
 
 def means(runs: Sequence[Run], quantities: Iterable[Quantity]) -> dict[str, Folded]:
     """By key, each quantity over the runs of a setting, as far as they measured it."""
-    found = {quantity.key: over_seeds(quantity, map(quantity.of, runs)) for quantity in quantities}
-    return {key: value for key, value in found.items() if value is not None}
+    means = {quantity.key: over_seeds(quantity, map(quantity.of, runs)) for quantity in quantities}
+    return {key: value for key, value in means.items() if value is not None}
 
 
 def differences(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Difference]:
     """By stem, second − first over pairs of runs, of each quantity that is compared and a pair has measured."""
-    found = {
+    gaps = {
         quantity.stem: inference.difference([(_number(quantity, old), _number(quantity, new)) for old, new in pairs])
         for quantity in compared()
     }
-    return {stem: gap for stem, gap in found.items() if gap}
+    return {stem: gap for stem, gap in gaps.items() if gap}
 
 
 def _number(quantity: Quantity, run: Run) -> Count | float | None:
@@ -110,8 +110,8 @@ def accuracy_rows(runs: Sequence[Run], settings: Sequence[Setting]) -> list[Accu
     """
     known = collect(runs)
     rows = [AccuracyRow(label, accuracies(bases.values()), {}) for label, bases in known.bases_by_recipe.items()]
-    found = [differences([(known.base_of(run), run) for run in setting.runs]) for setting in settings]
-    gains = by_key([{stem: gap for stem, gap in each.items() if stem in _stems()} for each in found])
+    gained = [differences([(known.base_of(run), run) for run in setting.runs]) for setting in settings]
+    gains = by_key([{stem: gap for stem, gap in each.items() if stem in _stems()} for each in gained])
     for setting, gain in zip(settings, gains, strict=True):
         rows.append(AccuracyRow(setting.label, accuracies(run.metrics for run in setting.runs), gain))
     return rows
@@ -120,8 +120,8 @@ def accuracy_rows(runs: Sequence[Run], settings: Sequence[Setting]) -> list[Accu
 def accuracies(measured: Iterable[Mapping[str, Metrics]]) -> dict[str, Estimate]:
     """By test set, the mean accuracy in percent of the seeds of a setting, of each its metrics."""
     seeds = list(measured)
-    found = {stem: accuracy(count(metrics, stem) for metrics in seeds) for stem in _stems()}
-    return {stem: estimate for stem, estimate in found.items() if estimate}
+    means = {stem: accuracy(count(metrics, stem) for metrics in seeds) for stem in _stems()}
+    return {stem: estimate for stem, estimate in means.items() if estimate}
 
 
 def _stems() -> list[str]:
@@ -146,11 +146,11 @@ def slice_rows(runs: Sequence[Run], setting: Setting) -> list[SliceRow]:
     return [replace(row, difference=gain) for row, gain in zip(rows, gains, strict=True)]
 
 
-def verdict(found: Difference) -> str:
+def verdict(difference: Difference) -> str:
     """What is said of a difference that is none for sure: that it cannot be detected, or why nothing is decided.
 
     Empty of one that is detected, and of one seed, which the report says once.
     """
-    if found.detectable is None:
-        return number.undecided(found.estimate) if found.estimate.n > 1 else ""
-    return "" if found.detectable else AFTER_HOLM if found.excludes_zero else NO_DIFFERENCE
+    if difference.detectable is None:
+        return number.undecided(difference.estimate) if difference.estimate.n > 1 else ""
+    return "" if difference.detectable else AFTER_HOLM if difference.excludes_zero else NO_DIFFERENCE

@@ -36,14 +36,14 @@ class Fact:
     values: list[Any]
 
 
-def differing(runs: Sequence[Run], mirroring: Sequence[Mapping[str, Any]]) -> list[Fact]:
+def differing(runs: Sequence[Run], shifts: Sequence[Mapping[str, Any]]) -> list[Fact]:
     """The facts that differ, by kind, and whether code was uncommitted: two such runs of one commit may differ too.
 
-    `mirroring` holds the settings of each run's F-MNIST, as far as they are known.
+    `shifts` holds the settings of each run's F-MNIST, as far as they are known.
     """
-    found = [_facts(run, flips) for run, flips in zip(runs, mirroring, strict=True)]
-    keys = dict.fromkeys(key for facts in found for key in facts)
-    rows = [Fact(*key, [facts.get(key) for facts in found]) for key in keys]
+    facts_of_runs = [_facts(run, shift) for run, shift in zip(runs, shifts, strict=True)]
+    keys = dict.fromkeys(key for facts in facts_of_runs for key in facts)
+    rows = [Fact(*key, [facts.get(key) for facts in facts_of_runs]) for key in keys]
     order = list(dict.fromkeys(row.kind for row in rows))
     differ = [
         row for row in rows if any(v != row.values[0] for v in row.values) or (row.key == _DIRTY and any(row.values))
@@ -51,7 +51,7 @@ def differing(runs: Sequence[Run], mirroring: Sequence[Mapping[str, Any]]) -> li
     return sorted(differ, key=lambda row: order.index(row.kind))
 
 
-def _facts(run: Run, mirroring: Mapping[str, Any]) -> _Facts:
+def _facts(run: Run, shift: Mapping[str, Any]) -> _Facts:
     env = dict(run.env)
     git: Mapping[str, Any] = env.pop("git", None) or {}
     images = {name: metrics.n for name, metrics in run.metrics.items()}
@@ -60,7 +60,7 @@ def _facts(run: Run, mirroring: Mapping[str, Any]) -> _Facts:
         "base": {"run": run.parents.base, "weights": run.checks.get("base_sha256")},
         "data": {
             "F-MNIST": run.parents.data,
-            **{f"F-MNIST {key}": value for key, value in mirroring.items()},
+            **{f"F-MNIST {key}": value for key, value in shift.items()},
             **{f"test images, {name}": n for name, n in images.items()},
         },
         "code": {"lorabench": env.pop("lorabench", None), "commit": git.get("commit"), _DIRTY: git.get("dirty")},
@@ -123,7 +123,7 @@ def compare(first: Run, second: Run, predictions: Mapping[str, Predictions] | No
     one, other = ((run, (predictions or {}).get(run.id, Predictions())) for run in runs)
     return Comparison(
         runs=[run.id for run in runs],
-        differing=differing(runs, [one[1].mirroring, other[1].mirroring]),
+        differing=differing(runs, [one[1].shift, other[1].shift]),
         unequal=unequal(zip(NAMES, ([first], [second]), strict=True)),
         accuracy=contrasts(one, other),
         mirroring=mirroring_contrasts(one, other),
@@ -133,20 +133,22 @@ def compare(first: Run, second: Run, predictions: Mapping[str, Predictions] | No
     )
 
 
-def compare_data(found: Comparison) -> dict[str, Any]:
+def compare_data(comparison: Comparison) -> dict[str, Any]:
     """What `compare_report` shows, as plain data, with each metric's difference."""
-    return plain(found) | {"metrics": [plain(metric) | {"difference": metric.difference} for metric in found.metrics]}
+    return plain(comparison) | {
+        "metrics": [plain(metric) | {"difference": metric.difference} for metric in comparison.metrics]
+    }
 
 
 def _confusions(first: Run, second: Run) -> list[ConfusionChange]:
     """For each test set of which both saw the same number of images of each digit."""
-    found: list[ConfusionChange] = []
+    changes: list[ConfusionChange] = []
     for name in SETS:
         if first.status == second.status == "done" and name in first.metrics and name in second.metrics:
             before, after = first.metrics[name].confusion, second.metrics[name].confusion
             if [sum(row) for row in before] == [sum(row) for row in after]:
-                found.append(ConfusionChange(name, before, after, confusion.largest_changes(before, after)))
-    return found
+                changes.append(ConfusionChange(name, before, after, confusion.largest_changes(before, after)))
+    return changes
 
 
 def metrics_of(runs: Sequence[Run]) -> list[Metric]:
@@ -154,8 +156,8 @@ def metrics_of(runs: Sequence[Run]) -> list[Metric]:
     rows: list[Metric] = []
     for quantity in shown_in("comparison"):
         head, _, decimals, per = quantity.columns["comparison"]
-        found = [quantity.of(run) if run.status == "done" else None for run in runs]
+        values = [quantity.of(run) if run.status == "done" else None for run in runs]
         rows.append(
-            Metric(head, [value / per if isinstance(value, float | int) else None for value in found], decimals)
+            Metric(head, [value / per if isinstance(value, float | int) else None for value in values], decimals)
         )
     return rows

@@ -80,8 +80,8 @@ def class_counts(run: Run) -> list[ClassCount]:
 
 def spectrum_rows(run: Run) -> list[SpectrumRow]:
     """A row for each layer; none if the run recorded none, say because its method does not merge."""
-    found: dict[str, dict[str, float]] = run.checks.get("delta_w", {})
+    layers: dict[str, dict[str, float]] = run.checks.get("delta_w", {})
     return [
         SpectrumRow(layer, values["frobenius"], values["stable_rank"], int(values["rank90"]))
-        for layer, values in found.items()
+        for layer, values in layers.items()
     ]

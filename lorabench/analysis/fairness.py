@@ -30,16 +30,16 @@ def unequal(rows: Iterable[tuple[str, Sequence[Run]]]) -> list[Unequal]:
     seen: steps times batch size) are compared among runs of one stage. What a run does not record is not held
     against it.
     """
-    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    by_fact: dict[str, dict[str, dict[str, list[str]]]] = {}
     for label, runs in rows:
         for run in runs:
             for what, among, value in _facts(run):
-                labels = found.setdefault(what, {}).setdefault(among, {}).setdefault(value, [])
+                labels = by_fact.setdefault(what, {}).setdefault(among, {}).setdefault(value, [])
                 if label not in labels:
                     labels.append(label)
     return [
         Unequal(f"{what}{among}", values)
-        for what, groups in found.items()
+        for what, groups in by_fact.items()
         for among, values in [(among, values) for among, values in groups.items() if len(values) > 1][:1]
     ]
 
@@ -51,7 +51,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     if run.metrics:
         yield "measured images", "", f"{run.holdout:,} held out" if run.holdout else "the test set"
     if run.parents.data:
-        yield "flipped images", "", run.parents.data
+        yield "F-MNIST", "", run.parents.data
     if run.cost and "batch_size" in run.settings:
         yield "budget", f" of {run.stage}", f"{run.cost.steps * run.settings['batch_size']:,} images"
     for key in (*GROUND, "threads"):

@@ -60,10 +60,10 @@ def run_rows(runs: Sequence[Run], accuracy: Sequence[Contrast] = ()) -> list[Gat
     """A row for each run; the second of two has the differences of `accuracy`."""
     checks = _checks(runs)
     deltas: dict[str, Value] = {}
-    for found in accuracy:
-        first, second = found.first, found.second
+    for contrast in accuracy:
+        first, second = contrast.first, contrast.second
         mean = Fraction(second.correct, second.n) - Fraction(first.correct, first.n)
-        deltas |= _deltas(QUANTITIES[f"{found.name}.accuracy"], mean, found.low, found.high, found.p)
+        deltas |= _deltas(QUANTITIES[f"{contrast.name}.accuracy"], mean, contrast.low, contrast.high, contrast.p)
     why = dict.fromkeys(_delta_names(), f"nothing of {runs[0].id} to compare it with")
     why |= dict.fromkeys(deltas, "not compared image by image")
     rows = [
@@ -74,26 +74,26 @@ def run_rows(runs: Sequence[Run], accuracy: Sequence[Contrast] = ()) -> list[Gat
     return rows + _unfinished(runs)
 
 
-def group_rows(runs: Sequence[Run], found: Groups, bases: Mapping[str, Run]) -> list[GateRow]:
-    """A row for each row of `found`, and one for each run that is in none of them.
+def group_rows(runs: Sequence[Run], groups: Groups, bases: Mapping[str, Run]) -> list[GateRow]:
+    """A row for each row of `groups`, and one for each run that is in none of them.
 
     Args:
-        runs: what `found` was made of.
-        found: what `groups` gives.
+        runs: what `groups` was made of.
+        groups: what `groups` gives.
         bases: by id, as `groups` takes them.
     """
     by_id = {run.id: run for run in runs}
     checks = _checks(runs)
-    reference = [by_id[run.id] for row in found.rows if row.baseline for run in row.setting.runs]
+    reference = [by_id[run.id] for row in groups.rows if row.baseline for run in row.setting.runs]
     rows: list[GateRow] = []
-    for row in found.rows:
+    for row in groups.rows:
         own = [by_id[run.id] for run in row.setting.runs]
         if row.baseline:
             rows.append(_row(row.label, own, checks))
         else:
             deltas, why = _differences(row, pairs(own, reference, bases))
             rows.append(_row(row.label, own, checks, deltas, why))
-    shown = {run.id for row in found.rows for run in row.setting.runs}
+    shown = {run.id for row in groups.rows for run in row.setting.runs}
     doubles = [run for run in runs if run.status == "done" and run.stage != "fmnist" and run.id not in shown]
     rows += [GateRow(run.id, fields(run), lost="in no row: another run stands for its seed") for run in doubles]
     return rows + _unfinished(runs)
@@ -127,9 +127,9 @@ def failing(condition: Condition, rows: Sequence[GateRow], lost: Sequence[str] =
         for name in condition.names
         if name in row.missing
     ]
-    found = [*met, *absent, *lines]
-    if found or any(decision is not None for decision in decided):
-        return found
+    reasons = [*met, *absent, *lines]
+    if reasons or any(decision is not None for decision in decided):
+        return reasons
     nowhere = [name for name in condition.names if all(row.values.get(name) is None for row in asked)]
     return [f"{', '.join(nowhere or condition.names)}  no row has what decides it"]
 
@@ -159,13 +159,13 @@ def _row(
     values: dict[str, Value] = {}
     missing: dict[str, str] = {}
     for name in dict.fromkeys([name for one in each for name in one] + sorted(checks[stage])):
-        found = [_finite(one.get(name)) for one in each]
-        values[name] = _mean(found) if measured(name) else _shared(found)
+        of_runs = [_finite(one.get(name)) for one in each]
+        values[name] = _mean(of_runs) if measured(name) else _shared(of_runs)
         if values[name] is not None or not (
-            _applies(name, stage) if measured(name) else any(value is not None for value in found)
+            _applies(name, stage) if measured(name) else any(value is not None for value in of_runs)
         ):
             continue
-        without = ", ".join(run.id for run, value in zip(runs, found, strict=True) if value is None)
+        without = ", ".join(run.id for run, value in zip(runs, of_runs, strict=True) if value is None)
         missing[name] = f"not measured in {without}" if without and measured(name) else "its runs differ in it"
     if deltas is not None:
         values |= dict.fromkeys(_delta_names()) | dict(deltas)
@@ -184,11 +184,11 @@ def _unfinished(runs: Iterable[Run]) -> list[GateRow]:
 
 def _checks(runs: Iterable[Run]) -> dict[str, set[str]]:
     """Stage -> the names of the checks that its finished runs made of themselves; no record says which it should."""
-    found: dict[str, set[str]] = {run.stage: set() for run in runs}
+    checks: dict[str, set[str]] = {run.stage: set() for run in runs}
     for run in runs:
         if run.status == "done":
-            found[run.stage] |= {name for name in fields(run) if name.startswith("checks.")}
-    return found
+            checks[run.stage] |= {name for name in fields(run) if name.startswith("checks.")}
+    return checks
 
 
 def _applies(name: str, stage: str) -> bool:

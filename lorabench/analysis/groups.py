@@ -65,7 +65,7 @@ class SettingRow:
 
     def estimate(self, key: str) -> Estimate | None:
         """The mean over seeds of a quantity; None if it was not measured."""
-        return found if isinstance(found := self.values.get(key), Estimate) else None
+        return value if isinstance(value := self.values.get(key), Estimate) else None
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,10 @@ def rows_data(rows: Iterable[SettingRow]) -> list[dict[str, Any]]:
     ]
 
 
-def groups_data(found: Groups) -> dict[str, Any]:
+def groups_data(groups: Groups) -> dict[str, Any]:
     """What `groups_report` shows, as plain data."""
-    rest = {key: plain(value) for key, value in vars(found).items() if key != "rows"}
-    return {**rest, "rows": rows_data(found.rows)}
+    rest = {key: plain(value) for key, value in vars(groups).items() if key != "rows"}
+    return {**rest, "rows": rows_data(groups.rows)}
 
 
 def _reference(settings: Sequence[Setting], baseline: Collection[str]) -> Setting | None:

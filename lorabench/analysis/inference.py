@@ -104,13 +104,13 @@ def accuracy(counts: Sequence[Count], level: float = LEVEL) -> Estimate | None:
     """The mean accuracy in percent of a setting's seeds; None if there are none."""
     if not counts:
         return None
-    found = _estimate([count.percent for count in counts], 100 / min(count.n for count in counts), level)
+    estimate = _estimate([count.percent for count in counts], 100 / min(count.n for count in counts), level)
     error = 100 * math.sqrt(math.fsum(c.correct * (c.n - c.correct) / c.n**3 for c in counts) / len(counts))
     images = None
-    if found.high is not None:
-        half = stats.with_images(found.high - found.mean, error, level)
-        images = Interval(found.mean - half, found.mean + half)
-    return replace(found, images=images, scattered=max(found.values) - min(found.values) > FAR_APART * error)
+    if estimate.high is not None:
+        half = stats.with_images(estimate.high - estimate.mean, error, level)
+        images = Interval(estimate.mean - half, estimate.mean + half)
+    return replace(estimate, images=images, scattered=max(estimate.values) - min(estimate.values) > FAR_APART * error)
 
 
 def mean(values: Sequence[float | None], level: float = LEVEL) -> Estimate | None:
@@ -125,9 +125,9 @@ def ratio(values: Sequence[float], level: float = LEVEL) -> Estimate:
     Raises:
         ValueError: there are none, or one is not positive.
     """
-    found = _estimate([math.log(value) for value in values], 0.0, level)
-    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
-    return replace(found, mean=math.exp(found.mean), low=low, high=high, values=tuple(values))
+    logs = _estimate([math.log(value) for value in values], 0.0, level)
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return replace(logs, mean=math.exp(logs.mean), low=low, high=high, values=tuple(values))
 
 
 def difference(pairs: Sequence[tuple[Count | float | None, Count | float | None]]) -> Difference | None:
@@ -145,21 +145,21 @@ def difference(pairs: Sequence[tuple[Count | float | None, Count | float | None]
             values.append(second - first)
     if not values:
         return None
-    found = _estimate(values, image, LEVEL)
-    if found.lacks:
-        return Difference(found)
+    estimate = _estimate(values, image, LEVEL)
+    if estimate.lacks:
+        return Difference(estimate)
     p = stats.paired_t(values).p
     flips = stats.sign_flip(values) if len(values) <= stats.MOST_SIGN_FLIPS else (None, None)
-    return Difference(found, p, p, 1, p < 1 - LEVEL, *flips)
+    return Difference(estimate, p, p, 1, p < 1 - LEVEL, *flips)
 
 
-def corrected(found: Sequence[Difference]) -> list[Difference]:
+def corrected(differences: Sequence[Difference]) -> list[Difference]:
     """The differences of one table, by Holm for the number of those that were tested; the others as they are."""
-    tested = [gap.p for gap in found if gap.p is not None]
+    tested = [gap.p for gap in differences if gap.p is not None]
     adjusted = iter(stats.holm(tested))
     return [
         gap if gap.p is None else replace(gap, holm=(p := next(adjusted)), of=len(tested), detectable=p < 1 - LEVEL)
-        for gap in found
+        for gap in differences
     ]
 
 
@@ -191,13 +191,13 @@ def other_images(first: Count, second: Count) -> tuple[float, Interval, bool]:
 
 def _estimate(values: Sequence[float], image: float, level: float) -> Estimate:
     """`image`: what one image is of the values' unit; 0: they are not counted in images."""
-    found = stats.t_interval(values, level)
+    interval = stats.t_interval(values, level)
     lacks: Lack | None = None
-    if found.n < FEWEST or found.sd is None:
+    if interval.n < FEWEST or interval.sd is None:
         lacks = "fewer than 3 seeds"
-    elif found.sd < image * (1 - 1e-9):
+    elif interval.sd < image * (1 - 1e-9):
         lacks = "a spread below one image"
-    elif found.sd == 0:
+    elif interval.sd == 0:
         lacks = "no spread"
-    low, high = (None, None) if lacks else (found.low, found.high)
-    return Estimate(found.mean, found.sd, low, high, found.n, tuple(values), lacks)
+    low, high = (None, None) if lacks else (interval.low, interval.high)
+    return Estimate(interval.mean, interval.sd, low, high, interval.n, tuple(values), lacks)

@@ -111,14 +111,14 @@ class Quantity:
 
     def fields(self, run: Run) -> dict[str, Value]:
         """What can be asked of the run by name: exact, in the units of run.json."""
-        found = self.of(run)
-        if isinstance(found, Lost):
-            return {self.key: Fraction(*found.before) - Fraction(*found.after)}
+        measured = self.of(run)
+        if isinstance(measured, Lost):
+            return {self.key: Fraction(*measured.before) - Fraction(*measured.after)}
         if self.counts:
-            right, n = found if isinstance(found, Count) else (None, None)
+            right, n = measured if isinstance(measured, Count) else (None, None)
             share = Fraction(right, n) if right is not None and n else None
             return {self.key: share, f"{self.stem}.correct": right, f"{self.stem}.n": n}
-        return {self.key: None if isinstance(found, Count) else found}
+        return {self.key: None if isinstance(measured, Count) else measured}
 
 
 def count(metrics: Mapping[str, Metrics], stem: str) -> Count | None:
@@ -150,14 +150,14 @@ def _accuracies() -> list[Quantity]:
 
 
 def _losses() -> list[Quantity]:
-    found: list[Quantity] = []
+    quantities: list[Quantity] = []
     for name, title in SETS.items():
         column = {"comparison": Column(f"{title} loss, nats", decimals=4)}
-        found += [
+        quantities += [
             Quantity(f"{name}.loss", NATS, partial(_loss, name), columns=column, better="lower"),
             Quantity(f"before.{name}.loss", NATS, partial(_loss_before, name), better="lower", tuned=True),
         ]
-    return found
+    return quantities
 
 
 def _count(stem: str, run: Run) -> Count | None:

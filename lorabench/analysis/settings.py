@@ -142,16 +142,12 @@ def group_by_setting(runs: Sequence[Run], bases: Mapping[str, Run]) -> list[Sett
         runs: finished.
         bases: by id; their recipes count only if each run's base is among them. F-MNISTs too, for their settings.
     """
-    complete = all(run.parents.base in bases for run in runs if run.parents.base)
-    of_base = {
-        base: {f"pretrain.{key}": value for key, value in _asked(run).items()}
-        for base, run in bases.items()
-        if complete and run.stage == "pretrain"
-    }
     members: dict[tuple[str, str], dict[tuple[int, str], Run]] = {}
     recipes: dict[tuple[str, str], Mapping[str, Any]] = {}
+    complete = all(run.parents.base in bases for run in runs if run.parents.base)
+    known = {run_id: base for run_id, base in bases.items() if complete or base.stage != "pretrain"}
     for run in runs:
-        recipe = _asked(run) | _images(run.parents.data, bases) | of_base.get(run.parents.base or "", {})
+        recipe = _recipe(run, known)
         key = run.label, str(sorted(recipe.items()))
         recipes[key] = recipe
         members.setdefault(key, {})[run.seed, run.parents.base or ""] = run
@@ -171,6 +167,53 @@ def group_by_setting(runs: Sequence[Run], bases: Mapping[str, Run]) -> list[Sett
     return settings
 
 
+def _recipe(run: Run, bases: Mapping[str, Run]) -> dict[str, Any]:
+    """All that a fine-tune was asked for, seeds apart, and as far as `bases` know it what its base was."""
+    base = bases.get(run.parents.base or "")
+    of_base = {f"pretrain.{key}": value for key, value in _asked(base).items()} if base else {}
+    return _asked(run) | _images(run.parents.data, bases) | of_base
+
+
+def told_apart(runs: Sequence[Run], known: Iterable[Run]) -> dict[str, str]:
+    """Id -> the settings, as words, in which a run differs from those of `runs` that have its label: `lr=0.01`.
+
+    How their bases were trained is left out where the fine-tunes' own settings tell as much.
+
+    Args:
+        runs: what is to be told apart.
+        known: where the bases and F-MNISTs are among that they were made from.
+    """
+    bases = records(known)
+    recipes = {
+        run.id: {"holdout": run.holdout or None, **(_recipe(run, bases) if run.stage == "finetune" else _asked(run))}
+        for run in runs
+    }
+    of_label: dict[str, list[str]] = {}
+    for run in runs:
+        of_label.setdefault(run.label, []).append(run.id)
+    words: dict[str, str] = {}
+    for ids in of_label.values():
+        keys = dict.fromkeys(key for run_id in ids for key in recipes[run_id])
+        differing = [key for key in keys if len({str(recipes[run_id].get(key)) for run_id in ids}) > 1]
+        own = [key for key in differing if not key.startswith("pretrain.")]
+        by_own, by_all = ({tuple(str(recipes[i].get(key)) for key in of) for i in ids} for of in (own, differing))
+        differing = own if len(by_own) == len(by_all) else differing
+        for run_id in ids:
+            given = [(key, recipes[run_id].get(key)) for key in differing]
+            words[run_id] = " ".join(
+                _word(key, value)
+                for key, value in given
+                if value is not None and not (key == "data" and value in bases)
+            )
+    return words
+
+
+def _word(key: str, value: Any) -> str:
+    if isinstance(value, list):
+        value = ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return value if isinstance(value, str) and value.isalpha() else f"{key}={value}"
+
+
 def differing_words(recipe: Mapping[str, Any], recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """The settings in which `recipe` differs from the other `recipes`, as words: `kaiming`, `alpha=2.0`.
 
@@ -183,7 +226,7 @@ def differing_words(recipe: Mapping[str, Any], recipes: Sequence[Mapping[str, An
         if sum(all(other.get(key) == recipe[key] for key in fewer) for other in recipes) == 1:
             telling = fewer
             break
-    return [value if isinstance(value := recipe[key], str) and value.isalpha() else f"{key}={value}" for key in telling]
+    return [_word(key, recipe[key]) for key in telling]
 
 
 def featured_setting(settings: Sequence[Setting]) -> Setting | None:

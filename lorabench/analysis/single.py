@@ -39,16 +39,16 @@ def scores(run: Run) -> list[RunAccuracy]:
     rows: list[RunAccuracy] = []
     for name, title in SETS.items():
         if name in run.metrics:
-            found, before = run.metrics[name], run.before.get(name)
-            rows.append(_score(title, found, before))
+            metrics, before = run.metrics[name], run.before.get(name)
+            rows.append(_score(title, metrics, before))
             old = before.slices if before else {}
-            parts = [(part, found.slices[part]) for part in SLICES if part in found.slices]
+            parts = [(part, metrics.slices[part]) for part in SLICES if part in metrics.slices]
             rows += [_score(f"  {SLICES[part]}", counts, old.get(part)) for part, counts in parts if counts.n]
     return rows
 
 
-def _score(label: str, found: Metrics | Slice, before: Metrics | Slice | None) -> RunAccuracy:
-    count = Count(found.correct, found.n)
+def _score(label: str, counts: Metrics | Slice, before: Metrics | Slice | None) -> RunAccuracy:
+    count = Count(counts.correct, counts.n)
     old = 100 * before.correct / before.n if before and before.n else None
     return RunAccuracy(label, count.n, count.correct, count.percent, *inference.one_run(count), old)
 

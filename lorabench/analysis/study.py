@@ -57,7 +57,9 @@ class Overview:
     unequal: list[Unequal]
 
 
-def overview(study_runs: Iterable[Run], bench: Mapping[str, Any] | None = None) -> Overview:
+def overview(
+    study_runs: Iterable[Run], bench: Mapping[str, Any] | None = None, measurement: Mapping[str, Any] | None = None
+) -> Overview:
     """The report's rows. `study_runs` holds the study's runs with their parents, in any order."""
     runs = collect(study_runs)
     main = featured_setting(runs.settings)
@@ -71,15 +73,15 @@ def overview(study_runs: Iterable[Run], bench: Mapping[str, Any] | None = None) 
         parameters=size_rows(runs, runs.settings),
         confusion=_repair(main, runs) if main else None,
         methods=method_rows(runs),
-        ledger=[] if any(run.holdout for run in runs) else ledger(runs, bench),
+        ledger=[] if any(run.holdout for run in runs) else ledger(runs, bench, measurement),
         unfinished=unfinished(runs),
         unequal=grounds(runs),
     )
 
 
-def overview_data(found: Overview) -> dict[str, Any]:
+def overview_data(study: Overview) -> dict[str, Any]:
     """The same as plain data."""
-    return {key: rows_data(found.methods) if key == "methods" else plain(value) for key, value in vars(found).items()}
+    return {key: rows_data(study.methods) if key == "methods" else plain(value) for key, value in vars(study).items()}
 
 
 def _repair(setting: Setting, runs: Collection) -> Repair | None:

@@ -1,8 +1,10 @@
 """The command line: parse, call, print. `lorabench --help` lists the commands.
 
-app      the application         common   what several commands share
+app      the application         options, stages   what several commands share
+complete what the shell offers
 make     one run                 studies  many runs
 look     what there is           move     elsewhere and back
+explain  what a method is
 """
 
 from __future__ import annotations
@@ -13,13 +15,29 @@ from importlib import import_module
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import report_failure
 from lorabench.cli.streams import fit
 from lorabench.errors import InputError, UsageError
 
-for room in ("make", "studies", "look", "move"):  # in this order the help lists their commands
+for room in ("make", "studies", "look", "explain", "move"):  # in this order the help lists their commands
     import_module(f"lorabench.cli.{room}")
+
+
+def _other_word(error: typer.TyperException) -> str:
+    """What to say of an option that is another program's word for a setting, or a setting without an option."""
+    from lorabench.config import WORDS
+
+    option, context = getattr(error, "option_name", None) or "", getattr(error, "ctx", None)
+    word = option.lstrip("-").replace("-", "_")
+    ours = WORDS.get(word, word)
+    if not context or ours not in WORDS.values():
+        return ""
+    known = {name for parameter in context.command.params for name in parameter.opts}
+    section = "pretrain" if context.info_name == "pretrain" else "finetune"
+    here = f"--{ours}" if f"--{ours}" in known else f"-s {section}.{ours}=VALUE" if "-s" in known else ""
+    return f"No such option: {option}; here it is {here}" if here else ""
 
 
 def main() -> None:
@@ -28,11 +46,12 @@ def main() -> None:
     # Records hold no cycles, and to look for some among thousands takes longer than `ls`, above all at the end.
     gc.set_threshold(1_000_000)
     try:
-        code = app(standalone_mode=False)
+        with complete.rejoined():
+            code = app(standalone_mode=False)
         if sys.stdout:
             sys.stdout.flush()
     except typer.TyperException as error:
-        text = error.format_message()
+        text = _other_word(error) or error.format_message()
         report_failure(text, UsageError(text), getattr(error, "exit_code", 2), as_json="--json" in sys.argv)
         raise SystemExit(2) from None
     except typer.Abort:

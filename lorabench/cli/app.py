@@ -12,6 +12,7 @@ app = typer.Typer(
     help="LoRA on your own laptop in seconds: one small study, every number measured.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 

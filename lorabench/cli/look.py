@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorabench import files
 from lorabench.analysis import unit
+from lorabench.cli import complete
 from lorabench.cli.app import app
-from lorabench.cli.options import SCHEMA, Folder, Images, Models, Settings, command, emit
+from lorabench.cli.options import SCHEMA, Folder, Images, Models, Scaling, command, emit
 from lorabench.cli.stages import (
     K,
     MaybeNames,
@@ -18,9 +20,10 @@ from lorabench.cli.stages import (
     find,
     load,
     log,
-    newest_bench,
+    newest_costs,
     newest_study,
-    without_folder,
+    result_first,
+    select,
 )
 from lorabench.cli.streams import stderr, stdout, write_document
 from lorabench.errors import GateError, UsageError
@@ -75,11 +78,19 @@ def show(
     shared: Images,
     runs: MaybeNames = None,
     baseline: Annotated[
-        str | None, typer.Option(metavar="RUN", help="What the others are compared with; default: the first.")
+        str | None,
+        typer.Option(
+            metavar="RUN", autocompletion=complete.runs, help="What the others are compared with; default: the first."
+        ),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="|".join(writers.FORMATS), help="csv: a line for each run, unrounded."),
+        typer.Option(
+            "--format",
+            metavar="|".join(writers.FORMATS),
+            autocompletion=complete.words(*writers.FORMATS),
+            help="csv: a line for each run, unrounded.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a file; its ending is its format (.txt: rich).")
@@ -88,6 +99,7 @@ def show(
         str | None,
         typer.Option(
             metavar="CONDITION",
+            autocompletion=complete.condition,
             help="Exit with 6 if a row is such as 'fmnist.delta.low < -0.3%', or does not say whether it is: a value "
             "that it asks for is missing, or a run is not done.",
         ),
@@ -118,7 +130,7 @@ def show(
         told = writers.Report(document, data, shown.runs, lambda: _pictures(shown.runs, shared))
         text = writers.write(told, chosen)
         if out:
-            writers.save(text.rstrip("\n") + "\n", out)
+            files.write(out, (text.rstrip("\n") + "\n").encode())
             log(shared, f"wrote {out}")
         if out and shared.json:
             emit(envelope)
@@ -136,13 +148,13 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) ->
     store = shared.store
     if not names and not baseline:
         found, lost = newest_study(shared)
-        return replace(shown.study_shown(found, newest_bench(shared)), lost=lost)
+        return replace(shown.study_shown(found, *newest_costs(shared)), lost=lost)
     if names:
-        found, broken = store.select(without_folder(shared, names))
+        found, broken = select(shared, names)
         lost = [f"{folder.id}  cannot be read" for folder in broken]
     else:
         (found, lost), broken = newest_study(shared), []
-    reference, unread = store.select(without_folder(shared, [baseline])) if baseline else ([], [])
+    reference, unread = select(shared, [baseline]) if baseline else ([], [])
     result = shown.runs_shown(store, found, baseline=reference, broken=broken)
     for folder in broken if "broken" not in result.data else []:
         log(shared, f"left out: {folder.reason}")
@@ -167,14 +179,25 @@ def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
 def ls(
     shared: Folder,
     where: Annotated[
-        str | None, typer.Option(metavar="CONDITION", help="Only runs such as 'k >= 4 and fmnist.accuracy > 97%'.")
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            autocompletion=complete.condition,
+            help="Only runs such as 'k >= 4 and fmnist.accuracy > 97%'.",
+        ),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(metavar="[-]FIELD,...", help="The order; - falls: -fmnist.accuracy.")
+        str | None,
+        typer.Option(
+            metavar="[-]FIELD,...", autocompletion=complete.fields, help="The order; - falls: -fmnist.accuracy."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many; without --sort the newest.")] = None,
     cols: Annotated[
-        str | None, typer.Option(metavar="FIELD,...", help="Show these; `help` lists the fields there are.")
+        str | None,
+        typer.Option(
+            metavar="FIELD,...", autocompletion=complete.fields, help="Show these; `help` lists the fields there are."
+        ),
     ] = None,
 ) -> None:
     """List the runs."""
@@ -202,41 +225,100 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
         return
     console = stdout()
     when = datetime.now(UTC)
-    table = listing.listing(listed, broken, now=when, width=console.width) if listed else listing.fields_table(runs)
+    table = (
+        listing.listing(listed, broken, now=when, width=console.width, known=runs)
+        if listed
+        else listing.fields_table(runs)
+    )
     console.print(renderable(table), crop=False)
 
 
 @command(app)
 def scale(
-    shared: Settings,
+    shared: Scaling,
     arch: Annotated[
-        str | None, typer.Argument(metavar="[ARCH]", help="mlp, gpt3-175b (the default), llama-3-8b or llama-3-70b.")
+        str | None,
+        typer.Argument(
+            metavar="[ARCH]",
+            autocompletion=complete.models,
+            help="gpt2, gpt2-xl, gpt3-175b (the default), llama-3-8b, llama-3-70b, mlp.",
+        ),
     ] = None,
-    method: Annotated[str | None, typer.Option(metavar="METHOD", help="Any method of `finetune --help`.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", autocompletion=complete.methods, help="Any method of `finetune --help`."),
+    ] = None,
     k: K = None,
     targets: Annotated[
         str | None, typer.Option(metavar="MATRIX,...", help="Which matrices; default: q,v, or the method's own.")
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="fp32|fp16|bf16|mixed", help="Of weights and Adam.")] = "fp16",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="fp32|fp16|bf16|mixed",
+            autocompletion=complete.words("fp32", "fp16", "bf16", "mixed"),
+            help="Of weights and Adam; default: fp16, measured fp32.",
+        ),
+    ] = None,
     gpu_gb: Annotated[int, typer.Option(min=1, max=1_000_000, help="Memory of a GPU, in 10^9 bytes.")] = 32,
     sizes: Annotated[str | None, typer.Option(metavar="NxM,...", help="Linear layers of these sizes.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train it here on random tokens, or as many of its blocks as fit.")
+    ] = False,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Sequences of a measured step; default: 1.")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Tokens of a sequence; default: 128.")
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=1, max=86_400, help="Seconds that it aims at; default: 100.")
+    ] = None,
 ) -> None:
     """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
     from lorabench import scale as room
+    from lorabench.analysis.measured import measured_data
     from lorabench.report import scaling
+    from lorabench.report.measured import measured_report
+    from lorabench.report.style import stack
     from lorabench.report.writers.terminal import renderable
 
     if arch and sizes:
         raise UsageError("give an architecture or --sizes, not both")
+    given = {"batch": batch, "context": context, "limit": limit}
+    if not measure and (idle := [name for name, value in given.items() if value is not None]):
+        raise UsageError(f"--{idle[0]} is of a measurement; add --measure")
     if method:
         room.check_method(method)
-    chosen = load(shared, {"finetune.method": method, "finetune.k": k}).config.finetune
+    settings = load(shared, {"finetune.method": method, "finetune.k": k}).config
+    chosen = settings.finetune
     model = room.given(sizes) if sizes else room.architecture(arch or "gpt3-175b")
     named = [name.strip() for name in targets.split(",")] if targets else None
+    precision = precision or ("fp32" if measure else "fp16")
     found = room.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
     for warning in room.warnings(model, chosen.method, chosen.options, found.tuned.targets):
         log(shared, warning)
+    data, document = {"command": "scale", **scaling.scaling_data(found)}, scaling.scaling(found)
+    record = None
+    if measure:
+        usual = room.Setup
+        setup = usual(
+            precision=precision,
+            batch=batch or usual.batch,
+            context=context or usual.context,
+            limit=limit or usual.limit,
+            device=settings.device,
+            threads=settings.threads,
+        )
+        record = room.measure(
+            model, chosen.method, chosen.options, found.tuned.targets, setup, lambda text: log(shared, text)
+        )
+        data["measured"] = measured_data(record)
+        document = stack([document, measured_report(record, found.tuned.label)])
     if shared.json:
-        emit({"command": "scale", **scaling.scaling_data(found)})
+        emit(data)
     else:
-        stdout().print(renderable(scaling.scaling(found)))
+        stdout().print(renderable(document))
+    if record:
+        with result_first():
+            shared.store.remember_measurement(record)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Choosing, Training, command, emit
 from lorabench.cli.stages import (
     Alpha,
+    Epochs,
     K,
+    Lr,
     Targets,
     dry_run,
     load,
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
 
 
 @command(app)
-def pretrain(shared: Training) -> None:
+def pretrain(shared: Training, lr: Lr = None, epochs: Epochs = None) -> None:
     """Train the 784-256-128-10 classifier on MNIST."""
-    _make("pretrain", shared, {}, "lorabench finetune-lora --k 4")
+    _make("pretrain", shared, {"pretrain.lr": lr, "pretrain.epochs": epochs}, "lorabench finetune-lora --k 4")
 
 
 @command(app)
@@ -39,17 +42,23 @@ def make_fmnist(
     shared: Choosing,
     fraction: Annotated[float | None, typer.Option(help="Which part of each class is mirrored.")] = None,
     classes: Annotated[str | None, typer.Option(metavar="DIGIT,...", help="Which digits, e.g. 2,3.")] = None,
-    axis: Annotated[str | None, typer.Option(metavar="horizontal|vertical|both", help="How to mirror.")] = None,
+    axis: Annotated[
+        str | None,
+        typer.Option(
+            metavar="horizontal|vertical|both",
+            autocompletion=complete.words("horizontal", "vertical", "both"),
+            help="How to mirror.",
+        ),
+    ] = None,
     write_idx: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Also write F-MNIST for torchvision.datasets.MNIST(DIR)."),
     ] = None,
 ) -> None:
     """Make F-MNIST, in which 30% of the twos and threes are mirrored."""
-    listed = None if classes is None else [int(c) if c.strip().isdecimal() else c.strip() for c in classes.split(",")]
     flags = {
         "fmnist.fraction": fraction,
-        "fmnist.classes": listed,
+        "fmnist.classes": classes,
         "fmnist.axis": axis,
         "fmnist.seed": shared.seed,
     }
@@ -60,12 +69,16 @@ def make_fmnist(
 def finetune_lora(
     shared: Training,
     k: K = None,
-    init: Annotated[str | None, typer.Option(metavar="talk|kaiming|gaussian", help="How A is drawn.")] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="talk|kaiming|gaussian", autocompletion=complete.inits, help="How A is drawn.")
+    ] = None,
     alpha: Alpha = None,
     targets: Targets = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
 ) -> None:
     """Repair the classifier on F-MNIST by LoRA; the same as `finetune lora`."""
-    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets)
+    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
 
 
 def _method_list() -> str:
@@ -89,14 +102,21 @@ def _method_list() -> str:
 @command(app, epilog=_method_list())
 def finetune(
     shared: Training,
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="One of the methods below.")],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", autocompletion=complete.methods, help="One of the methods below.")
+    ],
     k: K = None,
-    init: Annotated[str | None, typer.Option(metavar="NAME", help="How the method draws its weights.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=complete.inits, help="How the method draws its weights."),
+    ] = None,
     alpha: Alpha = None,
     targets: Targets = None,
+    lr: Lr = None,
+    epochs: Epochs = None,
 ) -> None:
     """Repair the classifier on F-MNIST by any method."""
-    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets)
+    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
 
 
 def _finetune(method: str, shared: Training, **own: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lorabench import exchange
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Exporting, Importing, command, emit
 from lorabench.cli.stages import (
@@ -27,6 +28,7 @@ def export(
         str,
         typer.Option(
             metavar="|".join(exchange.TARGETS),
+            autocompletion=complete.words(*exchange.TARGETS),
             help="; ".join(f"{name}: {target.title}" for name, target in exchange.TARGETS.items()) + ".",
         ),
     ],
@@ -44,7 +46,7 @@ def export(
     usual = exchange.place(found, to, Path("exports"))
     folder = out or usual
     if shared.dry_run:
-        exchange.check(found, to, folder, force=shared.force)
+        exchange.check(found, to, folder)
         names = [run.id for run in found]
         if shared.json:
             emit({"command": "dry-run", "runs": names, "to": to, "folder": str(folder)})
@@ -68,7 +70,12 @@ def export(
 def import_peft(
     shared: Importing,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="As PEFT's save_pretrained writes it.")],
-    base: Annotated[str, typer.Option(metavar="RUN", help="The pretrained run that the adapter was made for.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", autocompletion=complete.runs, help="The pretrained run that the adapter was made for."
+        ),
+    ],
 ) -> None:
     """Bring a LoRA adapter back from PEFT as a finished run."""
     from lorabench.cli import progress

@@ -4,7 +4,7 @@
     def pretrain(shared: Training) -> None: ...
 
 `command` replaces the parameter `shared` by the options of its class, turns expected failures into one line on stderr
-and their exit code, and answers Ctrl-C and SIGTERM.
+and their exit code, and answers Ctrl-C, SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.errors import ConfigError, InputError, LorabenchError, shown
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ INTERRUPTED, TERMINATED, BUG = 130, 143, 1
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: stop as for Ctrl-C, with another exit code."""
+    """SIGTERM arrived, or the terminal was closed: stop as for Ctrl-C, with another exit code."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -101,7 +102,14 @@ class Images(Runs):
 class Device(Runs):
     """Of a command that computes."""
 
-    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = None
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|cpu|cuda|mps",
+            autocompletion=complete.words("auto", "cpu", "cuda", "mps"),
+            help="Where to compute.",
+        ),
+    ] = None
     threads: Annotated[int | None, typer.Option(help="Most threads of a training; they change no result.")] = None
 
 
@@ -144,13 +152,24 @@ class Settings(Messages):
     config: Annotated[
         list[Path] | None,
         typer.Option(
-            "--config", "-c", metavar="FILE|NAME", help="A YAML config, or study, methods, ...; again: later ones win."
+            "--config",
+            "-c",
+            metavar="FILE|NAME",
+            autocompletion=complete.configs,
+            help="A YAML config, or study, methods, ...; again: later ones win.",
         ),
     ] = None
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", metavar="KEY=VALUE", help="One setting, e.g. finetune.k=8."),
+        typer.Option(
+            "--set", "-s", metavar="KEY=VALUE", autocompletion=complete.settings, help="One setting, e.g. finetune.k=8."
+        ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Scaling(Settings, Device):
+    """Of a command that reads a config, and may compute and keep a record, but makes no run."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -205,7 +224,7 @@ def _options(kind: type) -> list[inspect.Parameter]:
 
 def _guarded(function: Callable[[], None], shared: Output) -> None:
     answering = threading.current_thread() is threading.main_thread()  # in another one no signal is answered
-    previous = signal.signal(signal.SIGTERM, _terminate) if answering else None
+    previous = {number: signal.signal(number, _terminate) for number in _stopping()} if answering else {}
     try:
         function()
     except KeyboardInterrupt as error:
@@ -223,11 +242,19 @@ def _guarded(function: Callable[[], None], shared: Output) -> None:
     except Exception as error:  # noqa: BLE001 - the last resort: a bug is reported in one line, too
         _fail(f"a bug in lorabench: {type(error).__name__}: {error} (--debug shows where)", error, BUG, shared)
     finally:
-        if answering:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _stopping() -> list[int]:
+    """The signals that ask a command to stop. `nohup` has it ignore that its terminal is closed."""
+    hangup = [] if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, *hangup]
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    if sys.platform != "win32" and number == signal.SIGHUP:
+        signal.signal(number, signal.SIG_IGN)  # the system and the shell both send it
     raise Terminated
 
 

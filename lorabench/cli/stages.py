@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.options import Choosing, Device, Folder, Making, Messages, Runs, Settings, Writing, emit
 from lorabench.cli.streams import stderr
 from lorabench.errors import InputError, RunFailedError, UsageError
@@ -21,22 +22,41 @@ if TYPE_CHECKING:
     from lorabench.events import Event
     from lorabench.runner.queue import Result
     from lorabench.runner.stages import Stage
-    from lorabench.runs import Run
+    from lorabench.runs import Broken, Run
 
 
-Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.")]
+Names = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.", autocompletion=complete.runs)
+]
 
 
-MaybeNames = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Id, unique prefix, glob, or @last.")]
+MaybeNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Id, unique prefix, glob, or @last.", autocompletion=complete.runs),
+]
 
 
-K = Annotated[int | None, typer.Option("--k", help="The rank (PEFT calls it r).")]
+K = Annotated[int | None, typer.Option("--k", "-k", help="The rank (PEFT calls it r).")]
+
+
+Lr = Annotated[float | None, typer.Option("--lr", help="The learning rate at its peak.")]
+
+
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
+
+
+Workers = Annotated[
+    int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
+]
 
 
 Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, rsLoRA's by α/√k.")]
 
 
-Targets = Annotated[str | None, typer.Option(metavar="LAYER,...", help="Only these layers, e.g. fc1,fc3.")]
+Targets = Annotated[
+    str | None,
+    typer.Option(metavar="LAYER,...", autocompletion=complete.layers, help="Only these layers, e.g. fc1,fc3."),
+]
 
 
 def _scheduler(engine: str | None) -> str | None:
@@ -152,15 +172,27 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
 
 def find(shared: Runs, names: Sequence[str]) -> list[Run]:
     """The runs that all names stand for, each once, in the order of the names."""
-    runs, broken = shared.store.select(without_folder(shared, names))
+    runs, broken = select(shared, names)
     for folder in broken:
         log(shared, f"left out: {folder.reason}")
     return runs
 
 
-def without_folder(shared: Folder, names: Sequence[str]) -> list[str]:
-    """Names of runs, also where the shell completed them to paths: `runs/lora-k4-s0-7f3c2a91b0d4/`."""
-    return [Path(name).name if Path(name).parent == shared.runs_dir else name for name in names]
+def select(shared: Folder, names: Sequence[str]) -> tuple[list[Run], list[Broken]]:
+    """As `Store.select`, also where the shell completed the names to paths: `runs/lora-k4-s0-7f3c2a91b0d4/`."""
+    from lorabench.runs import AmbiguousError
+
+    try:
+        return shared.store.select(
+            [Path(name).name if Path(name).parent == shared.runs_dir else name for name in names]
+        )
+    except AmbiguousError as error:
+        from datetime import UTC, datetime
+
+        from lorabench.report import listing
+
+        known, _ = shared.store.scan()
+        raise UsageError(listing.choices(error.name, error.fitting, known, datetime.now(UTC))) from error
 
 
 def remember(shared: Folder, name: str, todo: Sequence[Stage]) -> None:
@@ -185,7 +217,16 @@ def seeds_of(shared: Choosing, seeds: str | None) -> str | None:
     """The seeds of a command that runs many: `--seed 4` is `--seeds 4`."""
     if seeds is not None and shared.seed is not None:
         raise UsageError("give --seed or --seeds, not both")
+    if seeds is not None and seeds.isdecimal() and 1 < int(seeds) < 1000:
+        log(shared, f"--seeds {seeds} is seed {seeds} alone; for {seeds} seeds write 0-{int(seeds) - 1}")
     return seeds if shared.seed is None else str(shared.seed)
+
+
+def workers_of(workers: int | None, engine: str | None) -> int | None:
+    """How many workers a command asks for; a cluster has its own."""
+    if engine and workers is not None:
+        raise UsageError("--workers: with --engine the cluster has its own")
+    return workers
 
 
 def newest_study(shared: Runs) -> tuple[list[Run], list[str]]:
@@ -216,13 +257,16 @@ def newest_study(shared: Runs) -> tuple[list[Run], list[str]]:
     return runs, lost + [f"{folder.id}  cannot be read" for folder in broken]
 
 
-def newest_bench(shared: Runs) -> dict[str, Any] | None:
-    """What `bench` measured last; None if it never did, or if its note is damaged, which is told."""
-    try:
-        return shared.store.newest_bench()
-    except InputError as error:
-        log(shared, f"left out: {error}")
-        return None
+def newest_costs(shared: Runs) -> list[dict[str, Any] | None]:
+    """What `bench` and `scale --measure` measured last; None if it never did, or its note is damaged, which is told."""
+    found: list[dict[str, Any] | None] = []
+    for newest in (shared.store.newest_bench, shared.store.newest_measurement):
+        try:
+            found.append(newest())
+        except InputError as error:
+            log(shared, f"left out: {error}")
+            found.append(None)
+    return found
 
 
 def log(shared: Messages, text: str) -> None:

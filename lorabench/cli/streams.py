@@ -48,6 +48,8 @@ STAND_INS = {
     "┤": "|",
     "●": "o",
     "▀": "^",
+    "░": ":",
+    **dict.fromkeys("▏▎▍▌▋▊▉", "|"),
     **dict(zip("▁▂▃▄▅▆▇█", "_.-:=+*#", strict=True)),
 }
 """For what an encoding lacks: readable, and as wide where a picture is drawn of it."""

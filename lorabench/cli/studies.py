@@ -6,21 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Device, Training, command, emit
 from lorabench.cli.stages import (
     Engine,
     K,
+    Workers,
     device_settings,
     dry_run,
     gather,
     load,
     log,
-    newest_bench,
+    newest_costs,
     remember,
     result_first,
     run_stages,
     seeds_of,
+    workers_of,
 )
 from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import GateError, PartialError, UsageError
@@ -42,6 +45,7 @@ def whole_study(
     shared: Training,
     seeds: Annotated[str | None, typer.Option(metavar="0-4", help="One study for each of these seeds.")] = None,
     k: K = None,
+    workers: Workers = None,
     engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
@@ -52,7 +56,8 @@ def whole_study(
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
-    loaded = load(shared, {"study.seeds": seeds_of(shared, seeds), "finetune.k": k})
+    asked = {"study.seeds": seeds_of(shared, seeds), "study.workers": workers_of(workers, engine)}
+    loaded = load(shared, {**asked, "finetune.k": k})
     settings = loaded.config
     if k is not None and settings.study.methods:
         raise UsageError("--k: study.methods of the config says every method's rank; change it there")
@@ -62,9 +67,9 @@ def whole_study(
         return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
     done = collect(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
-    costs = newest_bench(shared)
-    found = overview(done, costs)
-    unmet = claims.check(settings.expect, found.ledger or claims.ledger(done, costs))
+    costs = newest_costs(shared)
+    found = overview(done, *costs)
+    unmet = claims.check(settings.expect, found.ledger or claims.ledger(done, *costs))
     if shared.json:
         emit({"command": "study", **overview_data(found), "unmet": unmet})
     else:
@@ -85,6 +90,7 @@ def tune(
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="One fine-tune at each point for each of these; default: 0.")
     ] = None,
+    workers: Workers = None,
     engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
@@ -96,7 +102,8 @@ def tune(
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines
 
-    loaded = load(shared, {"study.seeds": seeds_of(shared, seeds) or "0"})
+    asked = {"study.seeds": seeds_of(shared, seeds) or "0", "study.workers": workers_of(workers, engine)}
+    loaded = load(shared, asked)
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
     if shared.dry_run:
@@ -123,14 +130,17 @@ def sweep(
     shared: Training,
     grid: Annotated[
         list[str] | None,
-        typer.Option("--grid", metavar="KEY=VALUE,...", help="An axis: k=1,2,4, lora.lr=1e-3,3e-3, any config key."),
+        typer.Option(
+            "--grid",
+            metavar="KEY=VALUE,...",
+            autocompletion=complete.settings,
+            help="An axis: k=1,2,4, lora.lr=1e-3,3e-3, any config key.",
+        ),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="A fine-tune at each point for each of these.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
-    ] = None,
+    workers: Workers = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going/--fail-fast", help="Finish the other points where one fails, or stop.")
     ] = True,
@@ -144,9 +154,8 @@ def sweep(
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines, stages
 
-    if engine and workers is not None:
-        raise UsageError("--workers: with --engine the cluster has its own")
-    planned = room.plan(gather(shared, {"study.seeds": seeds_of(shared, seeds), "study.workers": workers}), grid or [])
+    asked = {"study.seeds": seeds_of(shared, seeds), "study.workers": workers_of(workers, engine)}
+    planned = room.plan(gather(shared, asked), grid or [])
     settings, todo = planned.config, planned.todo
     claims.check_keys(settings.expect, planned.loaded.origins)
     workers = settings.study.workers or engines.cores()
@@ -186,7 +195,10 @@ def sweep(
 @command(app)
 def bench(
     shared: Device,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[METHOD]...", help="Which methods; none: all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[METHOD]...", autocompletion=complete.methods, help="Which methods; none: all."),
+    ] = None,
     ranks: Annotated[str | None, typer.Option(metavar="K,...", help="LoRA's ranks; default: 1,4,16.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Images per training step.")] = 256,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Turns of every method.")] = 5,

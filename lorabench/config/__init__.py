@@ -144,7 +144,9 @@ def _nested(parts: tuple[str, ...], value: Any, place: str) -> Source:
 def _merge(into: dict[str, Any], new: Mapping[str, Any], sections: Collection[str] = ()) -> None:
     """Merge `new` into `into`. Where one of `sections` is not a mapping, keep it, so that validation reports it."""
     for key, value in new.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
+        if value is None and key in SECTIONS and sections:  # `finetune:` with nothing below it, or all of it a comment
+            into.setdefault(key, {})
+        elif isinstance(value, dict) and isinstance(into.get(key), dict):
             _merge(into[key], cast("dict[str, Any]", value))
         elif not (isinstance(value, dict) and key in into and key in sections):
             into[key] = value
@@ -155,7 +157,7 @@ def _explain(error: dict[str, Any], merged: Source) -> str:
     place, key = _place(loc, merged), dotted(loc)
     if error["type"] == "extra_forbidden":
         whose, names = _keys(loc[:-1], merged.values)
-        near = nearest(str(loc[-1]), names)
+        near = _meant(str(loc[-1]), names) if loc[:-1] else _meant_below(str(loc[-1])) or nearest(str(loc[-1]), names)
         return f"{place}{key}  unknown key{near if 'did you mean' in near else whose + near}"
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
@@ -163,6 +165,48 @@ def _explain(error: dict[str, Any], merged: Source) -> str:
         return f"{place}{key}  {message}"
     given = json.dumps(error["input"], default=str)
     return f"{place}{key}  {message}; got {given if len(given) < 60 else given[:57] + '...'}"
+
+
+SECTIONS = ("pretrain", "fmnist", "finetune", "study", "sweep", "expect")
+
+WORDS = {
+    "r": "k",
+    "rank": "k",
+    "lora_r": "k",
+    "learning_rate": "lr",
+    "lora_alpha": "alpha",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "per_device_train_batch_size": "batch_size",
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "target_modules": "targets",
+    "layers": "targets",
+    "warmup_ratio": "warmup",
+    "init_lora_weights": "init",
+    "random_seed": "seed",
+    "random_state": "seed",
+}
+"""What PEFT and others call a setting -> what it is called here."""
+
+
+def _meant(key: str, names: Sequence[str]) -> str:
+    """How a message about an unknown key ends, which may be another program's word for a known one."""
+    ours = WORDS.get(key.lower().replace("-", "_"))
+    return f'; did you mean "{ours}"?' if ours in names else nearest(key, names)
+
+
+def _meant_below(key: str) -> str:
+    """The same of a key without its section, if one has it: `lr` is `finetune.lr`."""
+    ours = WORDS.get(key.lower().replace("-", "_"), key)
+    holding = [
+        f"{part}.{ours}" for part in ("finetune", "pretrain", "fmnist", "study") if ours in _keys((part,), _EMPTY)[1]
+    ]
+    return f"; did you mean {' or '.join(holding)}?" if holding else ""
+
+
+_EMPTY: dict[str, Any] = {name: {} for name in SECTIONS}
 
 
 def _place(loc: KeyPath, merged: Source) -> str:

@@ -1,7 +1,7 @@
 """YAML read so that every value still knows its line: the only place that parses YAML.
 
 Stricter and friendlier than PyYAML alone: `1e-3` is a number, `yes` is a word, a duplicate key is an error, and
-aliases are refused (no setting needs them, and a few lines of them can expand to gigabytes).
+aliases are refused (no setting needs them, and a few lines of them can expand to gigabytes), and tags.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def scalar(text: str) -> Any:
     Raises:
         ValueError: a number of more than 18 characters.
     """
-    if text in ("", "~", "null"):
+    if text in ("", "~", "null", "Null", "NULL"):
         return None
-    if text in ("true", "false"):
-        return text == "true"
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text.lower() == "true"
     if not _NUMBER.fullmatch(text):
         return text
     if not _INTEGER.fullmatch(text):
@@ -92,7 +92,9 @@ def parse_yaml(text: str, name: str) -> Source:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise ConfigError([f"{where}  {error.problem or error.context or 'not YAML'}"]) from error
+        tab = "'\\t'" in str(error.problem)
+        problem = "a tab; YAML indents with spaces" if tab else error.problem or error.context or "not YAML"
+        raise ConfigError([f"{where}  {problem}"]) from error
     except yaml.YAMLError as error:
         raise ConfigError([f"{name}  not YAML: {' '.join(str(error).split())}"]) from error
     if node is None:
@@ -110,6 +112,8 @@ def _refuse_bombs(text: str, name: str) -> None:
         where = f"{name}:{mark.line + 1}:{mark.column + 1}"
         if isinstance(event, yaml.AliasEvent):
             raise ConfigError([f"{where}  aliases (*{event.anchor}) are not allowed; write the value out"])
+        if tag := getattr(event, "tag", None):
+            raise ConfigError([f"{where}  tags ({tag}) are not allowed; write the value alone"])
         if isinstance(event, yaml.ScalarEvent) and re.search("[\ud800-\udfff]", str(event.value)):
             raise ConfigError([f"{where}  half of a character (a surrogate) is no text"])
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from lorabench import files
 from lorabench.data import shifts
-from lorabench.data.idx import write_idx
-from lorabench.errors import InputError
+from lorabench.data.idx import read_idx, write_idx
+from lorabench.errors import InputError, RunFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
     from lorabench.data.idx import Bytes
@@ -51,6 +51,7 @@ def choose(mnist: Mnist, options: ShiftOptions) -> Shifted:
     Each class of each split has a random stream of its own, so which twos are changed does not depend on whether
     threes are.
     """
+    import numpy as np
 
     def mask(labels: Bytes, split: int) -> Mask:
         chosen = np.zeros(len(labels), dtype=np.bool_)
@@ -65,12 +66,15 @@ def choose(mnist: Mnist, options: ShiftOptions) -> Shifted:
 
 def slices(mnist: Mnist, shifted: Shifted) -> dict[str, Mask]:
     """Masks (10000,) of the test images: `flipped`, those changed; `upright`, others of the same digits; `rest`."""
+    import numpy as np
+
     affected = np.isin(mnist.test_labels, shifted.options.classes)
     return {"flipped": shifted.test, "upright": affected & ~shifted.test, "rest": ~affected}
 
 
 def class_counts(mnist: Mnist, shifted: Shifted) -> dict[str, Any]:
     """How many images each split has and changes, per digit, and the SHA-256 of its image bytes."""
+    import numpy as np
 
     def split(images: Bytes, labels: Bytes, mask: Mask) -> dict[str, Any]:
         return {
@@ -87,6 +91,8 @@ def class_counts(mnist: Mnist, shifted: Shifted) -> dict[str, Any]:
 
 def examples(mnist: Mnist, shifted: Shifted) -> tuple[Bytes, Bytes]:
     """Four changed test images (4, 28, 28), of as many digits as there are: originals, and as F-MNIST has them."""
+    import numpy as np
+
     members = [np.flatnonzero(shifted.test & (mnist.test_labels == digit))[:4] for digit in shifted.options.classes]
     chosen = [index for row in itertools.zip_longest(*members) for index in row if index is not None][:4]
     originals = mnist.test_images[chosen]
@@ -100,27 +106,35 @@ def write_fmnist(folder: Path, mnist: Mnist, shifted: Shifted) -> list[Path]:
     `t10k-flips-idx1-ubyte`.
 
     Raises:
-        InputError: the folder cannot be written, or holds other files of these names.
+        InputError: the folder cannot be written, or holds MNIST itself.
+        RunFailedError: the disk is full, or gives back something else.
     """
+    import numpy as np
+
     arrays = {
         "train-images-idx3-ubyte": shifted.apply(mnist.train_images, shifted.train),
         "train-labels-idx1-ubyte": mnist.train_labels,
-        "train-flips-idx1-ubyte": shifted.train.astype(np.uint8),
+        "train-flips-idx1-ubyte": shifted.train.astype("uint8"),
         "t10k-images-idx3-ubyte": shifted.apply(mnist.test_images, shifted.test),
         "t10k-labels-idx1-ubyte": mnist.test_labels,
-        "t10k-flips-idx1-ubyte": shifted.test.astype(np.uint8),
+        "t10k-flips-idx1-ubyte": shifted.test.astype("uint8"),
     }
     raw = folder / "MNIST" / "raw"
-    written: list[Path] = []
+    if (raw / "train-images-idx3-ubyte").exists() and not (raw / "train-flips-idx1-ubyte").exists():
+        raise InputError(f"{raw}: holds MNIST itself; F-MNIST would take its place, so name another folder")
     try:
         raw.mkdir(parents=True, exist_ok=True)
-        if (raw / "train-images-idx3-ubyte").exists() and not (raw / "train-flips-idx1-ubyte").exists():
-            raise InputError(f"{raw}: holds MNIST itself; F-MNIST would take its place, so name another folder")
-        for name, array in arrays.items():
-            part = raw / f".{name}.{os.getpid()}.part"
-            write_idx(part, array)
-            part.replace(raw / name)
-            written.append(raw / name)
+        part = files.part(raw / "fmnist")
+        try:
+            part.mkdir()
+            for name, array in arrays.items():
+                write_idx(part / name, array)
+                if not np.array_equal(read_idx(part / name), array):
+                    raise RunFailedError(f"{raw / name}: read again, it is not what was written")
+            for name in sorted(arrays, key=lambda name: "flips" not in name):  # images beside masks are never MNIST's
+                (part / name).replace(raw / name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise InputError(f"{error.filename or raw}: cannot be written: {error.strerror or error}") from error
-    return written
+        raise files.failure(raw, error) from error
+    return [raw / name for name in arrays]

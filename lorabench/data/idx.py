@@ -19,16 +19,16 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-Bytes = npt.NDArray[np.uint8]
+    import numpy as np
+    import numpy.typing as npt
+
+    Bytes = npt.NDArray[np.uint8]
 
 _UBYTE = 8
 _CHUNK = 1 << 20
@@ -40,6 +40,8 @@ def write_idx(path: Path, array: Bytes) -> None:
     Raises:
         ValueError: another type or number of dimensions.
     """
+    import numpy as np
+
     if array.dtype != np.uint8 or array.ndim not in (1, 3):
         raise ValueError(f"IDX files here hold uint8 in 1 or 3 dimensions, not {array.dtype} in {array.ndim}")
     with path.open("wb") as file:
@@ -57,6 +59,8 @@ def read_idx(path: Path) -> Bytes:
     Raises:
         InputError: the file cannot be read, is no such IDX file, or its header and its size disagree.
     """
+    import numpy as np
+
     if path.suffix == ".gz":
         return _read_packed(path)
     with _reading(path), path.open("rb") as file:
@@ -68,6 +72,8 @@ def read_idx(path: Path) -> Bytes:
 
 
 def _read_packed(path: Path) -> Bytes:
+    import numpy as np
+
     data = bytearray()
     with _reading(path), gzip.open(path) as file:
         shape = _read_header(file, path)

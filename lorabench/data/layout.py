@@ -10,12 +10,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorabench.data.idx import Bytes, read_idx, write_idx
+from lorabench.data.idx import read_idx, write_idx
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from lorabench.data.idx import Bytes
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import platformdirs
 
 from lorabench.data.fetch import fetch
@@ -37,6 +36,8 @@ class Mnist:
 
 def hold_out(mnist: Mnist, images: int) -> Mnist:
     """MNIST whose test set is `images` images of the training set, always the same ones, which trains on the others."""
+    import numpy as np
+
     order = np.random.default_rng(0).permutation(len(mnist.train_images))
     held, kept = np.sort(order[:images]), np.sort(order[images:])
     return Mnist(mnist.train_images[kept], mnist.train_labels[kept], mnist.train_images[held], mnist.train_labels[held])

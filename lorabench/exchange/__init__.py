@@ -17,19 +17,17 @@ Importing this room imports no torch; a target's file is imported when used.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
-import os
 import shlex
-import shutil
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import InputError, RunFailedError, UsageError
+from lorabench.errors import InputError, UsageError
+from lorabench.files import beside
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lorabench.runner.session import Session
@@ -147,7 +145,7 @@ def export(runs: Sequence[Run], to: str, out: Path, session: Session, *, force: 
     Args:
         runs: finished; one, unless the target takes them together.
         to: a key of `TARGETS`.
-        out: made, with its parents; must be empty or not there.
+        out: made, with its parents; must be empty, not there, or hold this very export already.
         session: where the runs are, and where to compare.
         force: replace an earlier export of the same kind in `out`.
 
@@ -159,23 +157,26 @@ def export(runs: Sequence[Run], to: str, out: Path, session: Session, *, force: 
     from lorabench.runs import sha256_file
 
     target = TARGETS[to]
-    check(runs, to, out, force=force)
-    with _beside(out) as folder:
+    check(runs, to, out)
+    with beside(out) as folder:
         compared: list[Same] = _module(target).write(runs, folder, session)
-        files = [
-            File(name, (folder / name).stat().st_size, sha256_file(folder / name)) for name in sorted(_files(folder))
-        ]
+        written, present = (
+            {name: sha256_file(place / name) for name in sorted(_files(place))} for place in (folder, out)
+        )
+        if present and present != written and not force:
+            raise UsageError(f"{out} holds another export; name another folder, or --force to replace it")
+        files = [File(name, (folder / name).stat().st_size, sha256) for name, sha256 in written.items()]
     quoted = shlex.quote(str(out))
     following = target.following.format(folder=quoted, run=runs[0].id, base=runs[0].parents.base)
     loads = target.loads.format(folder=out)
     return Export(tuple(run.id for run in runs), to, out, tuple(files), tuple(compared), loads, following)
 
 
-def check(runs: Sequence[Run], to: str, out: Path, *, force: bool) -> None:
+def check(runs: Sequence[Run], to: str, out: Path) -> None:
     """Look at what can be known before anything is written; the arguments are those of `export`.
 
     Raises:
-        UsageError: a method has no such form, or `out` holds something.
+        UsageError: a method has no such form, or `out` holds what no such export writes.
         InputError: a run is not finished.
     """
     target = TARGETS[to]
@@ -186,35 +187,8 @@ def check(runs: Sequence[Run], to: str, out: Path, *, force: bool) -> None:
             _module(target).check(run)
     if not out.name or out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(f"--out {out}: name a folder, new or empty")
-    present = _files(out)
-    if foreign := sorted(name for name in present if not any(fnmatch.fnmatch(name, p) for p in target.files)):
+    if foreign := sorted(name for name in _files(out) if not any(fnmatch.fnmatch(name, p) for p in target.files)):
         raise UsageError(f"{out} holds {foreign[0]}, which no such export writes; name another folder")
-    if present and not force:
-        raise UsageError(f"{out} is not empty; name another folder, or --force to replace the export that it holds")
-
-
-@contextlib.contextmanager
-def _beside(out: Path) -> Generator[Path]:
-    """A folder beside `out` that takes its place at the end, and is gone after a failure."""
-    part, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("part", "old"))
-    try:
-        made = not out.parent.exists()
-        part.mkdir(parents=True)
-        try:
-            yield part
-            if out.exists():
-                out.replace(old)
-            part.replace(out)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            if old.exists() and not out.exists():
-                old.replace(out)
-            shutil.rmtree(old, ignore_errors=True)
-            if made and not out.exists():
-                with contextlib.suppress(OSError):
-                    out.parent.rmdir()
-    except OSError as error:
-        raise RunFailedError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
 
 
 def _module(target: Target) -> Any:

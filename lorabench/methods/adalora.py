@@ -33,9 +33,9 @@ class AdaLoRALayer(SplitWrapper):
     def __init__(self, inner: nn.Linear, k: int, gamma: float = 0.1) -> None:
         super().__init__(inner)
         self.gamma = gamma
-        self.P = self.own(0.02 * torch.randn(inner.out_features, k))
+        self.P = self.own(0.02 * torch.randn(self.out_features, k))
         self.E = self.own(torch.zeros(k))
-        self.Q = self.own(0.02 * torch.randn(k, inner.in_features))
+        self.Q = self.own(0.02 * torch.randn(k, self.in_features))
         self.register_buffer("kept", torch.ones_like(self.E))
         for name, weight in (("P", self.P), ("E", self.E), ("Q", self.Q)):
             self.register_buffer(f"mean_{name}", torch.zeros_like(weight))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.wrapper import Wrapper, added, wrap
+from lorabench.methods.wrapper import Wrapper, added, sides, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Adapter(nn.Module):
 
     def __init__(self, like: nn.Linear, m: int, init: str = "houlsby") -> None:
         super().__init__()
-        n = like.in_features
+        n, _ = sides(like)
         D, U = torch.empty(n, m), torch.zeros(m, n)
         for drawn in (D, U) if init == "houlsby" else (D,):
             nn.init.trunc_normal_(drawn, std=0.01, a=-0.02, b=0.02)

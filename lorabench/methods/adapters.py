@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from lorabench import checkpoint
+from lorabench import checkpoint, files
 from lorabench.errors import InputError, UsageError
 from lorabench.methods import applied, apply, remove
 from lorabench.model import seeded
@@ -31,6 +30,7 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         UsageError: no method is in the model, or only in a part of it, or it is disabled here.
+        InputError, RunFailedError: as `files.write`.
     """
     path = Path(path)
     root, on = applied.active(model)
@@ -46,9 +46,7 @@ def save(model: nn.Module, path: str | Path) -> None:
         "frozen_sha256": _frozen_hash(root, on),
     }
     content = checkpoint.encode({name: t.cpu().contiguous() for name, t in _tensors(root, on).items()}, header)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    aside.replace(path)
+    files.write(path, content)
 
 
 def load(model: nn.Module, path: str | Path, *, name: str | None = None) -> None:

@@ -29,9 +29,9 @@ class DoRALayer(SplitWrapper):
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
-        n = inner.in_features
+        n = self.in_features
         self.At = self.own(uniform(k, n, fan=n))  # transposed, as in `LowRank`
-        self.B = self.own(torch.zeros(k, inner.out_features))
+        self.B = self.own(torch.zeros(k, self.out_features))
         self.g = self.own(self.norm())
 
     @property

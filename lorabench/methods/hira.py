@@ -24,9 +24,9 @@ class HiRALayer(SplitWrapper):
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
-        n = inner.in_features
+        n = self.in_features
         self.A = self.own(uniform(n, k, fan=n))
-        self.B = self.own(torch.zeros(k, inner.out_features))
+        self.B = self.own(torch.zeros(k, self.out_features))
 
     def tuned(self, x: Tensor, frozen: Tensor) -> Tensor:
         """`frozen + x @ (W0ᵀ ⊙ A B)`."""

@@ -18,7 +18,7 @@ class ScaledOutput(SplitWrapper):
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__(inner)
-        self.l = self.own(torch.ones(inner.out_features))
+        self.l = self.own(torch.ones(self.out_features))
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor]:
         """The frozen half: `inner(x)`."""
@@ -30,7 +30,7 @@ class ScaledOutput(SplitWrapper):
 
     def merged_weight(self) -> Tensor:
         """W1 = diag(l) W0."""
-        return self.inner.weight * self.l[:, None]
+        return self.W0 * self.l[:, None]
 
     def merged_bias(self) -> Tensor | None:
         """b1 = l · b0."""
@@ -43,7 +43,7 @@ class ScaledInput(Wrapper):
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__(inner)
-        self.l = self.own(torch.ones(inner.in_features))
+        self.l = self.own(torch.ones(self.in_features))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
@@ -51,7 +51,7 @@ class ScaledInput(Wrapper):
 
     def merged_weight(self) -> Tensor:
         """W1 = W0 diag(l)."""
-        return self.inner.weight * self.l
+        return self.W0 * self.l
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, place: str) -> None:

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
 from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS
+from lorabench.methods.wrapper import sides, transposed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +35,7 @@ def modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def linear(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Names of the linear layers that are no more than that, each with its numbers of inputs and outputs."""
-    layers = {name: m for name, m in modules(model) if isinstance(m, nn.Linear) and why_not(m) is None}
-    return {name: (layer.in_features, layer.out_features) for name, layer in layers.items()}
+    return {name: sides(cast("nn.Linear", layer)) for name, layer in modules(model) if why_not(layer) is None}
 
 
 def why_not(layer: nn.Module) -> str | None:
@@ -45,7 +45,7 @@ def why_not(layer: nn.Module) -> str | None:
         return "it is parametrised: its weight is made of other parameters"
     if isinstance(layer, nn.MultiheadAttention):
         return "nn.MultiheadAttention reads its weights itself and calls no layer; `full` and `bitfit` train them"
-    if kind is not nn.Linear:
+    if kind is not nn.Linear and not transposed(layer):
         if isinstance(layer, nn.Linear):
             return f"{kind.__name__} is a Linear of its own kind, whose weight may be read without calling it"
         return f"it is of the class {kind.__name__}"
@@ -160,8 +160,8 @@ def left_out(model: nn.Module) -> dict[str, str]:
     return {
         name: why_not(module) or ""
         for name, module in modules(model)
-        if (isinstance(module, kinds) or any(word in type(module).__name__ for word in ("Linear", "Conv1D")))
-        and not (type(module) is nn.Linear and why_not(module) is None)
+        if (isinstance(module, kinds) or "Linear" in type(module).__name__)
+        and why_not(module) is not None
         and id(module) not in inside
     }
 

@@ -26,7 +26,7 @@ class LoHaLayer(SplitWrapper):
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
-        n, m = inner.in_features, inner.out_features
+        n, m = self.in_features, self.out_features
         self.A1 = self.own(torch.randn(n, k))
         self.B1 = self.own(0.1 * torch.randn(k, m))
         self.A2 = self.own(torch.randn(n, k))

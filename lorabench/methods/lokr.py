@@ -28,7 +28,7 @@ class LoKrLayer(SplitWrapper):
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
-        (n1, n2), (m1, m2) = square(inner.in_features), square(inner.out_features)
+        (n1, n2), (m1, m2) = square(self.in_features), square(self.out_features)
         self.C = self.own(torch.zeros(m1, n1))
         self.D1 = self.own(uniform(m2, k, fan=k))
         self.D2 = self.own(uniform(k, n2, fan=n2))

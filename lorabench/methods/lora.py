@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.methods.low_rank import LowRank, uniform
-from lorabench.methods.wrapper import wrap
+from lorabench.methods.wrapper import sides, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,8 @@ class LoRALayer(LowRank):
     """
 
     def __init__(self, inner: nn.Linear, k: int, init: str = "talk", alpha: float | None = None) -> None:
-        A, B = draw(init, inner.in_features, k), torch.zeros(k, inner.out_features)
+        n, m = sides(inner)
+        A, B = draw(init, n, k), torch.zeros(k, m)
         super().__init__(inner, A.t(), B, 1.0 if alpha is None else alpha / k)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench.methods.low_rank import LowRank, add_low_rank, uniform
-from lorabench.methods.wrapper import wrap
+from lorabench.methods.wrapper import sides, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +25,8 @@ class LoRAFALayer(LowRank):
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
-        n = inner.in_features
-        super().__init__(inner, uniform(k, n, fan=n), torch.zeros(k, inner.out_features), learns=False)
+        n, m = sides(inner)
+        super().__init__(inner, uniform(k, n, fan=n), torch.zeros(k, m), learns=False)
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: `x @ A` and `inner(x)`."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lorabench.methods.low_rank import LowRank, uniform
-from lorabench.methods.wrapper import wrap
+from lorabench.methods.wrapper import sides, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +24,8 @@ class LoRAPlusLayer(LowRank):
     """
 
     def __init__(self, inner: nn.Linear, k: int, ratio: float = 16.0) -> None:
-        n = inner.in_features
-        super().__init__(inner, uniform(k, n, fan=n), torch.zeros(k, inner.out_features))
+        n, m = sides(inner)
+        super().__init__(inner, uniform(k, n, fan=n), torch.zeros(k, m))
         self.lr_scales = {"B": ratio}
 
 

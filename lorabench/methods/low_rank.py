@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from lorabench.errors import UsageError
-from lorabench.methods.wrapper import SplitWrapper
+from lorabench.methods.wrapper import SplitWrapper, matrix
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,7 +75,7 @@ class Residual(LowRank):
         super().__init__(inner, At, B)
         self.register_buffer("At0", self.At.detach().clone())
         self.register_buffer("B0", self.B.detach().clone())
-        self.register_buffer("W_res", torch.empty_like(inner.weight), persistent=False)
+        self.register_buffer("W_res", torch.empty_like(matrix(inner)), persistent=False)
         _leave_rest(self)
         self.register_load_state_dict_post_hook(_leave_rest)
 
@@ -104,7 +104,7 @@ def parts_of(inner: nn.Linear) -> Tensor:
         raise UsageError(
             "this method begins at parts of the weights, and a layer on the device meta has none: load them"
         )
-    return inner.weight.detach().cpu().double()
+    return matrix(inner).detach().cpu().double()
 
 
 def _leave_rest(layer: Residual, *_: Any) -> None:

@@ -25,7 +25,7 @@ class MiSSLayer(SplitWrapper):
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
-        self.D = self.own(torch.zeros(k, inner.out_features))
+        self.D = self.own(torch.zeros(k, self.out_features))
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: S(x) (..., k), the last group filled up with zeros, and `inner(x)`."""

@@ -29,10 +29,10 @@ class OFTLayer(Wrapper):
 
     def __init__(self, inner: nn.Linear, block: int) -> None:
         super().__init__(inner)
-        if inner.in_features % block:
-            raise UsageError(f"oft cannot cut {inner.in_features} inputs into blocks of {block}")
+        if self.in_features % block:
+            raise UsageError(f"oft cannot cut {self.in_features} inputs into blocks of {block}")
         self.block = block
-        self.S = self.own(torch.zeros(inner.in_features // block, block * (block - 1) // 2))
+        self.S = self.own(torch.zeros(self.in_features // block, block * (block - 1) // 2))
 
     def rotation(self) -> Tensor:
         """R_1, R_2, …: (n/b, b, b)."""

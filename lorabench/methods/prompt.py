@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench.errors import UsageError
-from lorabench.methods.wrapper import SplitWrapper, Wrapper, wrap
+from lorabench.methods.wrapper import SplitWrapper, Wrapper, sides, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,7 @@ class Prompt(SplitWrapper):
 
     def __init__(self, inner: nn.Linear, places: Tensor | None = None) -> None:
         super().__init__(inner)
-        places = torch.arange(inner.in_features) if places is None else places
+        places = torch.arange(self.in_features) if places is None else places
         self.register_buffer("places", places.to(inner.weight.device))
         self.p = self.own(torch.zeros(len(places)))
 
@@ -76,7 +76,7 @@ class Prompt(SplitWrapper):
 
     def _shift(self, p: Tensor) -> Tensor:
         """p at its places among zeros, (n,)."""
-        n = self.inner.in_features
+        n = self.in_features
         return p if len(p) == n else p.new_zeros(n).index_copy(0, self.get_buffer("places"), p)
 
 
@@ -89,7 +89,7 @@ class Reprogram(Wrapper):
 
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__(inner)
-        self.w = self.own(torch.zeros(inner.in_features))
+        self.w = self.own(torch.zeros(self.in_features))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
@@ -102,6 +102,6 @@ def apply(model: nn.Module, targets: Iterable[str], *, variant: str) -> None:
     def prompted(inner: nn.Linear) -> Prompt | Reprogram:
         if variant == "reprogram":
             return Reprogram(inner)
-        return Prompt(inner, frame(inner.in_features) if variant == "border" else None)
+        return Prompt(inner, frame(sides(inner)[0]) if variant == "border" else None)
 
     wrap(model, targets, prompted)

@@ -138,6 +138,7 @@ class Method:
 
     Attributes:
         title: the method's name as its authors write it.
+        formula: what a layer with weight W0 computes, or its weight, in the paper's symbols.
         paper: authors, year and arXiv number.
         options: the method's own settings, with types and defaults, as pydantic's `create_model` takes them; one that
             is added to a method that has runs already is written `since(...)`.
@@ -154,6 +155,7 @@ class Method:
     """
 
     title: str
+    formula: str
     paper: str
     options: dict[str, Any]
     layer: Callable[[int, int, Options], Layer]
@@ -251,6 +253,7 @@ def _kronecker(n: int, m: int, o: Options) -> Layer:
 METHODS: dict[str, Method] = {
     "lora": Method(
         title="LoRA",
+        formula="h = W0 x + B A x",
         paper="Hu et al. 2021, arXiv:2106.09685",
         options={
             "k": (Rank, 4),
@@ -263,6 +266,7 @@ METHODS: dict[str, Method] = {
     ),
     "full": Method(
         title="full fine-tuning",
+        formula="W0 + ΔW, b0 + Δb",
         paper="the usual way, no paper",
         options={},
         layer=_weight,
@@ -272,6 +276,7 @@ METHODS: dict[str, Method] = {
     ),
     "adapter": Method(
         title="adapter layers",
+        formula="h + relu(h D + d) U + u, before W0",
         paper="Houlsby et al. 2019, arXiv:1902.00751",
         options={"bottleneck": (Rank, 8), "init": (Literal["houlsby", "zero"], "houlsby")},
         layer=_adapter,
@@ -289,6 +294,7 @@ METHODS: dict[str, Method] = {
     ),
     "prompt": Method(
         title="prompt optimisation",
+        formula="W0 (x + v); reprogram: v = tanh(W), clamped to pixels; deep: every layer its own v",
         paper="Bahng et al. 2022, arXiv:2203.17274; reprogram: Elsayed et al. 2018, arXiv:1806.11146; "
         "deep: after Li & Liang 2021, arXiv:2101.00190",
         options={"variant": (Literal["additive", "border", "reprogram", "deep"], "additive")},
@@ -306,6 +312,7 @@ METHODS: dict[str, Method] = {
     ),
     "bitfit": Method(
         title="BitFit",
+        formula="W0 x + b, b trained alone",
         paper="Ben Zaken et al. 2021, arXiv:2106.10199",
         options={},
         layer=lambda n, m, o: [[own(n, m), trained(m)]],
@@ -315,6 +322,7 @@ METHODS: dict[str, Method] = {
     ),
     "head": Method(
         title="linear probe",
+        formula="softmax(W h + b), the last layer alone",
         paper="Alain & Bengio 2016, arXiv:1610.01644",
         options={},
         layer=_weight,
@@ -324,6 +332,7 @@ METHODS: dict[str, Method] = {
     ),
     "rslora": Method(
         title="rsLoRA",
+        formula="h = W0 x + α/√r B A x",
         paper="Kalajdzievski 2023, arXiv:2312.03732",
         options={"k": (Rank, 4), "alpha": (Positive, 2.0)},
         layer=_low_rank,
@@ -332,6 +341,7 @@ METHODS: dict[str, Method] = {
     ),
     "lora-plus": Method(
         title="LoRA+",
+        formula="h = W0 x + B A x, learning rates η_B = λ η_A",
         paper="Hayou et al. 2024, arXiv:2402.12354",
         options={"k": (Rank, 4), "ratio": (Positive, 16.0)},
         layer=_low_rank,
@@ -340,6 +350,7 @@ METHODS: dict[str, Method] = {
     ),
     "lora-fa": Method(
         title="LoRA-FA",
+        formula="h = W0 x + B A x, A frozen as it was drawn",
         paper="Zhang et al. 2023, arXiv:2308.03303",
         options={"k": (Rank, 4)},
         layer=lambda n, m, o: [[own(n, m)], [frozen(n, o["k"]), trained(o["k"], m)]],
@@ -349,6 +360,7 @@ METHODS: dict[str, Method] = {
     ),
     "dora": Method(
         title="DoRA",
+        formula="W' = m (W0 + B A) / ‖W0 + B A‖",
         paper="Liu et al. 2024, arXiv:2402.09353",
         options={"k": (Rank, 4)},
         layer=lambda n, m, o: [*_low_rank(n, m, o), [trained(m)]],
@@ -358,6 +370,7 @@ METHODS: dict[str, Method] = {
     ),
     "pissa": Method(
         title="PiSSA",
+        formula="Y = X (W_res + A B), A B the r largest singular values of W0 at first",
         paper="Meng et al. 2024, arXiv:2404.02948",
         options={"k": (Rank, 4)},
         layer=_low_rank,
@@ -367,6 +380,7 @@ METHODS: dict[str, Method] = {
     ),
     "olora": Method(
         title="OLoRA",
+        formula="W' = W0 - Q_r R_r + B A, B A = Q_r R_r of W0 = Q R at first",
         paper="Büyükakyüz 2024, arXiv:2406.01775",
         options={"k": (Rank, 4)},
         layer=_low_rank,
@@ -376,6 +390,7 @@ METHODS: dict[str, Method] = {
     ),
     "vera": Method(
         title="VeRA",
+        formula="h = W0 x + Λ_b B Λ_d A x, B and A random, shared, frozen",
         paper="Kopiczko et al. 2023, arXiv:2310.11454",
         options={"k": (Rank, 256)},
         layer=lambda n, m, o: [
@@ -387,6 +402,7 @@ METHODS: dict[str, Method] = {
     ),
     "ia3": Method(
         title="(IA)³",
+        formula="l ⊙ (W0 x)",
         paper="Liu et al. 2022, arXiv:2205.05638",
         options={"place": (Literal["out", "in"], "out")},
         layer=lambda n, m, o: [[own(n, m), trained(m)] if o["place"] == "out" else [trained(n), own(n, m)]],
@@ -395,6 +411,7 @@ METHODS: dict[str, Method] = {
     ),
     "adalora": Method(
         title="AdaLoRA",
+        formula="W = W0 + P Λ Q, the least important of Λ set to 0",
         paper="Zhang et al. 2023, arXiv:2303.10512",
         options={
             "k": (Rank, 4),
@@ -407,6 +424,7 @@ METHODS: dict[str, Method] = {
     ),
     "loha": Method(
         title="LoHa",
+        formula="W' = W0 + (B1 A1) ⊙ (B2 A2)",
         paper="Hyeon-Woo et al. 2021, arXiv:2108.06098; Yeh et al. 2023, arXiv:2309.14859",
         options={"k": (Rank, 4)},
         layer=lambda n, m, o: [*_low_rank(n, m, o), *_low_rank(n, m, o)[1:]],
@@ -415,6 +433,7 @@ METHODS: dict[str, Method] = {
     ),
     "lokr": Method(
         title="LoKr",
+        formula="W' = W0 + C ⊗ (B A)",
         paper="Yeh et al. 2023, arXiv:2309.14859",
         options={"k": (Rank, 4)},
         layer=_kronecker,
@@ -423,6 +442,7 @@ METHODS: dict[str, Method] = {
     ),
     "hira": Method(
         title="HiRA",
+        formula="W' = W0 + W0 ⊙ (A B)",
         paper="Huang et al. 2025, ICLR",
         options={"k": (Rank, 4)},
         layer=_low_rank,
@@ -431,6 +451,7 @@ METHODS: dict[str, Method] = {
     ),
     "oft": Method(
         title="OFT",
+        formula="R W0, R = diag(R_1, R_2, ...), R_i = (I + Q_i)(I - Q_i)⁻¹, Q_i skew-symmetric",
         paper="Qiu et al. 2023, arXiv:2306.07280",
         options={"block": (Annotated[int, Field(ge=2, le=256)], 4)},
         layer=lambda n, m, o: [[trained(n * (o["block"] - 1) // 2), own(n, m)]],
@@ -439,6 +460,7 @@ METHODS: dict[str, Method] = {
     ),
     "miss": Method(
         title="MiSS",
+        formula="W' = W0 + expand(D), D repeated over the inputs",
         paper="Kang & Yin 2024, arXiv:2409.15371",
         options={"k": (Rank, 4)},
         layer=lambda n, m, o: [[own(n, m)], [trained(o["k"], m)]],

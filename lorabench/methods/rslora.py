@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lorabench.methods.low_rank import LowRank, uniform
-from lorabench.methods.wrapper import wrap
+from lorabench.methods.wrapper import sides, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +25,8 @@ class RsLoRALayer(LowRank):
     """
 
     def __init__(self, inner: nn.Linear, k: int, alpha: float = 2.0) -> None:
-        n = inner.in_features
-        super().__init__(inner, uniform(k, n, fan=n), torch.zeros(k, inner.out_features), alpha / math.sqrt(k))
+        n, m = sides(inner)
+        super().__init__(inner, uniform(k, n, fan=n), torch.zeros(k, m), alpha / math.sqrt(k))
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int, alpha: float) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.wrapper import SplitWrapper, added, wrap
+from lorabench.methods.wrapper import SplitWrapper, added, sides, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ class VeRALayer(SplitWrapper):
         super().__init__(inner)
         self.borrowed = (shared,)  # no module of this layer's own: one of the layers holds it, and it is saved once
         self.d = self.own(torch.full((len(shared.VA),), 0.1))
-        self.b = self.own(torch.zeros(inner.out_features))
+        self.b = self.own(torch.zeros(self.out_features))
 
     @property
     def VA(self) -> Tensor:
@@ -67,7 +67,7 @@ def apply(model: nn.Module, targets: Sequence[str], *, k: int) -> None:
 
     VA and VB are as large as the largest of them needs. A run does not save them: its seed draws them again.
     """
-    layers = [layer for name in targets if isinstance(layer := model.get_submodule(name), nn.Linear)]
-    N, M = max(layer.in_features for layer in layers), max(layer.out_features for layer in layers)
+    layers = [cast("nn.Linear", model.get_submodule(name)) for name in targets]
+    N, M = (max(lengths) for lengths in zip(*map(sides, layers), strict=True))
     shared = Projections(k, N, M, layers[0].weight)
     wrap(model, targets, lambda inner: VeRALayer(inner, shared))[0].add_module("shared", shared)

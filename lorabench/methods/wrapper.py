@@ -36,6 +36,22 @@ def added(tensor: Tensor, weight: Tensor) -> Tensor:
     return tensor.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
 
 
+def transposed(layer: nn.Module) -> bool:
+    """Whether it is a `Conv1D` of transformers, as in GPT-2: a linear layer that keeps its weight as (n, m)."""
+    return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
+
+
+def matrix(layer: nn.Linear) -> Tensor:
+    """The layer's weight as (m, n)."""
+    return layer.weight.t() if transposed(layer) else layer.weight
+
+
+def sides(layer: nn.Linear) -> tuple[int, int]:
+    """Its numbers of inputs and outputs, n and m."""
+    m, n = matrix(layer).shape
+    return n, m
+
+
 class Wrapper(nn.Module):
     """A frozen linear layer, `inner`, and what a method adds to it; it stands in for that layer everywhere.
 
@@ -49,7 +65,7 @@ class Wrapper(nn.Module):
     def __init__(self, inner: nn.Linear) -> None:
         super().__init__()
         self.inner = inner.requires_grad_(False)
-        self.in_features, self.out_features = inner.in_features, inner.out_features
+        self.in_features, self.out_features = sides(inner)
         self.lr_scales: dict[str, float] = {}  # of own parameters, by name: times the learning rate
         self.trained_buffers: tuple[str, ...] = ()  # names of own buffers that training changes
 
@@ -65,14 +81,15 @@ class Wrapper(nn.Module):
     @property
     def W0(self) -> Tensor:
         """The layer's weight (m, n) in the type of what is added."""
-        return self.inner.weight.to(self.dtype)
+        return matrix(self.inner).to(self.dtype)
 
     @property
     def weight(self) -> Tensor:
-        """W1 (m, n) in the type of the layer's; `NoWeight` for a method that gives none."""
-        W1 = self.merged_weight()
-        W0 = self.inner.weight
-        return W0.detach().as_subclass(NoWeight) if W1 is None else W1.to(W0.dtype)
+        """W1, of the layer's shape and type; `NoWeight` for a method that gives none."""
+        W1, W0 = self.merged_weight(), self.inner.weight
+        if W1 is None:
+            return W0.detach().as_subclass(NoWeight)
+        return (W1.t() if transposed(self.inner) else W1).to(W0.dtype)
 
     @property
     def bias(self) -> Tensor | None:

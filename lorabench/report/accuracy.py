@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from lorabench.report.blocks import Block, Line
 
 
-def with_n(text: str, found: Estimate, n: int) -> str:
-    """`text` about `found`, and how many values that has where they are not the `n` of its row or table."""
-    return text if found.n == n else f"{text} n={found.n}"
+def with_n(text: str, estimate: Estimate, n: int) -> str:
+    """`text` about `estimate`, and how many values that has where they are not the `n` of its row or table."""
+    return text if estimate.n == n else f"{text} n={estimate.n}"
 
 
 def accuracy_table(rows: Sequence[AccuracyRow]) -> Block:
@@ -95,6 +95,6 @@ def slice_table(rows: Sequence[SliceRow], label: str) -> Block:
     return table
 
 
-def told(text: str, found: Difference) -> str:
+def told(text: str, difference: Difference) -> str:
     """`text` with the verdict below it, if there is something to say."""
-    return f"{text}\n{said}" if (said := verdict(found)) else text
+    return f"{text}\n{said}" if (said := verdict(difference)) else text

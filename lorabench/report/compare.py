@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Metric
-from lorabench.analysis.quantities import SETS
+from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.report import confusion
 from lorabench.report.contrast import contrast_note, contrast_table
 from lorabench.report.fairness import unequal_note, unfinished_table
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from lorabench.report.blocks import Block
 
 
-_PARTS = "upright: images of the digits that F-MNIST flips, those that it left as they are"
+_PARTS = f"{SLICES['upright']}: images of the digits that F-MNIST changes, those that it left as they are"
 _ONE_EACH = "1 run of each: the intervals are over test images and say nothing of other seeds"
 _MIRRORING = "A to B: B on F-MNIST less A on MNIST"
 
 
-def compare_report(found: Comparison) -> Block:
+def compare_report(comparison: Comparison) -> Block:
     """The comparison, readable at 80 columns. A is the baseline."""
     names = grid("runs", "", "", align="<<<")
-    for name, run, role in zip(NAMES, found.runs, ("baseline", ""), strict=True):
+    for name, run, role in zip(NAMES, comparison.runs, ("baseline", ""), strict=True):
         names.add_row(name, run, line(role, "dim"))
     return stack(
         [
             names,
-            unfinished_table(found.unfinished),
-            differing_table(found.differing, NAMES) if found.differing else note("the settings are the same"),
-            unequal_note(found.unequal),
-            _accuracy(found.accuracy) if found.accuracy else None,
-            _mirroring(found.mirroring) if found.mirroring else None,
-            *(block for change in found.confusion for block in _confusion_tables(change)),
-            metrics_table(found.metrics, NAMES) or note("no run has a result"),
+            unfinished_table(comparison.unfinished),
+            differing_table(comparison.differing, NAMES) if comparison.differing else note("the settings are the same"),
+            unequal_note(comparison.unequal),
+            _accuracy(comparison.accuracy) if comparison.accuracy else None,
+            _mirroring(comparison.mirroring) if comparison.mirroring else None,
+            *(block for change in comparison.confusion for block in _confusion_tables(change)),
+            metrics_table(comparison.metrics, NAMES) or note("no run has a result"),
         ]
     )
 
@@ -54,14 +54,14 @@ def _mirroring(rows: Sequence[Contrast]) -> Block:
     return group(table, note(_MIRRORING)) if any(row.name == "repair" for row in rows) else table
 
 
-def _confusion_tables(found: ConfusionChange) -> list[Block]:
+def _confusion_tables(change: ConfusionChange) -> list[Block]:
     """The largest cells, and on F-MNIST the whole matrix."""
-    title = SETS[found.set]
-    if not found.changes:
+    title = SETS[change.set]
+    if not change.changes:
         return [note(f"confusion on {title}: no cell differs")]
-    largest = confusion.changes_table(found.changes, f"confusion on {title}")
-    whole = confusion.difference(found.before, found.after, f"B - A on {title}, images")
-    return [largest, whole] if found.set == "fmnist" else [largest]
+    largest = confusion.changes_table(change.changes, f"confusion on {title}")
+    whole = confusion.difference(change.before, change.after, f"B - A on {title}, images")
+    return [largest, whole] if change.set == "fmnist" else [largest]
 
 
 def metrics_table(rows: Sequence[Metric], names: Sequence[str]) -> Block | None:

@@ -18,12 +18,12 @@ NAMED = 3
 """How many rows a warning names for each value."""
 
 
-def unequal_note(found: Sequence[Unequal]) -> Block | None:
+def unequal_note(facts: Sequence[Unequal]) -> Block | None:
     """A line for each; None if there are none."""
     lines = [
         f"warning: not the same {fact.what}: "
         + "; ".join(f"{value} ({_names(labels)})" for value, labels in fact.values.items())
-        for fact in found
+        for fact in facts
     ]
     return note("\n".join(lines)) if lines else None
 

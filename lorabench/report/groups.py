@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from lorabench.runs import Broken
 
 
-def groups_report(found: Groups) -> Block:
+def groups_report(groups: Groups) -> Block:
     """The rows, readable at 80 columns."""
-    runs = sum(len(row.setting.runs) for row in found.rows)
-    settings = f"{len(found.rows)} setting{'' if len(found.rows) == 1 else 's'}, {runs} runs"
-    blocks: list[Block | None] = [heading("comparison", settings), unequal_note(found.unequal)]
-    if found.rows:
+    runs = sum(len(row.setting.runs) for row in groups.rows)
+    settings = f"{len(groups.rows)} setting{'' if len(groups.rows) == 1 else 's'}, {runs} runs"
+    blocks: list[Block | None] = [heading("comparison", settings), unequal_note(groups.unequal)]
+    if groups.rows:
         for name in ("fmnist", "mnist"):
-            blocks.append(_accuracy(name, found.rows))
-        blocks += [note(_how(found)), _costs(found.rows)]
+            blocks.append(_accuracy(name, groups.rows))
+        blocks += [note(_how(groups)), _costs(groups.rows)]
     else:
         blocks.append(note("no run has a result"))
-    if found.without_model:
-        blocks.append(note(f"left out, they hold no model: {', '.join(found.without_model)}"))
-    return stack([*blocks, unfinished_table(found.unfinished), broken_table(found.broken)])
+    if groups.without_model:
+        blocks.append(note(f"left out, they hold no model: {', '.join(groups.without_model)}"))
+    return stack([*blocks, unfinished_table(groups.unfinished), broken_table(groups.broken)])
 
 
 _COLUMNS = ("mean", "images too", "n", "difference", "Holm p")
@@ -69,16 +69,20 @@ def _accuracy(name: str, rows: Sequence[SettingRow]) -> Block:
     return table
 
 
-def spread(found: Folded | None, *, sign: bool = False) -> str:
+def spread(value: Folded | None, *, sign: bool = False) -> str:
     """The mean and half of its interval, and all values where a seed collapsed."""
-    if not isinstance(found, Estimate):
+    if not isinstance(value, Estimate):
         return ""
-    text = number.plus_minus(found, sign=sign)
-    return f"{text}\nseeds: {number.values(found)}" if found.scattered else text
+    text = number.plus_minus(value, sign=sign)
+    return f"{text}\nseeds: {number.values(value)}" if value.scattered else text
 
 
-def _images(found: Estimate | None) -> str:
-    return "" if found is None or found.images is None else f"+- {number.decimal(found.images.high - found.mean)}"
+def _images(accuracy: Estimate | None) -> str:
+    return (
+        ""
+        if accuracy is None or accuracy.images is None
+        else f"+- {number.decimal(accuracy.images.high - accuracy.mean)}"
+    )
 
 
 def _difference(name: str, row: SettingRow) -> Line:
@@ -93,8 +97,8 @@ def _holm(name: str, row: SettingRow) -> str:
     return "" if gap is None or gap.holm is None else number.p(gap.holm)
 
 
-def _how(found: Groups) -> str:
-    n = [mean.n for row in found.rows for name in SETS if (mean := row.estimate(f"{name}.accuracy"))]
+def _how(groups: Groups) -> str:
+    n = [mean.n for row in groups.rows for name in SETS if (mean := row.estimate(f"{name}.accuracy"))]
     if all(each == 1 for each in n):
         return (
             "1 seed: no interval over seeds; run more of them, or compare two runs image by\n"
@@ -106,9 +110,9 @@ def _how(found: Groups) -> str:
         "mean +- half of the 95% t interval over n trainings, on these test images;",
         "images too: half of the one over trainings and test images, 95% or more",
     ]
-    gaps = [row.difference["fmnist"] for row in found.rows if "fmnist" in row.difference]
+    gaps = [row.difference["fmnist"] for row in groups.rows if "fmnist" in row.difference]
     if gaps:
-        lines.append(f"difference: from {found.baseline}, paired by seed, each interval at 95% alone")
+        lines.append(f"difference: from {groups.baseline}, paired by seed, each interval at 95% alone")
     if tested := [gap for gap in gaps if gap.holm is not None]:
         lines.append(
             f"Holm p: paired t test, which decides, adjusted for {tested[0].of} row{'s' if tested[0].of > 1 else ''}"
@@ -137,19 +141,19 @@ def _costs(rows: Sequence[SettingRow]) -> Block:
     return group(table, note(_COSTS))
 
 
-def cell(quantity: Quantity, found: Folded | None, column: Column) -> str:
+def cell(quantity: Quantity, value: Folded | None, column: Column) -> str:
     """What a table says of a quantity over the seeds of a setting."""
-    if found is None:
+    if value is None:
         return ""
-    if isinstance(found, bool):
-        return "yes" if found else "no"
-    if isinstance(found, Estimate):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Estimate):
         if column.spread:
-            return spread(found, sign=quantity.unit == POINTS)
+            return spread(value, sign=quantity.unit == POINTS)
         if quantity.counts:
-            return number.decimal(found.mean)
-        found = found.mean
-    return f"{found / column.per:,.{column.decimals}f}"
+            return number.decimal(value.mean)
+        value = value.mean
+    return f"{value / column.per:,.{column.decimals}f}"
 
 
 def methods_tables(rows: Sequence[SettingRow], reference: str) -> Block:

@@ -11,9 +11,11 @@ from lorabench.analysis.fairness import grounds
 from lorabench.analysis.fields import shown
 from lorabench.analysis.listing import Entry, entries, fields_data
 from lorabench.analysis.quantities import shown_in
+from lorabench.analysis.settings import told_apart
 from lorabench.report.blocks import Table
 from lorabench.report.fairness import unequal_note
 from lorabench.report.style import line, note, stack
+from lorabench.runs import shortest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,15 +27,19 @@ if TYPE_CHECKING:
     from lorabench.runs import Broken, Run
 
 
-_TEXTS = ("id", "status")
+_TEXTS = ("id", "setting", "status")
 _DROPPED = ("seed", "k")
 """What a narrow terminal loses first: what the id says anyway. Then goes what was measured, the last column first."""
-_KEPT = ("id", "F-MNIST", "status", "MNIST", "age")
+_KEPT = ("id", "F-MNIST", "setting", "status", "MNIST", "age")
 """What it loses last; the id never."""
+MOST_CHOICES = 20
+"""So many runs that a name fits are shown, the newest."""
 _STYLES = {"done": "", "running": "yellow"}
 
 
-def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, width: int = 80) -> Block:
+def listing(
+    chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, width: int = 80, known: Sequence[Run] = ()
+) -> Block:
     """The runs, then why some have no result, then the folders that cannot be read.
 
     Args:
@@ -41,6 +47,7 @@ def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, 
         broken: what `Store.scan` gives besides.
         now: the time that ages are counted to, with its time zone.
         width: in columns; what does not fit is dropped, except the id. Columns that were asked for stay.
+        known: the runs that those of `chosen` were made from may be among these.
     """
     rows = entries(chosen.runs)
     failures = [f"{row.run.id}  {row.error}" for row in rows if row.error]
@@ -48,7 +55,7 @@ def listing(chosen: Selection, broken: Sequence[Broken] = (), *, now: datetime, 
     reasons = "\n".join([*failures, *unreadable])
     return stack(
         [
-            (_asked(chosen) if chosen.columns else _usual(rows, now, width))
+            (_asked(chosen) if chosen.columns else _usual(rows, now, width, known))
             if rows
             else note("no runs fit" if chosen.total else "no runs"),
             note(f"{len(rows):,} of {chosen.total:,} runs") if 0 < len(rows) < chosen.total else None,
@@ -66,9 +73,36 @@ def fields_table(runs: Sequence[Run]) -> Block:
     return table
 
 
-def _usual(rows: Sequence[Entry], now: datetime, width: int) -> Table:
-    cells = [_cells(row, now) for row in rows]
-    columns = list(cells[0])
+def choices(name: str, fitting: Sequence[Run], known: Sequence[Run], now: datetime) -> str:
+    """Which runs a name fits that should fit one: the shortest name of each, what differs, accuracy and age.
+
+    Args:
+        name: as the user wrote it.
+        fitting: the runs that it fits, oldest first.
+        known: all runs.
+        now: the time that ages are counted to.
+    """
+    shown_runs, ids = fitting[: -MOST_CHOICES - 1 : -1], [run.id for run in known]
+    apart, several = told_apart(fitting, known), len({run.study for run in fitting}) > 1
+    rows = [
+        (
+            shortest(run.id, ids),
+            " ".join(filter(None, [apart[run.id], f"study={run.study}" if several and run.study else ""])),
+            f"F-MNIST {100 * run.metrics['fmnist'].accuracy:.2f}%" if "fmnist" in run.metrics else run.status,
+            f"{number.age(run.started, now)} ago" if run.started else "",
+        )
+        for run in shown_runs
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(["", *map(str.ljust, row, widths)]).rstrip() for row in rows]
+    more = [f"  and {len(fitting) - len(rows)} older ones"] if len(fitting) > len(rows) else []
+    return "\n".join([f"{name} fits {len(fitting)} runs; name one of them, or all by '{name}*'", *lines, *more])
+
+
+def _usual(rows: Sequence[Entry], now: datetime, width: int, known: Sequence[Run]) -> Table:
+    apart = told_apart([row.run for row in rows], known)
+    cells = [_cells(row, now, apart[row.run.id]) for row in rows]
+    columns = [key for key in cells[0] if key != "setting" or any(apart.values())]
     widest = {key: max(len(key), *(len(row[key]) for row in cells)) for key in columns}
     for name in (*_DROPPED, *(key for key in reversed(columns) if key not in (*_DROPPED, *_KEPT)), *_KEPT[:0:-1]):
         if sum(widest[key] + Table.gap for key in columns) - Table.gap <= width:
@@ -90,10 +124,11 @@ def _asked(chosen: Selection) -> Table:
     return table
 
 
-def _cells(row: Entry, now: datetime) -> dict[str, str]:
+def _cells(row: Entry, now: datetime, setting: str) -> dict[str, str]:
     run = row.run
     return {
         "id": run.id,
+        "setting": setting,
         "status": run.status,
         "k": "" if run.k is None else str(run.k),
         "seed": str(run.seed),

@@ -20,40 +20,40 @@ if TYPE_CHECKING:
     from lorabench.report.blocks import Block
 
 
-def overview_report(found: Overview, runs: Collection) -> Block:
+def overview_report(study: Overview, runs: Collection) -> Block:
     """What `overview` found in the runs of a study, readable at 80 columns."""
-    title = heading(found.study or "study", f"{number.seeds(len(found.seeds))}: {number.ranges(found.seeds)}")
-    if not found.accuracy:
-        return stack([title, note("no run of this study is finished"), unfinished_table(found.unfinished)])
-    shown = {"base", *runs.bases_by_recipe, found.main} if found.methods else {row.label for row in found.accuracy}
-    accuracies = [row for row in found.accuracy if row.label in shown]
+    title = heading(study.study or "study", f"{number.seeds(len(study.seeds))}: {number.ranges(study.seeds)}")
+    if not study.accuracy:
+        return stack([title, note("no run of this study is finished"), unfinished_table(study.unfinished)])
+    shown = {"base", *runs.bases_by_recipe, study.main} if study.methods else {row.label for row in study.accuracy}
+    accuracies = [row for row in study.accuracy if row.label in shown]
     return stack(
         [
             title,
             held_out_note(runs),
-            unfinished_table(found.unfinished),
-            unequal_note(found.unequal),
+            unfinished_table(study.unfinished),
+            unequal_note(study.unequal),
             group(accuracy_table(accuracies), accuracy_note(accuracies)),
-            slice_table(found.slices, found.main or "") if found.slices else None,
-            size_table([row for row in found.parameters if row.label in shown]) if found.parameters else None,
-            *(_confusions(found.confusion) if found.confusion else []),
-            methods_tables(found.methods, found.main or "") if found.methods else None,
+            slice_table(study.slices, study.main or "") if study.slices else None,
+            size_table([row for row in study.parameters if row.label in shown]) if study.parameters else None,
+            *(_confusions(study.confusion) if study.confusion else []),
+            methods_tables(study.methods, study.main or "") if study.methods else None,
             rank_plot(runs),
-            group(ledger_table(found.ledger), ledger_note(found.ledger))
-            if found.ledger
+            group(ledger_table(study.ledger), ledger_note(study.ledger))
+            if study.ledger
             else note("the talk's figures are of the test set, so nothing here stands beside them"),
         ]
     )
 
 
-def _confusions(found: Repair) -> list[Block]:
-    over = "1 seed" if found.seeds == 1 else f"summed over {found.seeds} seeds"
+def _confusions(repair: Repair) -> list[Block]:
+    over = "1 seed" if repair.seeds == 1 else f"summed over {repair.seeds} seeds"
     return [
         group(
             heading("confusion on F-MNIST", over),
             note("rows: true digit, columns: predicted; % of the true digit, . is under 0.5"),
         ),
-        confusion.side_by_side(found.before, found.after, ("base", found.label)),
-        confusion.difference(found.before, found.after, f"{found.label} - base, images"),
-        confusion.changes_table(found.changes),
+        confusion.side_by_side(repair.before, repair.after, ("base", repair.label)),
+        confusion.difference(repair.before, repair.after, f"{repair.label} - base, images"),
+        confusion.changes_table(repair.changes),
     ]

@@ -42,11 +42,13 @@ class Shown:
     lost: Sequence[str] = ()
 
 
-def study_shown(runs: Sequence[Run], bench: Mapping[str, Any] | None = None) -> Shown:
+def study_shown(
+    runs: Sequence[Run], bench: Mapping[str, Any] | None = None, measurement: Mapping[str, Any] | None = None
+) -> Shown:
     """A study; its gate has a row for the bases and for each way to fine-tune, whose deltas are from the bases."""
     collected = collect(runs)
-    found = overview(collected, bench)
-    return Shown(collected, overview_data(found), overview_report(found, collected), lambda: _study_rows(collected))
+    study = overview(collected, bench, measurement)
+    return Shown(collected, overview_data(study), overview_report(study, collected), lambda: _study_rows(collected))
 
 
 def _study_rows(runs: Sequence[Run]) -> list[GateRow]:
@@ -64,30 +66,30 @@ def runs_shown(
         UsageError: `baseline` is not one setting, or has no finished run.
     """
     named = list({run.id: run for run in [*baseline, *runs]}.values())
-    found = beside(named)
-    if len(found) > 2:
-        bases = store.parents(found)
-        folded = groups(found, baseline={run.id for run in baseline}, bases=bases, broken=broken)
+    measured = beside(named)
+    if len(measured) > 2:
+        bases = store.parents(measured)
+        folded = groups(measured, baseline={run.id for run in baseline}, bases=bases, broken=broken)
         return Shown(
-            found,
+            measured,
             groups_data(folded),
-            stack([held_out_note(found), groups_report(folded), rank_plot([*found, *bases.values()])]),
-            lambda: group_rows(found, folded, records(found) | bases),
+            stack([held_out_note(measured), groups_report(folded), rank_plot([*measured, *bases.values()])]),
+            lambda: group_rows(measured, folded, records(measured) | bases),
         )
     known = {run.id: predictions_of(store, run) for run in named}
     known |= {
         run.id: seen_by(known[other.id])
-        for run, own in zip(found, named, strict=True)
-        for other in found
+        for run, own in zip(measured, named, strict=True)
+        for other in measured
         if run is not own and other.parents.base == run.id
     }
-    if len(found) == 2:
-        compared = compare(found[0], found[1], known)
+    if len(measured) == 2:
+        compared = compare(measured[0], measured[1], known)
         rows = compared.accuracy
-        table = stack([held_out_note(found), compare_report(compared)])
-        return Shown(found, compare_data(compared), table, lambda: run_rows(found, rows))
-    (run,) = found
+        table = stack([held_out_note(measured), compare_report(compared)])
+        return Shown(measured, compare_data(compared), table, lambda: run_rows(measured, rows))
+    (run,) = measured
     own = known[run.id]
     history = store.history(run)
-    table = stack([held_out_note(found), run_report(run, own.predicted, own.labels, history)])
-    return Shown(found, run_data(run, own.predicted, own.labels, history), table, lambda: run_rows(found))
+    table = stack([held_out_note(measured), run_report(run, own.predicted, own.labels, history)])
+    return Shown(measured, run_data(run, own.predicted, own.labels, history), table, lambda: run_rows(measured))

@@ -27,52 +27,52 @@ MOST_FAILURES = 10
 """So many failed runs are named; `ls` names all."""
 
 
-def plan_data(found: SweepPlan) -> dict[str, Any]:
+def plan_data(plan: SweepPlan) -> dict[str, Any]:
     """What `plan_report` shows, as plain data."""
     points = [
-        {"values": dict(zip(found.keys, values, strict=True)), "fine_tunes": runs, "cached": cached}
-        for values, runs, cached in found.points
+        {"values": dict(zip(plan.keys, values, strict=True)), "fine_tunes": runs, "cached": cached}
+        for values, runs, cached in plan.points
     ]
-    return {**plain(found), "points": points}
+    return {**plain(plan), "points": points}
 
 
-def plan_report(found: SweepPlan) -> Block:
+def plan_report(plan: SweepPlan) -> Block:
     """The points, how many of their runs are there, and about how long the others take."""
-    table = grid(*found.keys, "fine-tunes", "cached", align="<" * len(found.keys) + ">>")
-    for values, runs, cached in found.points:
+    table = grid(*plan.keys, "fine-tunes", "cached", align="<" * len(plan.keys) + ">>")
+    for values, runs, cached in plan.points:
         table.add_row(*map(_word, values), f"{runs:,}", f"{cached:,}")
-    lines = [f"{len(found.points):,} points: would run {found.missing:,}, cached {found.cached:,}"]
-    side = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
-    if found.unknown:
-        lines.append(f"no past run is like {found.unknown:,} of those, so their time is not known")
-    if found.seconds:
-        lines.append(f"about {number.seconds(found.seconds)} with {side}, by the median of past runs")
+    lines = [f"{len(plan.points):,} points: would run {plan.missing:,}, cached {plan.cached:,}"]
+    side = f"{plan.workers} worker{'s' if plan.workers > 1 else ''}"
+    if plan.unknown:
+        lines.append(f"no past run is like {plan.unknown:,} of those, so their time is not known")
+    if plan.seconds:
+        lines.append(f"about {number.seconds(plan.seconds)} with {side}, by the median of past runs")
     return group(table, line("\n".join(lines)))
 
 
-def sweep_data(found: SweepResult) -> dict[str, Any]:
+def sweep_data(result: SweepResult) -> dict[str, Any]:
     """What `sweep_report` shows, as plain data."""
-    best = found.best
+    best = result.best
     return {
-        "name": found.name,
-        "axes": {key: _values(found.points, place) for place, key in enumerate(found.keys)},
-        "seeds": list(found.seeds),
-        "holdout": found.held_out,
+        "name": result.name,
+        "axes": {key: _values(result.points, place) for place, key in enumerate(result.keys)},
+        "seeds": list(result.seeds),
+        "holdout": result.held_out,
         "points": [
             {
-                "values": dict(zip(found.keys, point.values, strict=True)),
+                "values": dict(zip(result.keys, point.values, strict=True)),
                 **{quantity.name: plain(point.over_seeds(quantity)) for quantity in shown_in("sweep")},
                 "gain": plain(point.gain),
                 "best": best is not None and point is best.point,
                 "runs": [_percents(run) for run in point.tuned],
                 "failed": plain(point.failed),
             }
-            for point in found.points
+            for point in result.points
         ],
         "ahead_of_next": plain(best.ahead) if best else None,
-        "unequal": plain(found.unequal),
-        "fine_tunes": plain(found.tuned),
-        "shared": plain(found.shared),
+        "unequal": plain(result.unequal),
+        "fine_tunes": plain(result.tuned),
+        "shared": plain(result.shared),
     }
 
 
@@ -83,29 +83,29 @@ def _percents(run: TunedRun) -> dict[str, Any]:
     return {"id": run.id, "seed": run.seed, "images": run.images, "ground": plain(run.ground), **shares, **numbers}
 
 
-def sweep_report(found: SweepResult) -> Block:
+def sweep_report(result: SweepResult) -> Block:
     """The tables, what may be concluded from them, what failed, and the counts."""
-    best = found.best
-    tables = _one_axis(found, best) if len(found.keys) == 1 else _blocks(found, best)
-    failures = [(point, run) for point in found.points for run in point.failed]
+    best = result.best
+    tables = _one_axis(result, best) if len(result.keys) == 1 else _blocks(result, best)
+    failures = [(point, run) for point in result.points for run in point.failed]
     return stack(
         [
             *tables,
-            note("\n".join(_notes(found, best))),
-            unequal_note(found.unequal),
-            _failures(found.keys, failures) if failures else None,
-            line(_counts(found)),
+            note("\n".join(_notes(result, best))),
+            unequal_note(result.unequal),
+            _failures(result.keys, failures) if failures else None,
+            line(_counts(result)),
         ]
     )
 
 
-def _one_axis(found: SweepResult, best: Best | None) -> list[Block]:
+def _one_axis(result: SweepResult, best: Best | None) -> list[Block]:
     shown = shown_in("sweep")
     heads = [f"{q.columns['sweep'].head}, %" if q.counts else q.columns["sweep"].head for q in shown]
-    table = grid(found.keys[0], *heads, align="<" + "".join("<" if q.counts else ">" for q in shown))
-    for point in found.points:
+    table = grid(result.keys[0], *heads, align="<" + "".join("<" if q.counts else ">" for q in shown))
+    for point in result.points:
         cells = [
-            _cell(point, best, gain=found.several) if quantity.key == HEADLINE else _other(point, quantity)
+            _cell(point, best, gain=result.several) if quantity.key == HEADLINE else _other(point, quantity)
             for quantity in shown
         ]
         table.add_row(_word(point.values[0]), *cells)
@@ -117,14 +117,14 @@ def _other(point: GridPoint, quantity: Quantity) -> str:
     return _text(value) if isinstance(value, Estimate) else cell(quantity, value, quantity.columns["sweep"])
 
 
-def _blocks(found: SweepResult, best: Best | None) -> list[Block]:
+def _blocks(result: SweepResult, best: Best | None) -> list[Block]:
     """A table for each combination of the third and further axes; its columns in parts where they do not fit."""
     blocks: dict[str, list[GridPoint]] = {}
-    for point in found.points:
-        blocks.setdefault(_spelled(found.keys[2:], point.values[2:]), []).append(point)
-    rows, columns = _values(found.points, 0), _values(found.points, 1)
-    title = f"{found.keys[0]} \\ {found.keys[1]}"
-    texts = {id(point): _cell(point, best, gain=found.several) for point in found.points}
+    for point in result.points:
+        blocks.setdefault(_spelled(result.keys[2:], point.values[2:]), []).append(point)
+    rows, columns = _values(result.points, 0), _values(result.points, 1)
+    title = f"{result.keys[0]} \\ {result.keys[1]}"
+    texts = {id(point): _cell(point, best, gain=result.several) for point in result.points}
     widest = 2 + max(len(part) for text in texts.values() for part in text.text.splitlines())
     fitting = max(1, (WIDTH - 2 - max(len(title), *(len(_word(row)) for row in rows))) // widest)
     parts: list[Block] = []
@@ -162,28 +162,28 @@ def _accuracy(point: GridPoint, best: Best | None) -> Line:
     return line(_text(point.fmnist))
 
 
-def _text(found: Estimate | None) -> str:
+def _text(value: Estimate | None) -> str:
     """`97.92 +- 0.28`, or `97.92 (97.80, 98.04)`; and all that the mean does not show where a seed collapsed."""
-    if found is None:
+    if value is None:
         return ""
-    text = number.plus_minus(found)
-    return f"{text} ({number.values(found)})" if found.scattered and not found.lacks else text
+    text = number.plus_minus(value)
+    return f"{text} ({number.values(value)})" if value.scattered and not value.lacks else text
 
 
-def _notes(found: SweepResult, best: Best | None) -> list[str]:
-    n = max((len(point.tuned) for point in found.points), default=0)
+def _notes(result: SweepResult, best: Best | None) -> list[str]:
+    n = max((len(point.tuned) for point in result.points), default=0)
     few = f"{number.seeds(n)}: no interval" + (", the values stand beside the mean" if n > 1 else "")
     how = f"mean over {number.seeds(n)} +- half of the 95% t interval" if n >= inference.FEWEST else few
-    marks = "x: training failed" if found.several else "*: the best, x: training failed"
-    lines = [f"{'F-MNIST, %; ' if len(found.keys) > 1 else ''}{how}; {marks}"]
-    if found.several:
+    marks = "x: training failed" if result.several else "*: the best, x: training failed"
+    lines = [f"{'F-MNIST, %; ' if len(result.keys) > 1 else ''}{how}; {marks}"]
+    if result.several:
         lines.append("several F-MNISTs are several test sets, and no point is put before another;")
         lines.append("below each: points gained over its bases, on the same images")
     if best:
-        lines += _standing(found.keys, best)
-    if found.held_out:
-        lines.append(f"measured on {found.held_out:,} images held out of the training set")
-    elif len(found.points) > 1:
+        lines += _standing(result.keys, best)
+    if result.held_out:
+        lines.append(f"measured on {result.held_out:,} images held out of the training set")
+    elif len(result.points) > 1:
         lines.append("measured on the test set: to choose settings by it, use -s holdout=5000 instead")
     return lines
 
@@ -212,8 +212,8 @@ def _failures(keys: Sequence[str], failures: Sequence[tuple[GridPoint, FailedRun
     return group(*lines)
 
 
-def _counts(found: SweepResult) -> str:
-    tuned, shared = found.tuned, found.shared
+def _counts(result: SweepResult) -> str:
+    tuned, shared = result.tuned, result.shared
     total = tuned.ran + tuned.cached + tuned.failed
     return (
         f"{total:,} fine-tunes: ran {tuned.ran:,}, cached {tuned.cached:,}, failed {tuned.failed:,}\n"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from lorabench import checkpoint, data, evaluate, events, methods, spectrum, train
+from lorabench import checkpoint, data, evaluate, events, memory, methods, spectrum, train
 from lorabench.classifier import parameter_count
 from lorabench.errors import RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
@@ -131,7 +131,7 @@ def _make_finetune(
     stage: Stage, session: Session, folder: Folder, tensors: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
     mnist, flips = session.fmnist_of(stage.config)
-    base = load_model(session.store.load(str(stage.parents.base)), session.store).to(session.device)
+    base = session.store.steady(str(stage.parents.base), lambda run: load_model(run, session.store)).to(session.device)
     before, predicted_before = measure(base, mnist, flips, session)
     probe = test_sets(mnist, flips, session)["fmnist"][:PROBE]
     logits = evaluate.predict(base, probe)
@@ -206,7 +206,7 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, sessio
         lines.append(json.dumps(asdict(epoch)) + "\n")
         session.emit(events.EpochDone(stage.id, epoch.epoch, recipe.epochs, epoch.loss, epoch.accuracy, epoch.seconds))
 
-    before = environment.watch_memory()
+    before = memory.watch()
     try:
         history = train.fit(
             model, x, y, recipe, seed=stage.seed, reuse=stage.config.reuse, most_threads=most_threads, on_epoch=on_epoch
@@ -221,7 +221,7 @@ def _train(model: nn.Module, images: npt.NDArray[np.uint8], stage: Stage, sessio
         steps=steps,
         step_ms=1000 * seconds / steps,
         images_per_s=steps * min(recipe.batch_size, len(x)) / seconds,
-        peak_rss_bytes=None if before is None else environment.peak_rss_bytes(),
+        peak_rss_bytes=None if before is None else memory.peak(),
         rss_before_bytes=before,
     )
 

@@ -104,37 +104,48 @@ def _images(config: Config) -> dict[str, Any]:
 
 def fmnist(config: Config) -> Stage:
     """The stage that chooses which images F-MNIST mirrors."""
+    return chain(config, "fmnist")[-1]
+
+
+def pretrain(config: Config) -> Stage:
+    """The stage that trains the base on MNIST. F-MNIST, its second test set, has no part in its id."""
+    return chain(config, "pretrain")[-1]
+
+
+def finetune(config: Config) -> Stage:
+    """The stage that fine-tunes the base on F-MNIST by `config.finetune.method`."""
+    return chain(config, "finetune")[-1]
+
+
+def chain(config: Config, last: Literal["pretrain", "fmnist", "finetune"]) -> list[Stage]:
+    """The stage `last` of one seed, after all that it needs."""
     config = resolve(config)
+    images = _fmnist(config)
+    if last == "fmnist":
+        return [images]
+    base = _pretrain(config, images)
+    return [images, base] if last == "pretrain" else [images, base, _finetune(config, images, base)]
+
+
+def _fmnist(config: Config) -> Stage:
     settings = hashed(config.fmnist)
     run_id = make_id("fmnist", config.fmnist.seed, {"stage": "fmnist", "settings": settings, **_images(config)})
     return Stage("fmnist", run_id, config.fmnist.seed, settings, Parents(), config)
 
 
-def pretrain(config: Config) -> Stage:
-    """The stage that trains the base on MNIST. F-MNIST, its second test set, has no part in its id."""
-    config = resolve(config)
+def _pretrain(config: Config, images: Stage) -> Stage:
     settings = hashed(config.pretrain)
     run_id = make_id("pretrain", settings["seed"], {"stage": "pretrain", "settings": settings, **_images(config)})
-    return Stage("pretrain", run_id, settings["seed"], settings, Parents(data=fmnist(config).id), config)
+    return Stage("pretrain", run_id, settings["seed"], settings, Parents(data=images.id), config)
 
 
-def finetune(config: Config) -> Stage:
-    """The stage that fine-tunes the base on F-MNIST by `config.finetune.method`."""
-    config = resolve(config)
+def _finetune(config: Config, images: Stage, base: Stage) -> Stage:
     method, k = config.finetune.method, config.finetune.options.get("k")
     settings = hashed(config.finetune)
-    base, images = pretrain(config).id, fmnist(config).id
     inputs = {"stage": "finetune", "settings": settings, **_images(config)} | ({} if config.reuse else {"reuse": False})
-    run_id = make_id(f"{method}-k{k}" if k else method, settings["seed"], inputs, base=base, data=images)
-    return Stage("finetune", run_id, settings["seed"], settings, Parents(base=base, data=images), config, method, k)
-
-
-def chain(config: Config, last: Literal["pretrain", "fmnist", "finetune"]) -> list[Stage]:
-    """The stage `last` of one seed, after all that it needs."""
-    if last == "fmnist":
-        return [fmnist(config)]
-    stages = [fmnist(config), pretrain(config)]
-    return stages if last == "pretrain" else [*stages, finetune(config)]
+    run_id = make_id(f"{method}-k{k}" if k else method, settings["seed"], inputs, base=base.id, data=images.id)
+    parents = Parents(base=base.id, data=images.id)
+    return Stage("finetune", run_id, settings["seed"], settings, parents, config, method, k)
 
 
 def cached(stage: Stage, store: Store) -> Run | None:

@@ -35,11 +35,12 @@ from lorabench.runs.record import (
     make_id,
     now,
 )
-from lorabench.runs.store import Broken, Store, uncollected
+from lorabench.runs.store import AmbiguousError, Broken, Store, shortest, uncollected
 
 __all__ = [
     "MAX_FILE_BYTES",
     "MAX_RECORD_BYTES",
+    "AmbiguousError",
     "Broken",
     "Cost",
     "Epoch",
@@ -55,6 +56,7 @@ __all__ = [
     "make_id",
     "now",
     "sha256_file",
+    "shortest",
     "uncollected",
     "write_atomic",
 ]

@@ -44,6 +44,16 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
+def settle(path: Path) -> None:
+    """Undo what a process that was killed between two renames left of the run's folder; the caller holds its lock."""
+    part = beside(path)
+    if (earlier := part / "earlier").exists() and not path.exists():
+        earlier.rename(path)
+    for left in (part, path / "earlier"):
+        if left.exists() and not path.is_symlink():
+            shutil.rmtree(left)
+
+
 class Folder:
     """A run's folder while the run is in progress; only `Store.start` makes one."""
 
@@ -51,15 +61,29 @@ class Folder:
         self.path = path
         self.run = record
         self._files: dict[str, str] = {}
+        self._place = path
 
-    def begin(self) -> None:
-        """Replace the folder of an earlier try by a new one that holds only the first record, in one rename."""
+    def begin(self, *, keep: bool = False) -> None:
+        """Replace the folder of an earlier try by a new one that holds only the first record.
+
+        With `keep` the earlier one is a finished run, and stays where it is until the new one is finished.
+        """
         part = beside(self.path)
-        if part.exists():
-            shutil.rmtree(part)
+        settle(self.path)
         try:
             part.mkdir(parents=True)
             self._record(part)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        if keep:
+            self._place = part
+        else:
+            self._take_place(part)
+
+    def _take_place(self, part: Path) -> None:
+        """Let the folder `part` be the run's, and what was there be gone."""
+        try:
             if self.path.is_dir():
                 self.path.rename(part / "earlier")
             part.rename(self.path)
@@ -68,21 +92,26 @@ class Folder:
                 (part / "earlier").rename(self.path)
             shutil.rmtree(part, ignore_errors=True)
             raise
-        if (earlier := self.path / "earlier").exists():
-            shutil.rmtree(earlier)
+        self._place = self.path
+        settle(self.path)
 
     def write(self, name: str, data: bytes) -> None:
         """Add a file to the run; its checksum goes into `run.json`."""
-        write_atomic(self.path / name, data)
+        write_atomic(self._place / name, data)
         self._files[name] = hashlib.sha256(data).hexdigest()
 
     def finish(self, run: Run) -> None:
-        """Write the final record, the last write of all."""
+        """Write the final record, the last write of all; a finished run that was kept until now is replaced."""
         self.run = run.model_copy(update={"status": "done", "ended": now(), "files": self._files, "maker": None})
-        self._record(self.path)
+        self._record(self._place)
+        if self._place != self.path:
+            self._take_place(self._place)
 
     def stop(self, status: Literal["failed", "interrupted"], error: BaseException) -> None:
-        """Record why the run ended early, as far as the disk still takes it."""
+        """Record why the run ended early, as far as the disk still takes it. A finished run that was kept stays."""
+        if self._place != self.path:
+            shutil.rmtree(self._place, ignore_errors=True)
+            return
         message = shown(str(error)[:2000], "\t\n")
         failure = Failure(type=type(error).__name__, message=message or type(error).__name__)
         self.run = self.run.model_copy(

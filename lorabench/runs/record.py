@@ -287,6 +287,42 @@ class Bench(BaseModel):
     costs: list[BenchCost]
 
 
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class MeasuredSide(BaseModel):
+    """What the report reads of one way to train a number of blocks; the rest is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    peak_bytes: int | None
+    checkpoint_bytes: Annotated[Whole, Field(ge=1)]
+    gradients_s: Annotated[list[Seconds], Field(min_length=1)]
+    update_s: Annotated[list[Seconds], Field(min_length=1)]
+
+
+class MeasuredBlocks(BaseModel):
+    """Both ways at a number of blocks, or the method alone."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    blocks: Annotated[Whole, Field(ge=1)]
+    tuned: MeasuredSide
+    full: MeasuredSide | None = None
+
+
+class Measurement(BaseModel):
+    """What `Store.remember_measurement` keeps."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    architecture: str
+    method: str
+    options: dict[str, Any]
+    targets: list[str]
+    counts: Annotated[list[MeasuredBlocks], Field(min_length=1)]
+
+
 def steers(content: bytes) -> bool:
     """Whether a record's JSON holds characters that steer a terminal. Two quick looks spare most the slow one."""
     return (rb"\u00" in content or b"\xc2" in content) and bool(_CONTROL.search(content))

@@ -21,7 +21,7 @@ from pydantic import (
 
 from lorabench import npz
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError, shown
-from lorabench.runs.folder import Folder, sha256_file, write_atomic
+from lorabench.runs.folder import Folder, settle, sha256_file, write_atomic
 from lorabench.runs.record import (
     ID,
     MAX_FILE_BYTES,
@@ -29,6 +29,7 @@ from lorabench.runs.record import (
     SCHEMA,
     Bench,
     Epoch,
+    Measurement,
     Run,
     Study,
     now,
@@ -36,16 +37,39 @@ from lorabench.runs.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
     from filelock import FileLock
 
 Note = TypeVar("Note", bound=BaseModel)
+Value = TypeVar("Value")
 
 GLANCE = 0.3
 """`ls` takes a run's lock for a moment to see if it is free; wait so many seconds before calling a lock held."""
+
+
+class AmbiguousError(UsageError):
+    """A name fits several runs, the `fitting` ones, oldest first."""
+
+    def __init__(self, name: str, fitting: Sequence[Run]) -> None:
+        names = ", ".join(run.id for run in fitting[:5]) + (", ..." if len(fitting) > 5 else "")
+        super().__init__(f"{name} fits {len(fitting)} runs: {names}; name one, or write {name}* for all")
+        self.name, self.fitting = name, fitting
+
+
+def shortest(run_id: str, ids: Collection[str]) -> str:
+    """The shortest name that fits `run_id` alone among all `ids`, its seed and what stands before that included."""
+    head = run_id.rpartition("-")[0]
+    names = [head, *(run_id[:end] for end in range(len(head) + 2, len(run_id)))]
+    return next((name for name in names if _fits(name, ids) == [run_id]), run_id)
+
+
+def _fits(name: str, ids: Iterable[str]) -> list[str]:
+    """The ids that `name` begins; where it ends at the end of a word of some, these alone: s1 is not s10."""
+    begun = [run_id for run_id in ids if run_id.startswith(name)]
+    return [run_id for run_id in begun if run_id.startswith(f"{name}-")] or begun
 
 
 @dataclass(frozen=True)
@@ -184,10 +208,10 @@ class Store:
                 more = f" that can be read; {unreadable} cannot: lorabench ls" if unreadable else ""
                 raise InputError(f"no run in {self.root} fits {pattern}{more}")
             return fitting
-        fitting = [run for run in runs if run.id.startswith(pattern)]
+        named = set(_fits(pattern, [run.id for run in runs]))
+        fitting = [run for run in runs if run.id in named]
         if len(fitting) > 1:
-            names = ", ".join(run.id for run in fitting[:5])
-            raise UsageError(f"{pattern} fits {len(fitting)} runs: {names}; name one, or write {pattern}* for all")
+            raise AmbiguousError(pattern, fitting)
         if not fitting:
             damaged = [folder for folder in broken if folder.id.startswith(pattern)]
             if damaged:
@@ -239,6 +263,18 @@ class Store:
         except ValidationError as error:
             raise InputError(f"{path}: no history of a run; run it again with --force") from error
 
+    def steady(self, run_id: str, read: Callable[[Run], Value]) -> Value:
+        """What `read` makes of a finished run: under its lock if that fails, for it may be replaced at this moment.
+
+        Raises:
+            InputError: as `load`, or by `read`.
+        """
+        try:
+            return read(self.load(run_id))
+        except InputError:
+            with self.locked(run_id):
+                return read(self.load(run_id))
+
     def intact(self, run: Run, name: str) -> Path:
         """The path of a file of the run, after a look at its checksum.
 
@@ -275,9 +311,15 @@ class Store:
 
     def remember_bench(self, record: Mapping[str, Any]) -> None:
         """Keep what `bench` measured last, for the report's cost claims."""
-        path = self.root / ".bench.json"
-        with self._noting(path):
-            write_atomic(path, json.dumps(record, indent=1).encode())
+        self._remember(".bench.json", record)
+
+    def remember_measurement(self, record: Mapping[str, Any]) -> None:
+        """Keep what `scale --measure` measured last, for the report's rows on GPT-3."""
+        self._remember(".scale.json", record)
+
+    def _remember(self, name: str, record: Mapping[str, Any]) -> None:
+        with self._noting(self.root / name):
+            write_atomic(self.root / name, json.dumps(record, indent=1).encode())
 
     @contextlib.contextmanager
     def _noting(self, path: Path) -> Generator[None]:
@@ -297,6 +339,17 @@ class Store:
         """
         path = self.root / ".bench.json"
         return _read_note(path, Bench, "bench").model_dump() if os.path.lexists(path) else None
+
+    def newest_measurement(self) -> dict[str, Any] | None:
+        """What `remember_measurement` kept; None if it never did.
+
+        Raises:
+            InputError: the record is damaged.
+        """
+        path = self.root / ".scale.json"
+        if not os.path.lexists(path):
+            return None
+        return _read_note(path, Measurement, "measurement").model_dump(exclude_none=True)
 
     def newest_study(self) -> list[str] | None:
         """Ids of the runs of the study that ended last; None if no study did.
@@ -345,6 +398,8 @@ class Store:
                     on_wait(f"{message}; waiting for it")
                 lock.acquire()
         try:
+            with _writable(self.root):
+                settle(self.path(run_id))
             yield
         finally:
             lock.release()
@@ -352,6 +407,8 @@ class Store:
     @contextlib.contextmanager
     def start(self, record: Run, config: str) -> Generator[Folder]:
         """A fresh folder for `record`, emptied of an earlier try; the caller holds the lock.
+
+        A finished run of that id is replaced once the new one is finished, and stays if that fails.
 
         Leaving the block without `finish`, by an exception or not, records the run as failed or interrupted.
 
@@ -364,7 +421,7 @@ class Store:
         with _writable(path):
             if path.is_symlink():
                 raise InputError(f"{path}: is a symbolic link; lorabench writes no run through one")
-            folder.begin()
+            folder.begin(keep=self.finished(record.id) is not None)
             try:
                 folder.write("config.yaml", config.encode())
                 yield folder

@@ -1,12 +1,25 @@
-"""The arithmetic of parameters, bytes and multiply-adds, from this classifier to GPT-3 175B: no tensor in sight.
+"""Parameters, bytes and multiply-adds, from this classifier to GPT-3 175B: by arithmetic, and measured if asked.
 
 architectures  models as lists of weight matrices
 projection     what it takes to train all of one, or by a registered method a part: bytes, GPUs, multiply-adds
 claims         the talk's claims about GPT-3, and the LoRA paper's figures, counted again
+measure        a decoder trained here, or some of its blocks; `trial` does it, in processes, with what `blocks` builds
 """
 
 from lorabench.scale.architectures import ARCHITECTURES, Architecture, Matrix, given
-from lorabench.scale.claims import GPU_SHARE, PAPER_SPEED, Claim, claims, recounts, size
+from lorabench.scale.claims import (
+    CHECKPOINT_SAVED,
+    GPU_SHARE,
+    PAPER_CHECKPOINT,
+    PAPER_MEMORY,
+    PAPER_SPEED,
+    TIME_SAVED,
+    Claim,
+    claims,
+    recounts,
+    size,
+)
+from lorabench.scale.measure import Setup, check, measure
 from lorabench.scale.projection import (
     PRECISIONS,
     Projection,
@@ -23,20 +36,27 @@ from lorabench.scale.projection import (
 
 __all__ = [
     "ARCHITECTURES",
+    "CHECKPOINT_SAVED",
     "GPU_SHARE",
+    "PAPER_CHECKPOINT",
+    "PAPER_MEMORY",
     "PAPER_SPEED",
     "PRECISIONS",
+    "TIME_SAVED",
     "Architecture",
     "Claim",
     "Matrix",
     "Projection",
+    "Setup",
     "Training",
     "architecture",
+    "check",
     "check_method",
     "claims",
     "full",
     "given",
     "gpus",
+    "measure",
     "project",
     "recounts",
     "size",

@@ -7,7 +7,7 @@ given("784x256,256x10")                    # linear layers of these sizes, with 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lorabench.classifier import CLASSIFIER, parameter_count
@@ -40,6 +40,20 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Decoder:
+    """How the matrices of an architecture make a decoder, as far as their sizes do not say.
+
+    Attributes:
+        head: outputs of one attention head.
+        positions: how many are learnt, in a GPT: its norms have biases, and its head is the embedding's. 0: a Llama,
+            with rotary positions, RMS norms and a head of its own.
+    """
+
+    head: int
+    positions: int = 0
+
+
+@dataclass(frozen=True)
 class Architecture:
     """A model.
 
@@ -49,6 +63,7 @@ class Architecture:
         total: all parameters; embeddings, norms and biases too.
         source: where the dimensions and the total are published.
         usual: what LoRA adapts there when nobody says; empty for a plain stack of layers, where a method chooses.
+        decoder: of a language model; then `matrix("q").layers` is its number of blocks.
     """
 
     name: str
@@ -57,6 +72,7 @@ class Architecture:
     total: int
     source: str
     usual: tuple[str, ...] = ()
+    decoder: Decoder | None = None
 
     def matrix(self, name: str) -> Matrix:
         """The matrices called `name`.
@@ -65,6 +81,22 @@ class Architecture:
             StopIteration: there are none.
         """
         return next(matrix for matrix in self.matrices if matrix.name == name)
+
+    def cut(self, blocks: int) -> Architecture:
+        """The same decoder with so many blocks, every parameter counted.
+
+        Raises:
+            UsageError: it is no decoder.
+        """
+        if self.decoder is None:
+            raise UsageError(f"{self.name} is no language model, so it has no blocks")
+        *block, head = self.matrices
+        positions, d = self.decoder.positions, head.n
+        norm = 2 * d if positions else d
+        in_block = sum(matrix.n * matrix.m + matrix.bias * matrix.m for matrix in block) + 2 * norm
+        outside = head.n * head.m * (1 if positions else 2) + positions * d + norm
+        matrices = (*(replace(matrix, layers=blocks) for matrix in block), head)
+        return replace(self, matrices=matrices, total=outside + blocks * in_block)
 
     def lowest(self, names: Iterable[str]) -> dict[str, int]:
         """Matrix -> in how many of its layers nothing is trained below it, if the matrices `names` are and no others.
@@ -122,30 +154,43 @@ def _llama3(name: str, title: str, *, layers: int, d: int, hidden: int) -> Archi
     embedding, norms = vocabulary * d, (2 * layers + 1) * d
     total = sum(matrix.n * matrix.m * matrix.layers for matrix in matrices) + embedding + norms
     source = f"config.json of meta-llama/Meta-{title.replace(' ', '-')}; Dubey et al. 2024, arXiv:2407.21783, table 3"
-    return Architecture(name, title, matrices, total, source, usual=("q", "v"))
+    return Architecture(name, title, matrices, total, source, ("q", "v"), Decoder(head=128))
 
 
-def _gpt3() -> Architecture:
-    """GPT-3 175B. The head shares the embedding's weights.
-
-    The total is the one that the LoRA paper counts with; its dimensions alone give 174,604.3M, 0.4% less.
-    """
-    layers, d, vocabulary = 96, 12_288, 50_257
+def _gpt(
+    name: str,
+    title: str,
+    layers: int,
+    d: int,
+    head: int,
+    positions: int,
+    *,
+    total: int,
+    source: str,
+    tokens: int = 50_257,
+) -> Architecture:
+    """A GPT of so many layers of width d: attention heads of `head`, learnt positions, the head is the embedding's."""
     matrices = (
         *(Matrix(name, d, d, layers, bias=True, beside=name in ("k", "v")) for name in ("q", "k", "v", "o")),
         Matrix("up", d, 4 * d, layers, bias=True),
         Matrix("down", 4 * d, d, layers, bias=True),
-        Matrix("head", d, vocabulary),
+        Matrix("head", d, tokens),
     )
-    source = "Brown et al. 2020, arXiv:2005.14165, table 2.1; total: Hu et al. 2021, arXiv:2106.09685, table 4"
-    return Architecture("gpt3-175b", "GPT-3 175B", matrices, 175_255_800_000, source, usual=("q", "v"))
+    return Architecture(name, title, matrices, total, source, ("q", "v"), Decoder(head, positions))
 
+
+_GPT2 = "Radford et al. 2019, table 2; config.json of openai-community/"
+_GPT3 = "Brown et al. 2020, arXiv:2005.14165, table 2.1; total: Hu et al. 2021, arXiv:2106.09685, table 4"
 
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
         stack("mlp", "the talk's classifier", CLASSIFIER, "lorabench"),
-        _gpt3(),
+        _gpt("toy", "a toy decoder", 3, 32, 16, 128, total=46_368, source="lorabench, to try --measure", tokens=128),
+        _gpt("gpt2", "GPT-2 124M", 12, 768, 64, 1024, total=124_439_808, source=f"{_GPT2}gpt2"),
+        _gpt("gpt2-xl", "GPT-2 XL 1.5B", 48, 1600, 64, 1024, total=1_557_611_200, source=f"{_GPT2}gpt2-xl"),
+        # Its total is the one that the LoRA paper counts with; its dimensions alone give 174,604.3M, 0.4% less.
+        _gpt("gpt3-175b", "GPT-3 175B", 96, 12_288, 128, 2048, total=175_255_800_000, source=_GPT3),
         _llama3("llama-3-8b", "Llama 3 8B", layers=32, d=4096, hidden=14_336),
         _llama3("llama-3-70b", "Llama 3 70B", layers=80, d=8192, hidden=28_672),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,19 @@ def _distinct(digits: tuple[int, ...]) -> tuple[int, ...]:
     return digits
 
 
+def _listed(value: Any) -> Any:
+    """`4,7` as people write it on a command line."""
+    if isinstance(value, str):
+        return [int(word) if word.strip().isdecimal() else word.strip() for word in value.split(",")]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 # Not strict, so that YAML's lists are taken; the digits themselves are converted from nothing.
 Classes = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=9)], ...], Field(strict=False, min_length=1), AfterValidator(_distinct)
+    tuple[Annotated[int, Field(ge=0, le=9)], ...],
+    BeforeValidator(_listed),
+    Field(strict=False, min_length=1),
+    AfterValidator(_distinct),
 ]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from lorabench.data.shifts.contract import Shift, ShiftOptions
 
 if TYPE_CHECKING:
@@ -22,6 +20,8 @@ class MirrorOptions(ShiftOptions):
 
 def mirror(images: Bytes, options: MirrorOptions) -> Bytes:
     """`images` (n, 28, 28), each mirrored."""
+    import numpy as np
+
     return np.flip(images, axis=_AXES[options.axis])
 
 

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import quoteattr
 
-from lorabench.errors import InputError
+from lorabench import files
 from lorabench.report.figures.material import Material, Missing, Pictures
-from lorabench.runs import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -93,6 +92,7 @@ def write(material: Material, folder: Path) -> list[Outcome]:
 
     Raises:
         InputError: the folder cannot be written.
+        RunFailedError: the disk is full.
     """
     outcomes: list[Outcome] = []
     with _studio() as entries:
@@ -105,14 +105,14 @@ def write(material: Material, folder: Path) -> list[Outcome]:
             png = io.BytesIO()
             figure.savefig(png, format="png", metadata={"Software": None})
             contents = {".png": png.getvalue(), ".svg": _svg(figure, entry.name, entry.title).encode()}
-            files = tuple(folder / f"{entry.name}{suffix}" for suffix in contents)
+            paths = tuple(folder / f"{entry.name}{suffix}" for suffix in contents)
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                for path, content in zip(files, contents.values(), strict=True):
-                    write_atomic(path, content)
             except OSError as error:
-                raise InputError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
-            outcomes.append(Outcome(entry.name, entry.title, files))
+                raise files.failure(folder, error) from error
+            for path, content in zip(paths, contents.values(), strict=True):
+                files.write(path, content)
+            outcomes.append(Outcome(entry.name, entry.title, paths))
     return outcomes
 
 

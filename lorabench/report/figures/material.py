@@ -90,7 +90,19 @@ def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictu
     arm = featured_setting(collect(runs).settings)
     if arm is None:
         return "a finished fine-tuned run"
-    run = arm.runs[0]
+    return _of(arm.runs[0], f"{arm.label}, seed {arm.runs[0].seed},", store, data_dir)
+
+
+def pictures_of(run: Run, store: Store, data_dir: Path | None) -> Pictures | None:
+    """The test images of a fine-tuned run; None if they, or what was taken for what, cannot be had."""
+    try:
+        found = _of(run, run.id, store, data_dir)
+    except InputError:
+        return None
+    return None if isinstance(found, str) else found
+
+
+def _of(run: Run, label: str, store: Store, data_dir: Path | None) -> Pictures | str:
     predicted = store.predictions(run)
     if not {"labels", "fmnist", "before_fmnist"} <= set(predicted):
         return f"the predictions of {run.id}, which recorded none"
@@ -104,7 +116,7 @@ def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictu
         return f"the test images of {run.id}, which were others than MNIST's"
     shifted = data.choose(mnist, own.fmnist)
     return Pictures(
-        label=f"{arm.label}, seed {run.seed},",
+        label=label,
         mnist=mnist.test_images,
         fmnist=shifted.apply(mnist.test_images, shifted.test),
         flipped=shifted.test,

@@ -1,7 +1,7 @@
 """Every format of the report, from the same document, data and runs.
 
     form = chosen(None, Path("report.html"))      # "html"
-    save(write(Report(document, data, runs), form), Path("report.html"))
+    files.write(Path("report.html"), write(Report(document, data, runs), form).encode())
 
 A format is a file of this folder with `write(report: Report) -> str`, and a line of `FORMATS`. Whoever adds to the
 report adds to all formats.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import InputError, UsageError
+from lorabench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,17 +92,3 @@ def chosen(name: str | None, out: Path | None, *, json: bool = False) -> str:
 def write(report: Report, form: str) -> str:
     """The report as text; `form` is a key of `FORMATS`."""
     return import_module(f"{__name__}.{FORMATS[form]}").write(report)
-
-
-def save(text: str, path: Path) -> None:
-    """Write a file at once or not at all.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    from lorabench.runs import write_atomic
-
-    try:
-        write_atomic(path, text.encode())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -297,10 +297,10 @@ class _Driver:
 
     def _send(self, run_id: str) -> Any:
         """A finished run on the cluster: its record and its model. A worker that dies takes no last copy with it."""
-        run = self._store.load(run_id)
-        model = self._store.intact(run, "model.safetensors").read_bytes()
-        key = f"lorabench-base-{run.files['model.safetensors']}"
-        return self._client.submit(Payload, run, {"model.safetensors": model}, key=key)
+        name = "model.safetensors"
+        run, model = self._store.steady(run_id, lambda run: (run, self._store.intact(run, name).read_bytes()))
+        key = f"lorabench-base-{run.files[name]}"
+        return self._client.submit(Payload, run, {name: model}, key=key)
 
     def _known_flips(self, stage: Stage) -> str | None:
         """The hash of the masks that the runs folder has for this stage."""

@@ -50,6 +50,7 @@ def open_processes(
 ) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for several workers, which share this machine's cores and are spread over its GPUs."""
     settings = settings.model_copy(update={"threads": settings.threads or max(1, cores() // workers)})
+    _track()
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
     listener = threading.Thread(target=_listen, args=(reader, emit), daemon=True)
@@ -124,8 +125,8 @@ def undisturbed() -> Generator[None]:
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield  # no masks; or a thread in which no signal is answered
         return
-    resource_tracker.ensure_running()  # its own start would lift the block
-    stopping = (signal.SIGINT, signal.SIGTERM)
+    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    _track()  # its own start would lift the block
     late: list[int] = []
     # The block is for the new process, which inherits it. Here it holds for one thread only: the system hands the
     # signal to another, and Python would answer it in this one all the same.
@@ -141,6 +142,14 @@ def undisturbed() -> Generator[None]:
             signal.signal(number, handler)
     if late:
         signal.raise_signal(late[0])
+
+
+def _track() -> None:
+    """Start the process that removes semaphores in the end; unlike other signals, it would die of a closed terminal."""
+    if sys.platform != "win32":
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end(workers: Sequence[BaseProcess]) -> list[BaseProcess]:
@@ -173,7 +182,9 @@ def _enter(
     lock: Lock,
     indices: SimpleQueue[int],
 ) -> None:
-    """Prepare a worker, on one of the `indices`. The driver alone hears Ctrl-C; it stops its workers by SIGTERM.
+    """Prepare a worker, on one of the `indices`. The driver alone hears Ctrl-C, or that its terminal is closed.
+
+    It stops its workers by SIGTERM.
 
     Whatever can fail waits for the first stage, which can say so: an error here would only break the pool.
     """
@@ -182,7 +193,8 @@ def _enter(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     worker_index, worker = indices.get(), contextlib.ExitStack()
 
     def emit(event: Event) -> None:

@@ -1,0 +1,181 @@
+"""What `scale --measure` recorded: quantities beside the arithmetic, the whole model by a line, the talk's claims."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorabench import scale
+from lorabench.analysis import inference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lorabench.analysis.inference import Estimate
+
+Quantity = Literal["step", "gradients", "peak", "checkpoint"]
+Side = Literal["full", "tuned", "times"]
+
+QUANTITIES: tuple[Quantity, ...] = "step", "gradients", "peak", "checkpoint"
+"""Seconds of a step, and of a step without Adam's update; bytes of memory at once, and of a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One quantity of one side, or how many `times` less of it the method takes than full training.
+
+    Attributes:
+        arithmetic: of as many blocks as were measured; None for seconds, and where it depends on the batch.
+        measured: with the most blocks; a geometric mean over the rounds, with its 95% interval.
+        line: for the whole model, by the line through two smaller numbers of blocks; None where there are no two.
+        error: of the line, as a share of what was measured; None unless the whole was.
+    """
+
+    quantity: Quantity
+    side: Side
+    arithmetic: float | None
+    measured: float | None
+    low: float | None
+    high: float | None
+    n: int
+    line: float | None
+    error: float | None
+
+    @property
+    def off(self) -> float | None:
+        """Measured over arithmetic."""
+        return self.measured / self.arithmetic if self.measured and self.arithmetic else None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One of the talk's three claims as a change or a share, for the whole model; None where it is not known."""
+
+    key: Literal["checkpoint", "speed", "gpus"]
+    talk: str
+    arithmetic: float | None
+    measured: float | None
+    low: float | None
+    high: float | None
+    paper: float
+
+
+def figures(record: Mapping[str, Any]) -> list[Figure]:
+    """All that was measured; nothing of full training where that did not fit."""
+    model, counts = scale.architecture(record["architecture"]), record["counts"]
+    layers, largest = model.matrix("q").layers, counts[-1]
+    by_arithmetic = _arithmetic(record, largest["blocks"])
+    whole = largest["blocks"] == layers
+    found: list[Figure] = []
+    for quantity in QUANTITIES:
+        for side in ("full", "tuned", "times") if "full" in largest else ("tuned",):
+            measured, line = _estimate(_values(largest, quantity, side)), _line(record, quantity, side, layers)
+            error = line / measured.mean - 1 if whole and measured and line else None
+            found.append(
+                Figure(
+                    quantity,
+                    side,
+                    by_arithmetic.get((quantity, side)),
+                    *((measured.mean, measured.low, measured.high, measured.n) if measured else (None, None, None, 0)),
+                    line,
+                    error,
+                )
+            )
+    return found
+
+
+def claims(record: Mapping[str, Any]) -> list[Claim]:
+    """The talk's three claims, for the whole model: by arithmetic, as measured or by the line, and in the paper."""
+    layers = scale.architecture(record["architecture"]).matrix("q").layers
+    by_arithmetic = _arithmetic(record, layers)
+    (paper_whole, paper_part), (before, after) = scale.PAPER_CHECKPOINT, scale.PAPER_SPEED
+    memory_whole, memory_part = scale.PAPER_MEMORY
+    rows: tuple[tuple[Literal["checkpoint", "speed", "gpus"], str, Quantity, float, float], ...] = (
+        ("checkpoint", f"a checkpoint {-scale.CHECKPOINT_SAVED:+.2%}", "checkpoint", -1, paper_part / paper_whole - 1),
+        ("speed", f"training {scale.TIME_SAVED:.0%} faster: time", "step", -1, before / after - 1),
+        ("gpus", "a third of the GPUs: memory", "peak", 0, memory_part / memory_whole),
+    )
+    found: list[Claim] = []
+    for key, talk, quantity, less, paper in rows:
+        times = whole(record, quantity)
+        worked_out = by_arithmetic.get((quantity, "times"))
+        ours, mean, low, high = (
+            1 / value + less if value else None for value in (worked_out, *(times or (None, None, None)))
+        )
+        found.append(Claim(key, talk, ours, mean, low, high, paper))
+    return found
+
+
+def whole(record: Mapping[str, Any], quantity: Quantity) -> tuple[float, float | None, float | None] | None:
+    """How many times less of it the method takes on the whole model, and the other ends of its interval: high, low.
+
+    By the line, and then without an interval, if the whole was not measured; None if neither is known.
+    """
+    layers, largest = scale.architecture(record["architecture"]).matrix("q").layers, record["counts"][-1]
+    if largest["blocks"] < layers:
+        line = _line(record, quantity, "times", layers)
+        return (line, None, None) if line else None
+    times = _estimate(_values(largest, quantity, "times"))
+    return (times.mean, times.high, times.low) if times else None
+
+
+def measured_data(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with everything that follows from it, as plain data."""
+    derived = {"figures": [{**asdict(figure), "off": figure.off} for figure in figures(record)]}
+    return {**record, **derived, "claims": [asdict(claim) for claim in claims(record)]}
+
+
+def _arithmetic(record: Mapping[str, Any], blocks: int) -> dict[tuple[Quantity, Side], float]:
+    model = scale.architecture(record["architecture"]).cut(blocks)
+    found = scale.project(
+        model, record["method"], record["options"], targets=record["targets"], precision=record["precision"]
+    )
+    full, tuned = found.full, found.tuned
+    known: dict[tuple[Quantity, Side], float] = {
+        ("peak", "full"): full.training_bytes,
+        ("peak", "tuned"): tuned.training_bytes,
+        ("peak", "times"): full.training_bytes / tuned.training_bytes,
+        ("checkpoint", "full"): full.checkpoint_bytes,
+        ("checkpoint", "tuned"): tuned.checkpoint_bytes,
+        ("checkpoint", "times"): full.checkpoint_bytes / tuned.checkpoint_bytes,
+    }
+    if full.work and tuned.work:
+        known["step", "times"] = known["gradients", "times"] = full.work / tuned.work
+    return known
+
+
+def _values(count: Mapping[str, Any], quantity: Quantity, side: Side) -> list[float]:
+    """One value for each round, or one; none where it is not known."""
+    if side == "times":
+        if "full" not in count:
+            return []
+        pairs = zip(_values(count, quantity, "full"), _values(count, quantity, "tuned"), strict=False)
+        return [whole / part for whole, part in pairs if part]
+    found = count[side]
+    if quantity in ("peak", "checkpoint"):
+        value = found[f"{quantity}_bytes"]
+        return [] if value is None else [value]
+    updates = found["update_s"] if quantity == "step" else [0.0] * len(found["gradients_s"])
+    return [a + b for a, b in zip(found["gradients_s"], updates, strict=True)]
+
+
+def _line(record: Mapping[str, Any], quantity: Quantity, side: Side, layers: int) -> float | None:
+    """The whole by a line in the number of blocks, through two that are smaller; None where that is not above 0."""
+    counts = [count for count in record["counts"] if count["blocks"] < layers]
+    if side == "times":
+        full, tuned = (_line(record, quantity, own, layers) for own in ("full", "tuned"))
+        return full / tuned if full and tuned else None
+    if len(counts) < 2 or side not in counts[0]:
+        return None
+    (a, first), (b, last) = ((c["blocks"], _estimate(_values(c, quantity, side))) for c in (counts[0], counts[-1]))
+    if first is None or last is None:
+        return None
+    found = first.mean + (layers - a) / (b - a) * (last.mean - first.mean)
+    return found if found > 0 else None
+
+
+def _estimate(values: Sequence[float]) -> Estimate | None:
+    if not values or min(values) <= 0:
+        return None
+    found = inference.ratio(values)
+    return replace(found, mean=values[0]) if len(values) == 1 else found  # bytes are whole, and no power of e

@@ -1,0 +1,52 @@
+"""`explain`: what a method computes and trains, and what a run of it did."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lorabench.cli.app import app
+from lorabench.cli.options import Images, command, emit
+from lorabench.cli.stages import find
+from lorabench.cli.streams import stdout
+from lorabench.errors import InputError, UsageError
+
+
+@command(app)
+def explain(
+    shared: Images,
+    name: Annotated[str, typer.Argument(metavar="[METHOD|RUN]", help="A method, or a fine-tuned run.")] = "lora",
+) -> None:
+    """Draw a method to scale, count what it trains, and show what a run of it did to one digit."""
+    from lorabench.methods import METHODS
+    from lorabench.report import explain as room
+    from lorabench.report.style import line, stack
+    from lorabench.report.writers.terminal import renderable
+
+    if name in METHODS:
+        told = room.by_default(name)
+        if shared.json:
+            emit({"command": "explain", **room.explanation_data(told)})
+            return
+        others = ", ".join(other for other in METHODS if other != name)
+        following = line("also  ", "dim") + f"lorabench explain RUN, or another METHOD: {others}"
+        stdout().print(renderable(stack([room.explanation(told), following])))
+        return
+    try:
+        runs = find(shared, [name])
+    except InputError as error:
+        raise InputError(f"{error}; nor is {name} a method: {', '.join(METHODS)}") from None
+    run = runs[0] if runs else None
+    if run is None or len(runs) > 1 or run.stage != "finetune":
+        raise UsageError(f"{name}: explain takes one fine-tuned run, or a method: {', '.join(METHODS)}")
+    from lorabench.report.figures.material import pictures_of
+
+    told = room.of_run(run)
+    images = shared.store.finished(run.parents.data) if run.parents.data else None
+    settings = images.settings if images else {}
+    pictures = pictures_of(run, shared.store, shared.data_dir)
+    if shared.json:
+        emit({"command": "explain", **room.explanation_data(told), "run": room.outcome_data(run, pictures, settings)})
+    else:
+        stdout().print(renderable(stack([room.explanation(told), room.outcome(run, pictures, settings)])))

@@ -1,0 +1,169 @@
+"""One side of `measure` in a process of its own: build a decoder, train it on random tokens, tell what that takes.
+
+The process reads a JSON line and answers with one: which device is wanted, what to build, how often to step. It ends
+with its standard input, so with its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
+from torch.nn import functional as F
+
+from lorabench import checkpoint, memory, methods
+from lorabench.scale.architectures import ARCHITECTURES
+from lorabench.scale.blocks import Decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+LR = 1e-4
+STEPS = 1000
+"""How long the training would go on, for methods that ask."""
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Training:
+    """A decoder that is trained fully, or by a method on the matrices `targets` of every block.
+
+    Args:
+        name: an architecture.
+        blocks: how many it has here.
+        method: None trains everything.
+        precision: of weights, gradients and Adam; what a method adds is fp32.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        blocks: int,
+        method: str | None,
+        options: dict[str, Any],
+        targets: list[str],
+        *,
+        batch: int,
+        context: int,
+        precision: str,
+        device: torch.device,
+    ) -> None:
+        architecture = ARCHITECTURES[name].cut(blocks)
+        torch.manual_seed(0)
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(TYPES[precision])
+        try:
+            with device:
+                self.model = Decoder(architecture)
+                if method:
+                    named = [f"blocks.{i}.{target}" for i in range(blocks) for target in targets if target != "head"]
+                    named += ["head"] * ("head" in targets)
+                    methods.apply(self.model, method, targets=named, **options)
+        finally:
+            torch.set_default_dtype(before)
+        self.model.train()
+        self.blocks, self.taken = blocks, 0
+        self.shape, self.vocabulary, self.device = (batch, context + 1), architecture.matrix("head").m, device
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, LR, fused=True)
+
+    def step(self, blocks: int) -> tuple[float, float, float]:
+        """One step through the first `blocks` blocks: its loss (nats), seconds of the gradients, and of Adam."""
+        tokens = torch.randint(self.vocabulary, self.shape, device=self.device)
+        began = self._now()
+        logits = self.model(tokens[:, :-1], blocks)
+        loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        active: list[nn.Module] = [m for block in self.model.blocks[:blocks] for m in block.modules()]
+        penalised = sum((_asked(m, "penalty")() for m in active if hasattr(m, "penalty")), loss)
+        self.optimizer.zero_grad()
+        penalised.backward()
+        ready = self._now()
+        self.optimizer.step()
+        if blocks == self.blocks:  # a method that shares a budget among all layers needs the gradients of all
+            for module in active:
+                if hasattr(module, "after_step"):
+                    _asked(module, "after_step")(self.taken, STEPS)
+        self.taken += 1
+        return loss.item(), ready - began, self._now() - ready
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def _asked(module: nn.Module, name: str) -> Callable[..., Tensor]:
+    return getattr(module, name)
+
+
+def _hello(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Set the process up, and say for what."""
+    name = wanted["device"]
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        return {"error": f"device cuda: torch {torch.__version__} finds none on this machine; try --device cpu"}
+    if wanted["threads"]:
+        torch.set_num_threads(wanted["threads"])
+    torch.set_flush_denormal(True)
+    on_gpu = name == "cuda"
+    return {
+        "device": name,
+        "unit": torch.cuda.get_device_name() if on_gpu else torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "free_bytes": torch.cuda.mem_get_info()[0] if on_gpu else memory.free(),
+    }
+
+
+def _start(given: dict[str, Any], device: torch.device) -> tuple[Training, dict[str, Any]]:
+    """Build and take two steps, after which Adam has its state; what that took, beside what was held before."""
+    folder, on_gpu = Path(given.pop("folder")), device.type == "cuda"
+    # A first step of all makes the libraries load their own parts, which are of no model.
+    Training("toy", 1, None, {}, [], batch=1, context=8, precision=given["precision"], device=device).step(1)
+    held = 0 if on_gpu else memory.watch()
+    training = Training(**given, device=device)
+    losses, *seconds = zip(*(training.step(training.blocks) for _ in range(2)), strict=True)
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else memory.peak()
+    count = methods.count(training.model)
+    path = folder / "trained.safetensors"
+    save_file(checkpoint.trained(training.model), path)
+    size = path.stat().st_size
+    path.unlink()
+    return training, {
+        "parameters": count.total,
+        "trainable": count.trainable,
+        "loss": losses[0],
+        "peak_bytes": None if peak is None or held is None else peak - held,
+        "checkpoint_bytes": size,
+        "warm_s": sum(column[-1] for column in seconds),
+    }
+
+
+def main() -> None:
+    """Answer every line of standard input."""
+    answer = sys.stdout
+
+    def say(found: dict[str, Any]) -> None:
+        print(json.dumps(found), file=answer, flush=True)
+
+    with contextlib.redirect_stdout(sys.stderr):  # whoever else prints
+        try:
+            hello = _hello(json.loads(sys.stdin.readline()))
+            say(hello)
+            training, found = _start(json.loads(sys.stdin.readline()), torch.device(hello["device"]))
+            say(found)
+            for line in sys.stdin:
+                turn = json.loads(line)
+                taken = [training.step(turn["blocks"])[1:] for _ in range(turn["steps"])]
+                gradients, updates = (sum(column) / len(taken) for column in zip(*taken, strict=True))
+                say({"gradients_s": gradients, "update_s": updates})
+        except (RuntimeError, MemoryError, OSError) as error:  # of torch above all: memory that ran out after all
+            say({"error": str(error).splitlines()[0] if str(error) else type(error).__name__})

@@ -1,0 +1,102 @@
+"""`explain`: where the number of parameters comes from, drawn to scale, and what a run did to one digit."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lorabench.cli import app
+from lorabench.methods import METHODS
+from lorabench.report import explain
+from lorabench.report.blocks import Picture, leaves
+from lorabench.report.figures.material import Pictures
+from tests.report_factory import finetune, render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def explained(*arguments: str) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["explain", *arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_lora_says_where_its_number_comes_from() -> None:
+    text = render(explain.explanation(explain.by_default("lora")))
+    assert "6,248 = 4·(784 + 256) + 4·(256 + 128) + 4·(128 + 10)" in text
+    assert "2.66% of the classifier's 235,146 parameters" in text
+    assert [round(row["break_even"]) for row in explained()["layers"]] == [193, 85, 9]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_sum_of_every_method_is_what_it_trains(name: str) -> None:
+    found = explained(name)
+    terms = [row["sum"].replace("·", "*") for row in found["layers"] if row["sum"]]
+    assert sum(eval(term) for term in terms) == found["trained"] == sum(r["trained"] for r in found["layers"])
+    assert [row["layer"] for row in found["layers"] if row["trained"]] == found["targets"]
+    assert found["mergeable"] is (found["why_not"] is None)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_it_fits_its_screen(name: str, columns: int) -> None:
+    blocks = leaves(explain.explanation(explain.by_default(name)))
+    picture = next(block for block in blocks if isinstance(block, Picture))
+    for ascii_only in (False, True):
+        lines = [line.text for line in picture.draw(columns, ascii_only)]
+        assert max(map(len, lines[:-1])) <= columns
+        assert len(lines) <= 20
+        assert "".join(lines).isascii() or not ascii_only
+
+
+def test_the_drawing_is_to_scale() -> None:
+    whole = explain.Tile("", 256, 784, trained=False).lines(28, ascii_only=False)
+    assert [len(row) for row in whole] == [28] * 5
+    assert explain.Tile("", 4, 784, trained=True).lines(28, ascii_only=False) == ["▁" * 28]
+    assert explain.Tile("", 256, 4, trained=True).lines(28, ascii_only=False) == ["▏"] * 5
+    assert explain.Tile("", 56, 42, trained=True).lines(28, ascii_only=False) == ["█▌"]
+
+
+def pictures(before: list[int], after: list[int]) -> Pictures:
+    images = np.full((5, 28, 28), 255, np.uint8)
+    flipped = np.array([True, True, True, True, False])
+    labels = np.array([2, 3, 3, 3, 3], np.uint8)
+    return Pictures("", images, images, flipped, labels, np.array(before, np.uint8), np.array(after, np.uint8))
+
+
+def test_the_digit_is_a_mirrored_three_that_the_base_misreads_as_it_mostly_does() -> None:
+    digit = explain.repaired(pictures([5, 5, 8, 8, 8], [2, 3, 3, 3, 3]))
+    assert digit == explain.Digit(2, 3, 8, 3)
+    assert explain.repaired(pictures([5, 3, 8, 8, 8], [3, 3, 8, 2, 3])) is None
+
+
+def test_a_run_is_told_in_three_sentences_that_its_record_gives() -> None:
+    run = finetune()
+    trained, mirrored, mnist = explain.meaning(run, {})
+    new, old = run.metrics["fmnist"].slices["flipped"], run.before["fmnist"].slices["flipped"]
+    assert trained == "6,248 numbers were trained, 2.66% of the classifier's 235,146."
+    assert mirrored == f"Of 613 mirrored images it now reads {new.correct}; before it read {old.correct}."
+    assert mnist.endswith("it reads 9,778, as many as before.")
+    text = render(explain.outcome(run, pictures([5, 5, 8, 8, 8], [2, 3, 3, 3, 3]), {}))
+    assert "A mirrored 3: the base reads 8, the tuned model 3." in text
+    assert re.search(r"MNIST +97\.78 +97\.78", text)
+
+
+def test_fmnist_is_introduced_from_its_settings() -> None:
+    assert explain.introduction({}) == (
+        "F-MNIST is MNIST with 30% of the twos and threes mirrored; it is not Fashion-MNIST."
+    )
+    assert "12.5% of the fours mirrored" in explain.introduction({"fraction": 0.125, "classes": [4]})
+
+
+def test_what_is_no_method_and_no_fine_tuned_run_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["explain", "lorra", "--runs-dir", str(tmp_path)])
+    assert result.exit_code == 4
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "nor is lorra a method: lora, full" in result.stderr
