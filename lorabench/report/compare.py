@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lorabench.report.blocks import Block
 
 
-_PARTS = f"{SLICES['upright']}: images of the digits that F-MNIST changes, those that it left as they are"
+_PARTS = f"{SLICES['upright']}: images of the same digits that F-MNIST left as they are"
 _ONE_EACH = "1 run of each: the intervals are over test images and say nothing of other seeds"
 _MIRRORING = "A to B: B on F-MNIST less A on MNIST"
 
