@@ -77,10 +77,10 @@ def test_worse_is_red_and_better_is_blue_on_and_off_the_diagonal() -> None:
 
 def test_shades_follow_the_share_of_the_true_digit() -> None:
     for share, ink in (
-        (0.25, "48;2;192;0;0"),
+        (0.25, "48;2;176;0;0"),
         (0.1, "48;2;240;112;58"),
-        (0.05, "48;2;224;160;112"),
-        (0.02, "38;2;208;112;58"),
+        (0.05, "48;2;240;176;128"),
+        (0.02, "48;2;246;220;196"),
     ):
         text = render(confusion.confusion(matrix({(5, 8): round(share * IMAGES[5])}), ""), color=True)
         assert text.count(ink) == 1
@@ -111,3 +111,19 @@ def test_a_digit_without_images_has_no_recall() -> None:
     assert confusion.recalls(empty) == [None] * 10
     assert widest(render(confusion.side_by_side(empty, BEFORE, ("a", "b")))) <= 80
     assert body(render(confusion.difference(empty, empty, "")))[0] == ["."] * 10
+
+
+def test_matrices_stand_below_each_other_where_they_do_not_fit_beside() -> None:
+    pair = confusion.side_by_side(matrix({(3, 8): 300}), matrix({}), ("before", "after"))
+    wide, narrow = render(pair, 80).splitlines(), render(pair, 60).splitlines()
+    assert (len(wide), len(narrow)) == (12, 25)
+    assert wide[0].split() == ["before", "after"]
+    assert [row for row in narrow if row.strip() in ("before", "after")] == [narrow[0], narrow[13]]
+    assert max(map(len, narrow)) <= 60
+
+
+def test_a_wide_matrix_is_drawn_tighter_on_a_narrow_screen() -> None:
+    changed = confusion.difference(matrix({(3, 8): 1000}), matrix({(2, 5): 1000}), "after - before")
+    rows = {width: render(changed, width).splitlines() for width in (80, 60)}
+    assert [len(lines) for lines in rows.values()] == [12, 12]
+    assert max(map(len, rows[60])) <= 60 < max(map(len, rows[80]))

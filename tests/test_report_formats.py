@@ -210,7 +210,7 @@ def test_a_matrix_is_a_table_and_keeps_its_shades() -> None:
     assert [
         [int(cell.replace(".", "0", 1) if cell == "." else cell) for cell in row[1:11]] for row in found[1:]
     ] == before
-    assert text.count("color:black;background:#f0703a") == 2
+    assert text.count("color:#000000;background:#f0703a") == 2
     pair = page.write(Report(confusion.side_by_side(before, after, ("base", "a <run>"))))
     assert pair.count('<table class="matrix">') == 2
     assert "<caption>a &lt;run&gt;</caption>" in pair
@@ -250,7 +250,7 @@ def test_thousands_of_rows_are_neither_folded_nor_cut() -> None:
     lines_ = render(table, 40, color=True, crop=False).splitlines()
     assert without_escapes(lines_[0]) == f"{'id':100}   n  last"
     assert [without_escapes(text).rstrip() for text in lines_[1:]] == [f"{'x' * 100}  é1  end", f"{'y':100}  23"]
-    assert "\x1b[31mé1\x1b[0m" in lines_[1]
+    assert "\x1b[38;2;255;255;255;48;2;179;38;30mé1\x1b[0m" in lines_[1]
 
 
 # HTML

@@ -347,7 +347,7 @@ def scale(
     if shared.json:
         emit(data)
     else:
-        stdout().print(renderable(document), crop=False)
+        stdout().print(renderable(document))
     if record:
         with result_first():
             shared.store.remember_measurement(record)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     Matrix = Sequence[Sequence[int]]
 
 
-# From this percentage of the true digit on. Ink and paper, so that they read on dark and light terminals.
-_WARM = ((20, "white on #c00000"), (8, "black on #f0703a"), (3, "black on #e0a070"), (1, "#d0703a"))
-_COOL = ((20, "white on #0050a0"), (8, "black on #5a9bd0"), (3, "black on #9ab8d0"), (1, "#4a8fc0"))
+# From this percentage of the true digit on. Ink and paper, at least 4.5 to 1, so that they read on any screen.
+WARM = ((20, "#ffffff on #b00000"), (8, "#000000 on #f0703a"), (3, "#000000 on #f0b080"), (1, "#000000 on #f6dcc4"))
+COOL = ((20, "#ffffff on #0050a0"), (8, "#000000 on #5a9bd0"), (3, "#000000 on #9ab8d0"), (1, "#000000 on #d4e2ee"))
 
 
 def confusion(matrix: Matrix, title: str) -> Table:
@@ -82,11 +82,11 @@ def _table(cells: Sequence[Sequence[Line]], ends: Sequence[str], title: str, wid
 
 
 def _ink(count: int, row: Sequence[int], *, right: bool) -> str:
-    return "bold" if right else _shade(_WARM, count, row)
+    return "bold" if right else _shade(WARM, count, row)
 
 
 def _change_ink(change: int, row: Sequence[int], *, right: bool) -> str:
-    return _shade(_WARM if (change < 0) == right else _COOL, abs(change), row)
+    return _shade(WARM if (change < 0) == right else COOL, abs(change), row)
 
 
 def _shade(scale: Sequence[tuple[int, str]], count: int, row: Sequence[int]) -> str:

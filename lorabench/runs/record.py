@@ -267,6 +267,12 @@ class Study(Record):
     runs: list[str]
     config: dict[str, Any] = Field(default_factory=dict[str, Any])
 
+    @property
+    def when(self) -> datetime:
+        """When it ended, in UTC unless it says otherwise; long ago if it does not say."""
+        ended = datetime.fromisoformat(self.ended) if self.ended else datetime.fromtimestamp(0, UTC)
+        return ended if ended.tzinfo else ended.replace(tzinfo=UTC)
+
 
 class BenchCost(BaseModel):
     """What the report reads of one entry of a bench record; the rest is kept."""

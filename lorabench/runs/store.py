@@ -10,9 +10,8 @@ import json
 import os
 import platform
 import stat
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 Note = TypeVar("Note", bound=BaseModel)
 Value = TypeVar("Value")
 
+TICK = timedelta(microseconds=1)
 GLANCE = 0.3
 """`ls` takes a run's lock for a moment to see if it is free; wait so many seconds before calling a lock held."""
 
@@ -72,10 +72,6 @@ def _fits(name: str, ids: Iterable[str]) -> list[str]:
     """The ids that `name` begins; where it ends at the end of a word of some, these alone: s1 is not s10."""
     begun = [run_id for run_id in ids if run_id.startswith(name)]
     return [run_id for run_id in begun if run_id.startswith(f"{name}-")] or begun
-
-
-LATEST = 250_000_000_000.0
-"""A study ends before the year 9892, in seconds, whatever a record says."""
 
 
 @dataclass(frozen=True)
@@ -312,12 +308,13 @@ class Store:
         """
         path = self.root / ".studies" / f"{name}.json"
         with contextlib.suppress(InputError):
-            for _, _, last in self._studies()[-1:]:  # so a finished study can be shown where nothing can be written
+            for _, last in self._studies()[-1:]:  # so a finished study can be shown where nothing can be written
                 if isinstance(last, Study) and (last.name, last.runs) == (name, list(run_ids)):
                     return
         with self._noting(path):
-            latest = max((ended for ended, *_ in self._studies()), default=0.0)  # the clock may have been put back
-            ended = datetime.fromtimestamp(min(max(time.time(), latest + 0.001), LATEST), UTC).isoformat()
+            # Later than every other, though the clock was put back: no file's time says which is the newest.
+            others = [s.when + TICK for _, s in self._studies() if isinstance(s, Study) and s.when.year < MAXYEAR]
+            ended = max([datetime.fromisoformat(now()), *others]).isoformat()
             record = {"schema": SCHEMA, "name": name, **how, "ended": ended, "runs": list(run_ids)}
             write_atomic(path, json.dumps(record, indent=1).encode())
 
@@ -337,6 +334,8 @@ class Store:
     def _noting(self, path: Path) -> Generator[None]:
         """Make the place for a note about runs, and keep other processes from writing one meanwhile."""
         with _writable(self.root):
+            if path.parent != self.root and path.parent.is_symlink():
+                raise InputError(f"{path.parent}: is a symbolic link; lorabench writes no notes through one")
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = self._lock("notes")
             Path(lock.lock_file).parent.mkdir(exist_ok=True)
@@ -367,9 +366,9 @@ class Store:
         """The study or sweep that ended last, as its record says; None if none did.
 
         Raises:
-            InputError: its record is damaged.
+            InputError: the record of a study is damaged, so which is the newest cannot be told.
         """
-        for _, _, study in reversed(self._studies()):
+        for _, study in reversed(self._studies()):
             if isinstance(study, InputError):
                 raise study
             if study.kind != "tune":
@@ -379,8 +378,8 @@ class Store:
     def studies(self) -> tuple[list[Study], list[Broken]]:
         """All studies, sweeps and tunings, the one that ended last at the end; and the notes that cannot be read."""
         noted = self._studies()
-        broken = [Broken(name, str(study)) for _, name, study in noted if isinstance(study, InputError)]
-        return [study for _, _, study in noted if isinstance(study, Study)], broken
+        broken = [Broken(name, str(study)) for name, study in noted if isinstance(study, InputError)]
+        return [study for _, study in noted if isinstance(study, Study)], broken
 
     def study(self, name: str) -> Study:
         """The study of that name.
@@ -388,7 +387,7 @@ class Store:
         Raises:
             InputError: there is none, or its record is damaged.
         """
-        noted = {stem: study for _, stem, study in self._studies()}
+        noted = dict(self._studies())
         if name not in noted:
             known = f"; there are {', '.join(noted)}" if noted else "; `lorabench study` makes one"
             raise InputError(f"no study {name} in {self.root}{known}")
@@ -396,24 +395,21 @@ class Store:
             raise study
         return study
 
-    def _studies(self) -> list[tuple[float, str, Study | InputError]]:
-        """When each ended, in seconds, its name, and its record or what is wrong with it; in the order of their ends.
-
-        The record says when, so that a copied folder has the same order; of a damaged one the file must.
-        """
+    def _studies(self) -> list[tuple[str, Study | InputError]]:
+        """The studies by name, the one that ended last at the end; after them what is wrong with the damaged notes."""
         folder = self.root / ".studies"
         if not os.path.lexists(folder):
             return []
-        noted: list[tuple[float, float, str, Study | InputError]] = []
         try:
-            for path in folder.glob("*.json"):
-                written = path.lstat().st_mtime
-                study = _read_study(path)
-                at = study.ended if isinstance(study, Study) else ""
-                noted.append((datetime.fromisoformat(at).timestamp() if at else written, written, path.stem, study))
+            if folder.is_symlink():
+                raise InputError(f"{folder}: lorabench reads no notes through a symbolic link")
+            paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
         except OSError as error:
             raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
-        return [(ended, name, study) for ended, _, name, study in sorted(noted, key=lambda each: each[:3])]
+        noted = [(path.stem, _read_study(path)) for path in paths]
+        ended = [(study.when, name, study) for name, study in noted if isinstance(study, Study)]
+        damaged = [(name, study) for name, study in noted if isinstance(study, InputError)]
+        return [*((name, study) for _, name, study in sorted(ended, key=lambda each: each[:2])), *damaged]
 
     @contextlib.contextmanager
     def locked(

@@ -10,18 +10,40 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
+from rich.theme import Theme
 
 from lorabench.report.blocks import WIDTH, Beside, Document, Line, Picture, Table
+from lorabench.report.confusion import COOL, WARM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from lorabench.report.blocks import Block
     from lorabench.report.writers import Report
 
+_MARKS = ("bold reverse", "reverse", "bold", "none")
+"""Shades without colours, the strongest first."""
+
 _SIDES: dict[str, Literal["left", "right"]] = {"<": "left", ">": "right"}
+STYLES = {
+    "dim": "none",
+    "red": "#ffffff on #b3261e",
+    "green": "#ffffff on #1a7340",
+    "yellow": "#000000 on #e5b567",
+}
+"""What a style is where a terminal has colours of its own: ink and paper, since nobody knows the screen's paper."""
+
+SIXTEEN = {
+    "dim": "none",
+    "red": "bold",
+    "green": "none",
+    "yellow": "bold",
+    **{shade: look for shades in (WARM, COOL) for (_, shade), look in zip(shades, _MARKS, strict=True)},
+}
+"""The same where a theme chooses the 16 colours that there are, and no two of them can be trusted with each other."""
+
 _MARGIN = 4
 """Columns between two matrices."""
 
@@ -47,12 +69,27 @@ def recorded(block: Block, *, color: bool) -> Console:
 
 def renderable(block: Block) -> RenderableType:
     """`block` as something that Rich prints."""
+    return _Legible(_drawn(block))
+
+
+class _Legible:
+    """Styles as they can be read on a light screen and on a dark one."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with console.use_theme(Theme(STYLES if console.color_system in ("256", "truecolor") else SIXTEEN)):
+            yield from console.render(self._inner, options)
+
+
+def _drawn(block: Block) -> RenderableType:
     if isinstance(block, Line):
         return _text(block)
     if isinstance(block, Table):
-        return _matrix(block) if block.matrix else _grid(block) if block.folds else _Rows(block)
+        return _Matrix(block) if block.matrix else _grid(block) if block.folds else _Rows(block)
     if isinstance(block, Beside):
-        return _beside(block.tables)
+        return _Side(block.tables)
     return _Drawn(block) if isinstance(block, Picture) else _Parts(block)
 
 
@@ -64,7 +101,7 @@ class _Parts:
         for index, part in enumerate(self._document.parts):
             if index and self._document.apart:
                 yield Segment.line()
-            yield renderable(part)
+            yield _drawn(part)
 
 
 class _Drawn:
@@ -108,6 +145,23 @@ def _grid(table: Table) -> RichTable:
     return drawn
 
 
+class _Side:
+    """Matrices beside each other, or below each other where they would be wider than the screen."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._tables = tables
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text = _beside(self._tables)
+        if max(line.cell_len for line in text.split()) <= options.max_width:
+            yield text
+            return
+        for index, table in enumerate(self._tables):
+            if index:
+                yield Segment.line()
+            yield _Matrix(table)
+
+
 def _beside(tables: Iterable[Table]) -> Text:
     """Line by line, as many matrices as there are; a title is cut where it would not fit."""
     sides: list[Text] = []
@@ -128,19 +182,32 @@ def _short(title: str) -> str:
     return title if len(title) <= WIDTH // 2 - 6 else title[: WIDTH // 2 - 9] + "..."
 
 
-def _matrix(table: Table) -> Text:
-    return Text("\n").join([Text(table.title, "bold"), *_lines(table)])
+class _Matrix:
+    """Cells of one width; where the screen is narrower than that, each column as wide as its cells."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table
+        for tight in (False, True):
+            lines = list(_lines(table, tight=tight))
+            if max(line.cell_len for line in lines) <= options.max_width:
+                break
+        yield Text("\n").join([Text(table.title, "bold"), *lines])
 
 
-def _lines(table: Table, *, labels: bool = True) -> Iterator[Text]:
+def _lines(table: Table, *, labels: bool = True, tight: bool = False) -> Iterator[Text]:
     """The heads and the rows of a matrix; its last column is as wide as the head's word and a blank."""
-    ending = 1 + max(len(table.heads[-1]), *(len(row[-1].text) for row in table.rows))
-    heads = "".join(head.rjust(table.matrix) for head in table.heads[1:-1])
+    columns = list(zip(table.heads, *([cell.text for cell in row] for row in table.rows), strict=True))
+    widths = [1 + max(map(len, column)) if tight else table.matrix for column in columns[1:-1]]
+    ending = 1 + max(map(len, columns[-1]))
+    heads = "".join(head.rjust(width) for head, width in zip(table.heads[1:-1], widths, strict=True))
     yield Text(f"{'  ' if labels else ''}{heads}{table.heads[-1].rjust(ending)}", "dim")
     for row in table.rows:
         line = Text.assemble(_text(row[0]), " ") if labels else Text()
-        for cell in row[1:-1]:
-            line.append(" " * (table.matrix - len(cell.text))).append_text(_text(cell))
+        for cell, width in zip(row[1:-1], widths, strict=True):
+            line.append(" " * (width - len(cell.text))).append_text(_text(cell))
         yield line.append(row[-1].text.rjust(ending))
 
 
