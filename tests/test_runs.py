@@ -228,8 +228,8 @@ def test_the_newest_study_is_remembered(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.newest_study() is None
     store.remember_study("study", [ID])
-    os.utime(tmp_path / ".studies" / "study.json", (1, 1))
     store.remember_study("quick", ["pretrain-s0-00000002"])
+    os.utime(tmp_path / ".studies" / "quick.json", (1, 1))  # as a clone or a copy does
     assert store.newest_study() == ["pretrain-s0-00000002"]
     store.remember_study("quick", ["pretrain-s0-00000002", "../../etc"])
     with pytest.raises(InputError, match="names what is no run"):

@@ -262,6 +262,13 @@ class Study(Record):
     """What `Store.remember_study` keeps, as far as it is read again."""
 
     runs: list[str]
+    ended: Time = ""
+
+    @property
+    def when(self) -> datetime:
+        """When it ended, in UTC unless it says otherwise; long ago if it does not say."""
+        ended = datetime.fromisoformat(self.ended) if self.ended else datetime.fromtimestamp(0, UTC)
+        return ended if ended.tzinfo else ended.replace(tzinfo=UTC)
 
 
 class BenchCost(BaseModel):

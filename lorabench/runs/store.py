@@ -11,6 +11,7 @@ import os
 import platform
 import stat
 from dataclasses import dataclass
+from datetime import MAXYEAR, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 Note = TypeVar("Note", bound=BaseModel)
 Value = TypeVar("Value")
 
+TICK = timedelta(microseconds=1)
 GLANCE = 0.3
 """`ls` takes a run's lock for a moment to see if it is free; wait so many seconds before calling a lock held."""
 
@@ -302,12 +304,12 @@ class Store:
         with contextlib.suppress(InputError):
             if self.newest_study() == list(run_ids):  # so a finished study can be shown where nothing can be written
                 return
-        record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
         with self._noting(path):
-            newest = max((other.lstat().st_mtime_ns for other in path.parent.glob("*.json")), default=0)
+            # Later than every other, though the clock was put back: no file's time says which is the newest.
+            others = [study.when + TICK for study in self._studies(damaged=False) if study.when.year < MAXYEAR]
+            ended = max([datetime.fromisoformat(now()), *others]).isoformat()
+            record = {"schema": SCHEMA, "name": name, "ended": ended, "runs": list(run_ids)}
             write_atomic(path, json.dumps(record, indent=1).encode())
-            if path.stat().st_mtime_ns <= newest:  # the clock was put back, or is coarse
-                os.utime(path, ns=(newest + 1, newest + 1))
 
     def remember_bench(self, record: Mapping[str, Any]) -> None:
         """Keep what `bench` measured last, for the report's cost claims."""
@@ -325,6 +327,8 @@ class Store:
     def _noting(self, path: Path) -> Generator[None]:
         """Make the place for a note about runs, and keep other processes from writing one meanwhile."""
         with _writable(self.root):
+            if path.parent != self.root and path.parent.is_symlink():
+                raise InputError(f"{path.parent}: is a symbolic link; lorabench writes no notes through one")
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = self._lock("notes")
             Path(lock.lock_file).parent.mkdir(exist_ok=True)
@@ -355,22 +359,31 @@ class Store:
         """Ids of the runs of the study that ended last; None if no study did.
 
         Raises:
-            InputError: its record is damaged.
+            InputError: the record of a study is damaged, so which is the newest cannot be told.
         """
-        folder = self.root / ".studies"
+        return max(self._studies(), key=lambda study: study.when, default=Study(runs=[])).runs or None
+
+    def _studies(self, *, damaged: bool = True) -> list[Study]:
+        """The notes of all studies; those that are `damaged` are an error, or else left out."""
+        folder, studies = self.root / ".studies", list[Study]()
         if not os.path.lexists(folder):
-            return None
+            return studies
         try:
-            records = [(path.lstat().st_mtime_ns, path) for path in folder.iterdir() if path.suffix == ".json"]
+            if folder.is_symlink():
+                raise InputError(f"{folder}: lorabench reads no notes through a symbolic link")
+            paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
         except OSError as error:
             raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
-        if not records:
-            return None
-        _, newest = max(records)
-        ids = _read_note(newest, Study, "study").runs
-        if not all(map(ID.fullmatch, ids)):
-            raise InputError(f"{newest}: no valid record of a study: it names what is no run; remove it")
-        return ids
+        for path in paths:
+            try:
+                study = _read_note(path, Study, "study")
+                if not all(map(ID.fullmatch, study.runs)):
+                    raise InputError(f"{path}: no valid record of a study: it names what is no run; remove it")
+                studies.append(study)
+            except InputError:
+                if damaged:
+                    raise
+        return studies
 
     @contextlib.contextmanager
     def locked(

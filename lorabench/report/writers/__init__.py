@@ -38,9 +38,9 @@ def _no_figures() -> list[tuple[str, str]]:
     return []
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """What there is to write.
+    """What there is to write. A notebook shows it as tables, `print` and a REPL as a terminal does.
 
     Attributes:
         document: what a terminal shows.
@@ -53,6 +53,14 @@ class Report:
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
     runs: Sequence[Run] = ()
     figures: Callable[[], list[tuple[str, str]]] = _no_figures
+
+    def __repr__(self) -> str:
+        return write(self, "rich")
+
+    def _repr_html_(self) -> str:
+        """The page without its styles, which would be those of the whole notebook."""
+        _, _, inner = write(self, "html").partition("<main>")
+        return inner.partition("</main>")[0]
 
 
 def chosen(name: str | None, out: Path | None, *, json: bool = False) -> str:
