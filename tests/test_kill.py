@@ -99,10 +99,10 @@ def test_a_clock_that_is_put_back_hides_no_study(tmp_path: Path) -> None:
     store.remember_study("a-long-time-ahead", ["pretrain-s0-00000001"])
     path = tmp_path / ".studies" / "a-long-time-ahead.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"ended": "2200-01-01T00:00:00"}))
-    store.remember_study("newest", ["pretrain-s0-00000002"])
-    assert store.newest_study() == ["pretrain-s0-00000002"]
-    store.remember_study("a-long-time-ahead", ["pretrain-s0-00000003"])
-    assert store.newest_study() == ["pretrain-s0-00000003"]
+    for name, run in (("newest", "pretrain-s0-00000002"), ("a-long-time-ahead", "pretrain-s0-00000003")):
+        store.remember_study(name, [run])
+        assert (newest := store.newest_study())
+        assert newest.runs == [run]
     path.write_text(path.read_text().replace("2200", "9999"))
     store.remember_study("newest", ["pretrain-s0-00000004"])
 

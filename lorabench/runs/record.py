@@ -280,10 +280,13 @@ class Run(Record):
 
 
 class Study(Record):
-    """What `Store.remember_study` keeps, as far as it is read again."""
+    """What `Store.remember_study` keeps: the runs of a study, sweep or tuning, and the settings that ask for them."""
 
-    runs: list[str]
+    name: str = ""
+    kind: Literal["study", "sweep", "tune"] = "study"
     ended: Time = ""
+    runs: list[str]
+    config: dict[str, Any] = Field(default_factory=dict[str, Any])
 
     @property
     def when(self) -> datetime:
