@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Images, command, emit
 from lorabench.cli.stages import find
@@ -13,10 +14,16 @@ from lorabench.cli.streams import stdout
 from lorabench.errors import InputError, UsageError
 
 
+def _names(ctx: typer.Context, incomplete: str) -> complete.Offer:
+    return [*complete.methods(incomplete), *complete.runs(ctx, incomplete)]
+
+
 @command(app)
 def explain(
     shared: Images,
-    name: Annotated[str, typer.Argument(metavar="[METHOD|RUN]", help="A method, or a fine-tuned run.")] = "lora",
+    name: Annotated[
+        str, typer.Argument(metavar="[METHOD|RUN]", autocompletion=_names, help="A method, or a fine-tuned run.")
+    ] = "lora",
 ) -> None:
     """Draw a method to scale, count what it trains, and show what a run of it did to one digit."""
     from lorabench.methods import METHODS
