@@ -28,6 +28,18 @@ analysis/    run records -> numbers: accuracies over seeds, differences, what th
 report/      numbers -> tables, and figures
 events       what a running stage tells
 cli/         the command line: options, progress, commands
+notebook     the study from Python: lorabench.study(...), lorabench.runs(...)
 """
 
+from typing import Any
+
 __version__ = "1.0.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`study` and `runs`, imported when they are asked for: `import lorabench` stays instant."""
+    if name not in ("study", "runs"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module("lorabench.notebook").study if name == "study" else import_module("lorabench.runs")

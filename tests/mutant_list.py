@@ -565,7 +565,8 @@ PAIRING = [
         ("len(first.labels) != len(second.labels) or ", ""),
         ("(first.labels != second.labels).any()", "False"),
         ("first.fmnist != second.fmnist:", "False:"),
-        ("first.mirrored == second.mirrored)", "first.mirrored | ~second.mirrored)"),
+        ("first.changed == second.changed)", "first.changed | ~second.changed)"),
+        ("(first.change == second.change)", "True"),
     ),
     *of(
         "analysis/paired.py",

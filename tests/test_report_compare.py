@@ -72,8 +72,8 @@ def test_uncommitted_code_is_told_even_of_both() -> None:
 def test_other_data_differ_by_what_chose_them() -> None:
     other = finetune(0, parents=Parents(base=pretrain().id, data="fmnist-s1-00000000"))
     known = {
-        finetune(0).id: seen(range(0), mirroring={"axis": "horizontal", "seed": 0}),
-        "other": seen(range(0), mirroring={"axis": "vertical", "seed": 0}),
+        finetune(0).id: seen(range(0), shift={"axis": "horizontal", "seed": 0}),
+        "other": seen(range(0), shift={"axis": "vertical", "seed": 0}),
     }
     other = other.model_copy(update={"id": "other"})
     assert [(row.kind, row.key, row.values) for row in compare(finetune(0), other, known).differing] == [
@@ -173,8 +173,8 @@ def test_another_f_mnist_is_still_compared_image_by_image_where_the_images_are_t
     parts = {"flipped": flipped, "upright": np.isin(LABELS, (2, 3)) & ~flipped, "rest": PARTS["rest"]}
     axis = {"axis": "horizontal"}
     known = {
-        finetune(0).id: seen(range(FIRST_TWO, FIRST_TWO + 40), mirroring=axis),
-        other.id: seen(range(FIRST_TWO + 20, FIRST_TWO + 60), parts=parts, mirroring=axis),
+        finetune(0).id: seen(range(FIRST_TWO, FIRST_TWO + 40), shift=axis),
+        other.id: seen(range(FIRST_TWO + 20, FIRST_TWO + 60), parts=parts, shift=axis),
     }
     rows = {row.name: row for row in compare(finetune(0), other, known).accuracy}
     assert {row.unpaired for row in rows.values()} == {None}
@@ -188,29 +188,31 @@ def test_another_f_mnist_is_still_compared_image_by_image_where_the_images_are_t
     }
     assert [name for name, row in rows.items() if row.told] == ["fmnist", "fmnist.flipped", "fmnist.upright"]
     text = squeezed(render(compare_report(compare(finetune(0), other, known))))
-    assert "F-MNIST: by index; the two F-MNISTs mirror 26 of the 10,000 images unlike" in text
-    assert "flipped: the 600 images that both F-MNISTs have there" in text
+    assert "F-MNIST: by index; the two F-MNISTs change 26 of the 10,000 images unlike" in text
+    assert "mirrored: the 600 images that both F-MNISTs have there" in text
 
 
 def test_the_same_mirrored_images_under_another_name_are_the_same() -> None:
     other = finetune(1, parents=Parents(base=pretrain(1).id, data="fmnist-s0-00000000"))
-    known = {run.id: seen(range(30), mirroring={"axis": "horizontal"}) for run in (finetune(0), other)}
+    known = {run.id: seen(range(30), shift={"axis": "horizontal"}) for run in (finetune(0), other)}
     rows = compare(finetune(0), other, known).accuracy
     assert {(row.told, row.unpaired) for row in rows} == {(None, None)}
 
 
-def test_images_mirrored_along_another_axis_are_other_images() -> None:
+@pytest.mark.parametrize(("key", "values"), [("axis", ("horizontal", "vertical")), ("shift", ("mirror", "invert"))])
+def test_images_that_are_changed_otherwise_are_other_images(key: str, values: tuple[str, str]) -> None:
+    """Whichever option of the shift says so; those that choose images do not."""
     other = finetune(1, parents=Parents(base=pretrain(1).id, data="fmnist-s1-00000000"))
     known = {
-        run.id: seen(range(30), mirroring={"axis": axis})
-        for run, axis in ((finetune(0), "horizontal"), (other, "vertical"))
+        run.id: seen(range(30), shift={key: value, "seed": seed})
+        for seed, (run, value) in enumerate(zip((finetune(0), other), values, strict=True))
     }
     rows = {row.name: row for row in compare(finetune(0), other, known).accuracy}
     f = rows["fmnist.flipped"]
     low, high = stats.independent_difference((580, 613), (582, 613))
     assert (f.low, f.high, f.p, f.lost, f.gained) == (100 * low, 100 * high, None, None, None)
     assert (rows["fmnist.rest"].unpaired, rows["fmnist.upright"].told) == (None, None)
-    assert rows["fmnist"].told == "by index; the two F-MNISTs mirror 613 of the 10,000 images unlike"
+    assert rows["fmnist"].told == "by index; the two F-MNISTs change 613 of the 10,000 images unlike"
     text = squeezed(render(compare_report(compare(finetune(0), other, known))))
     assert "compared unpaired (Newcombe's interval), because of another F-MNIST" in text
 
@@ -236,7 +238,7 @@ def test_without_evidence_everything_is_compared_by_its_counts() -> None:
     lost = {run.id: seen(range(30), parts={}) for run in (pretrain(), finetune())}
     reasons = unpaired(pretrain(), finetune(), lost)
     assert [reasons["mnist"], reasons["fmnist"]] == [None, None]
-    assert reasons["fmnist.flipped"] == "a record of the flipped images that is not there any more"
+    assert reasons["fmnist.flipped"] == "a record of the changed images that is gone"
 
 
 def test_parts_without_images_are_left_out() -> None:
@@ -337,7 +339,7 @@ def test_evidence_comes_from_the_run_and_from_its_f_mnist(tmp_path: Path) -> Non
         "upright": 1429,
         "rest": 7958,
     }
-    assert found.mirroring["axis"] == "horizontal"
+    assert found.shift["axis"] == "horizontal"
     held_out = run.model_copy(update={"id": "lora-k4-s1-00000000"})
     with store.start(held_out, "") as folder:
         folder.write("predictions.npz", npz(labels=LABELS[:5_000], fmnist=LABELS[:5_000]))
@@ -351,4 +353,4 @@ def test_a_lost_f_mnist_leaves_the_predictions(tmp_path: Path) -> None:
     store = stored(tmp_path)
     (tmp_path / FMNIST / "run.json").unlink()
     found = predictions_of(store, store.load(finetune().id))
-    assert (found.parts, found.mirroring, list(found.predicted)) == ({}, {}, ["fmnist"])
+    assert (found.parts, found.shift, list(found.predicted)) == ({}, {}, ["fmnist"])

@@ -219,7 +219,7 @@ def test_what_is_not_the_same_is_warned_of() -> None:
     ).unequal
     assert {one.what: one.values for one in found} == {
         "base weights of seed 1": {"efefefef": ["lora-k4"], "abababab": ["odd"]},
-        "flipped images": {
+        "F-MNIST": {
             fmnist().id: ["lora-k4", "adapter"],
             "fmnist-s1-00000000": ["odd"],
         },

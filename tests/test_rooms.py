@@ -54,6 +54,7 @@ LADDER = {
         "events files query threads classifier data config runs methods scale analysis runner exchange sweep tune "
         "bench report"
     ),
+    "notebook": "config runs analysis runner report cli",
     "__init__": "",
     "__main__": "cli",
 }
@@ -75,6 +76,8 @@ TORCH_FREE = {
     "sweep",
     "tune",
     "cli",
+    "notebook",
+    "__init__",
 }
 
 

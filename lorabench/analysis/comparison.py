@@ -36,12 +36,12 @@ class Fact:
     values: list[Any]
 
 
-def differing(runs: Sequence[Run], mirroring: Sequence[Mapping[str, Any]]) -> list[Fact]:
+def differing(runs: Sequence[Run], shifts: Sequence[Mapping[str, Any]]) -> list[Fact]:
     """The facts that differ, by kind, and whether code was uncommitted: two such runs of one commit may differ too.
 
-    `mirroring` holds the settings of each run's F-MNIST, as far as they are known.
+    `shifts` holds the settings of each run's F-MNIST, as far as they are known.
     """
-    facts_of_runs = [_facts(run, flips) for run, flips in zip(runs, mirroring, strict=True)]
+    facts_of_runs = [_facts(run, shift) for run, shift in zip(runs, shifts, strict=True)]
     keys = dict.fromkeys(key for facts in facts_of_runs for key in facts)
     rows = [Fact(*key, [facts.get(key) for facts in facts_of_runs]) for key in keys]
     order = list(dict.fromkeys(row.kind for row in rows))
@@ -51,7 +51,7 @@ def differing(runs: Sequence[Run], mirroring: Sequence[Mapping[str, Any]]) -> li
     return sorted(differ, key=lambda row: order.index(row.kind))
 
 
-def _facts(run: Run, mirroring: Mapping[str, Any]) -> _Facts:
+def _facts(run: Run, shift: Mapping[str, Any]) -> _Facts:
     env = dict(run.env)
     git: Mapping[str, Any] = env.pop("git", None) or {}
     images = {name: metrics.n for name, metrics in run.metrics.items()}
@@ -60,7 +60,7 @@ def _facts(run: Run, mirroring: Mapping[str, Any]) -> _Facts:
         "base": {"run": run.parents.base, "weights": run.checks.get("base_sha256")},
         "data": {
             "F-MNIST": run.parents.data,
-            **{f"F-MNIST {key}": value for key, value in mirroring.items()},
+            **{f"F-MNIST {key}": value for key, value in shift.items()},
             **{f"test images, {name}": n for name, n in images.items()},
         },
         "code": {"lorabench": env.pop("lorabench", None), "commit": git.get("commit"), _DIRTY: git.get("dirty")},
@@ -123,7 +123,7 @@ def compare(first: Run, second: Run, predictions: Mapping[str, Predictions] | No
     one, other = ((run, (predictions or {}).get(run.id, Predictions())) for run in runs)
     return Comparison(
         runs=[run.id for run in runs],
-        differing=differing(runs, [one[1].mirroring, other[1].mirroring]),
+        differing=differing(runs, [one[1].shift, other[1].shift]),
         unequal=unequal(zip(NAMES, ([first], [second]), strict=True)),
         accuracy=contrasts(one, other),
         mirroring=mirroring_contrasts(one, other),

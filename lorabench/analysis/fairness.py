@@ -51,7 +51,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
     if run.metrics:
         yield "measured images", "", f"{run.holdout:,} held out" if run.holdout else "the test set"
     if run.parents.data:
-        yield "flipped images", "", run.parents.data
+        yield "F-MNIST", "", run.parents.data
     if run.cost and "batch_size" in run.settings:
         yield "budget", f" of {run.stage}", f"{run.cost.steps * run.settings['batch_size']:,} images"
     for key in (*GROUND, "threads"):

@@ -3,23 +3,25 @@
 paired("fmnist", "F-MNIST", base == labels, tuned == labels)       # mid-p McNemar test, Tango's interval
 unpaired("fmnist", "F-MNIST", Count(9276, 10_000), Count(4893, 5_000), "other images")    # Newcombe's interval
 
-MNIST and F-MNIST have the same images in the same order, some of them mirrored in F-MNIST, so every one of the four
+MNIST and F-MNIST have the same images in the same order, some of them changed in F-MNIST, so every one of the four
 cells of two runs can be held against every other image by image. Compared are those that answer a question:
 
     B - A on MNIST, on F-MNIST and on its parts     which of the two is better, and where
-    F-MNIST - MNIST in A, and in B                  what mirroring costs each of them
+    F-MNIST - MNIST in A, and in B                  what the change costs each of them
     B on F-MNIST - A on MNIST                       whether B is as good there as A was without it: the talk's claim
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import inference
-from lorabench.analysis.quantities import SETS, Count
+from lorabench.analysis.quantities import SETS, SLICES, Count
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import numpy.typing as npt
 
@@ -86,8 +88,8 @@ def unpaired(name: str, label: str, first: Count, second: Count, reason: str) ->
     return Contrast(name, label, first, second, gap, *ends, apart, unpaired=reason)
 
 
-PARTS = {"flipped": "flipped", "upright": "upright", "rest": "other digits"}
-"""The parts of F-MNIST's test set, in words short enough for a table of seven columns."""
+_CHOOSE = ("fraction", "classes", "seed")
+"""The options of every shift that say which images it changes."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class _Measured:
         right: which images of the whole set the run got right (n,); None where that is not known.
         within: which of them are in the part; None where that is not known any more.
         fmnist: the id of the F-MNIST; None on MNIST.
-        mirrored: which images that one mirrors; None on MNIST, and where it is not known any more.
-        axis: of its mirror, likewise.
+        changed: which images that one changes; None on MNIST, and where it is not known any more.
+        change: what it does to them, the options of its shift that do not choose them; likewise.
     """
 
     count: Count
@@ -107,8 +109,8 @@ class _Measured:
     labels: Digits | None
     within: Mask | None
     fmnist: str | None
-    mirrored: Mask | None
-    axis: str | None
+    changed: Mask | None
+    change: Mapping[str, Any]
 
 
 def contrasts(first: Found, second: Found) -> list[Contrast]:
@@ -119,7 +121,7 @@ def contrasts(first: Found, second: Found) -> list[Contrast]:
         if name == "fmnist":
             rows += [
                 _contrast(f"{name}.{part}", f"  {called}", _measured(first, name, part), _measured(second, name, part))
-                for part, called in PARTS.items()
+                for part, called in SLICES.items()
             ]
     return [contrast for contrast in rows if contrast]
 
@@ -146,9 +148,10 @@ def _measured(run_and_predictions: Found, name: str, part: str | None = None) ->
     right = predicted == labels if predicted is not None and labels is not None else None
     everything = None if labels is None else np.ones(len(labels), bool)
     within = predictions.parts.get(part) if part else everything
-    mirrors = (run.parents.data, predictions.parts.get("flipped"), predictions.mirroring.get("axis"))
+    change = {key: value for key, value in predictions.shift.items() if key not in _CHOOSE}
+    shifted = (run.parents.data, predictions.parts.get("flipped"), change)
     return _Measured(
-        Count(counts.correct, counts.n), right, labels, within, *(mirrors if name == "fmnist" else (None, None, None))
+        Count(counts.correct, counts.n), right, labels, within, *(shifted if name == "fmnist" else (None, None, {}))
     )
 
 
@@ -172,15 +175,15 @@ def _contrast(name: str, label: str, first: _Measured | None, second: _Measured 
 def _alike(first: _Measured, second: _Measured, both: Mask, *, whole: bool) -> tuple[Mask, str | None]:
     """Which images of two F-MNISTs are compared, and what must be told: of a part those that are the same in both.
 
-    A whole set is compared by index, since every image is of the same handwritten digit; mirrored in one and not in
+    A whole set is compared by index, since every image is of the same handwritten digit; changed in one and not in
     the other it is another image all the same.
     """
-    if first.mirrored is None or second.mirrored is None:
-        return both, "by index; which images are mirrored in which F-MNIST is not known any more"
-    same = (first.mirrored == second.mirrored) & (~first.mirrored | (first.axis == second.axis))
+    if first.changed is None or second.changed is None:
+        return both, "by index; which images are changed in which F-MNIST is not known any more"
+    same = (first.changed == second.changed) & (~first.changed | (first.change == second.change))
     others = int((both & ~same).sum())
     if whole:
-        told = f"by index; the two F-MNISTs mirror {others:,} of the {len(same):,} images unlike"
+        told = f"by index; the two F-MNISTs change {others:,} of the {len(same):,} images unlike"
         return both, told if others else None
     kept = both & same
     told = f"the {int(kept.sum()):,} images that both F-MNISTs have there"
@@ -196,5 +199,5 @@ def _apart(first: _Measured, second: _Measured) -> str | None:
     if first.right is None or second.right is None:
         return "predictions that were not kept"
     if first.within is None or second.within is None:
-        return "a record of the flipped images that is not there any more"
+        return "a record of the changed images that is gone"
     return None

@@ -1,7 +1,7 @@
-"""What a run left behind of each test image: its digit, what the run took it for, and whether it was mirrored.
+"""What a run left behind of each test image: its digit, what the run took it for, and whether it was changed.
 
 found = predictions_of(store, run)
-found.predicted["fmnist"][found.parts["flipped"]]     # what became of the mirrored images
+found.predicted["fmnist"][found.parts["flipped"]]     # what became of the changed images
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Predictions:
         labels: true digits (n,); None if the run kept no predictions.
         predicted: test set -> predicted digits (n,); under `before_<set>` those of a fine-tuned run's base.
         parts: part of F-MNIST -> which images belong to it (n,); empty if that is not known any more.
-        mirroring: the settings that chose the mirrored images; empty as `parts`.
+        shift: the settings of its F-MNIST, which images are changed and how; empty as `parts`.
     """
 
     labels: Digits | None = None
     predicted: Mapping[str, Digits] = field(default_factory=dict[str, "Digits"])
     parts: Mapping[str, Mask] = field(default_factory=dict[str, "Mask"])
-    mirroring: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    shift: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def predictions_of(store: Store, run: Run) -> Predictions:

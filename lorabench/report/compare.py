@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Metric
-from lorabench.analysis.quantities import SETS
+from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.report import confusion
 from lorabench.report.contrast import contrast_note, contrast_table
 from lorabench.report.fairness import unequal_note, unfinished_table
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lorabench.report.blocks import Block
 
 
-_PARTS = "upright: images of the digits that F-MNIST flips, those that it left as they are"
+_PARTS = f"{SLICES['upright']}: images of the same digits that F-MNIST left as they are"
 _ONE_EACH = "1 run of each: the intervals are over test images and say nothing of other seeds"
 _MIRRORING = "A to B: B on F-MNIST less A on MNIST"
 

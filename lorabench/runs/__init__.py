@@ -10,8 +10,14 @@ run is the one that is asked for, its record must say (`stages.cached`). Every f
 is written beside its place, flushed, and moved there, and so is a new folder with its first record: a kill at any
 moment leaves a folder whose `run.json` says that it is unfinished, or none. What lay beside is cleared by the next try.
 
+`lorabench.runs("runs")` is short for `lorabench.notebook.runs("runs")`: a list of flat dicts.
+
     record   `run.json` as data      folder   one run in progress      store   all of them
 """
+
+import sys
+from types import ModuleType
+from typing import Any
 
 from lorabench.runs.folder import Folder, sha256_file, write_atomic
 from lorabench.runs.record import (
@@ -54,3 +60,13 @@ __all__ = [
     "uncollected",
     "write_atomic",
 ]
+
+
+class _Callable(ModuleType):
+    def __call__(self, runs_dir: Any = "runs") -> list[dict[str, Any]]:
+        from importlib import import_module  # not this room's to know before it is asked for
+
+        return import_module("lorabench.notebook").runs(runs_dir)
+
+
+sys.modules[__name__].__class__ = _Callable

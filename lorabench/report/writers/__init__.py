@@ -42,9 +42,9 @@ def _no_story() -> Block | None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """What there is to write.
+    """What there is to write. A notebook shows it as tables, `print` and a REPL as a terminal does.
 
     Attributes:
         document: what a terminal shows.
@@ -59,6 +59,14 @@ class Report:
     runs: Sequence[Run] = ()
     figures: Callable[[], list[tuple[str, str]]] = _no_figures
     story: Callable[[], Block | None] = _no_story
+
+    def __repr__(self) -> str:
+        return write(self, "rich")
+
+    def _repr_html_(self) -> str:
+        """The page without its styles, which would be those of the whole notebook."""
+        _, _, inner = write(self, "html").partition("<main>")
+        return inner.partition("</main>")[0]
 
 
 def chosen(name: str | None, out: Path | None, *, json: bool = False) -> str:

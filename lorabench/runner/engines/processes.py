@@ -17,9 +17,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, resource_tracker
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import RunFailedError, UsageError, WorkerDiedError
+from lorabench.errors import RunFailedError, WorkerDiedError
 from lorabench.runner.engines.cores import cores
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run, Store
 
-GUARD = 'put what starts a study with workers below  if __name__ == "__main__":'
-
 GRACE = 1.5
 """Seconds that a worker has to stop once it was told to."""
 
@@ -50,8 +49,6 @@ def open_processes(
     workers: int, store: Store, data_dir: Path | None, settings: Config, emit: Emit
 ) -> Generator[tuple[Executor, Perform, int]]:
     """`open_engine` for several workers, which share this machine's cores and are spread over its GPUs."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise UsageError(f"a worker imports the script that started it, and that would start it again; {GUARD}")
     settings = settings.model_copy(update={"threads": settings.threads or max(1, cores() // workers)})
     _track()
     context = multiprocessing.get_context("spawn")
@@ -79,7 +76,7 @@ def open_processes(
     if broken:
         codes = [worker.exitcode for worker in pool.workers.values() if worker not in killed]
         if any(code and code > 0 for code in codes):
-            raise RunFailedError(f"a worker process cannot start, its own message stands above; {GUARD}") from broken
+            raise RunFailedError("a worker process cannot start, its own message stands above") from broken
         raise WorkerDiedError(_cause(codes)) from broken
 
 
@@ -104,11 +101,22 @@ class _Pool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call. It may start a worker, which a signal in the middle would leave behind, half started."""
-        with undisturbed():
+        with undisturbed(), _without_main():
             try:
                 return super().submit(fn, *args, **kwargs)
             finally:
                 self.workers |= self._processes or {}
+
+
+@contextlib.contextmanager
+def _without_main() -> Generator[None]:
+    """Let processes that start inside not import the caller's script: it may start a study, and no worker needs it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager
