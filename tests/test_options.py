@@ -41,6 +41,7 @@ SHARED: dict[str, set[str]] = {
     "sweep": MAKING | DEVICE,
     "bench": RUNS | DEVICE,
     "evaluate": IMAGES | DEVICE,
+    "explain": IMAGES,
     "report": IMAGES,
     "ls": {*OUTPUT, "--runs-dir"},
     "scale": RUNS | DEVICE | {"--config", "--set"},
