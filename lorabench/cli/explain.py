@@ -8,8 +8,8 @@ import typer
 
 from lorabench.cli import complete
 from lorabench.cli.app import app
-from lorabench.cli.options import Images, command, emit
-from lorabench.cli.stages import find
+from lorabench.cli.options import Folder, command, emit
+from lorabench.cli.stages import select
 from lorabench.cli.streams import stdout
 from lorabench.errors import InputError, UsageError
 
@@ -20,7 +20,7 @@ def _names(ctx: typer.Context, incomplete: str) -> complete.Offer:
 
 @command(app)
 def explain(
-    shared: Images,
+    shared: Folder,
     name: Annotated[
         str, typer.Argument(metavar="[METHOD|RUN]", autocompletion=_names, help="A method, or a fine-tuned run.")
     ] = "lora",
@@ -41,7 +41,7 @@ def explain(
         stdout().print(renderable(stack([room.explanation(told), following])))
         return
     try:
-        runs = find(shared, [name])
+        runs, _ = select(shared, [name])
     except InputError as error:
         raise InputError(f"{error}; nor is {name} a method: {', '.join(METHODS)}") from None
     run = runs[0] if runs else None
@@ -52,7 +52,7 @@ def explain(
     told = room.of_run(run)
     images = shared.store.finished(run.parents.data) if run.parents.data else None
     settings = images.settings if images else {}
-    pictures = pictures_of(run, shared.store, shared.data_dir)
+    pictures = pictures_of(run, shared.store, None)
     if shared.json:
         emit({"command": "explain", **room.explanation_data(told), "run": room.outcome_data(run, pictures, settings)})
     else:

@@ -23,11 +23,11 @@ def write(report: Report) -> str:
     blocks = list(leaves(report.document))
     first = blocks[0] if blocks else None
     title = first if isinstance(first, Line) and first.kind == "heading" else None
-    story = report.story()
-    told = [*(leaves(story) if story else []), *blocks[title is not None :]]
+    if story := report.story():
+        blocks[title is not None : title is not None] = leaves(story)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=title,
-        blocks=[(type(block).__name__, block) for block in told],
+        blocks=[(type(block).__name__, block) for block in blocks[title is not None :]],
         figures=[(name, Markup(svg[svg.index("<svg") :])) for name, svg in report.figures()],
         ink=_ink,
         version=__version__,
