@@ -542,3 +542,23 @@ class Results:
             held_out=settings.holdout,
             **counts,
         )
+
+
+def recalled(planned: Plan, store: Store) -> SweepResult:
+    """What `planned` gave, from the runs that are in `store`."""
+    from lorabench.runner.queue import Result
+
+    results = Results(planned, store)
+    for stage in planned.todo:
+        run, own = stages.cached(stage, store), stages.placed(stage, store).id
+        results.add(Result(stage, run, cached=True) if run else Result(stage, reason=_reason(own, store), culprit=own))
+    return results.result()
+
+
+def _reason(run_id: str, store: Store) -> str:
+    """Why there is no result of a run."""
+    try:
+        run = store.load(run_id)
+    except InputError:
+        return "is not there any more"
+    return run.error.message if run.error else run.status

@@ -289,6 +289,26 @@ def test_a_note_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
         Store(tmp_path).newest_study()
 
 
+def test_notes_are_neither_read_nor_written_through_a_symbolic_link(tmp_path: Path) -> None:
+    store, elsewhere = Store(tmp_path / "runs"), tmp_path / "elsewhere"
+    store.root.mkdir()
+    elsewhere.mkdir()
+    (store.root / ".studies").symlink_to(elsewhere)
+    with pytest.raises(InputError, match="symbolic link"):
+        store.remember_study("study", ["pretrain-s0-00000001"])
+    with pytest.raises(InputError, match="symbolic link"):
+        store.newest_study()
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "com1", "lpt9.more"])
+def test_a_study_is_not_called_as_a_device_is_on_windows(name: str) -> None:
+    for key in ("study", "sweep"):
+        with pytest.raises(ConfigError, match="a device on Windows"):
+            config.load(sets=[f"{key}.name={name}"])
+    assert config.load(sets=["study.name=console"]).config.study.name == "console"
+
+
 @pytest.mark.parametrize(
     "text",
     [

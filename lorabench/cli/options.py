@@ -248,8 +248,9 @@ def _guarded(function: Callable[[], None], shared: Output) -> None:
 
 def _stopping() -> list[int]:
     """The signals that ask a command to stop. `nohup` has it ignore that its terminal is closed."""
-    hangup = [] if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGTERM, *hangup]
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, signal.SIGHUP]
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

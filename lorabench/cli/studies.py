@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -123,6 +124,8 @@ def tune(
         stdout().print(renderable(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds)))
         if warning := unequal_note(unequal):
             stdout().print("", renderable(warning), sep="\n")
+    config = loaded.config.model_dump(mode="json")
+    remember(shared, f"{loaded.config.study.name}-tune", room.todo(found), kind="tune", config=config)
 
 
 @command(app)
@@ -155,7 +158,9 @@ def sweep(
     from lorabench.runner import engines, stages
 
     asked = {"study.seeds": seeds_of(shared, seeds), "study.workers": workers_of(workers, engine)}
-    planned = room.plan(gather(shared, asked), grid or [])
+    source = gather(shared, asked)
+    given = copy.deepcopy(source.values)
+    planned = room.plan(source, grid or [])
     settings, todo = planned.config, planned.todo
     claims.check_keys(settings.expect, planned.loaded.origins)
     workers = settings.study.workers or engines.cores()
@@ -187,7 +192,9 @@ def sweep(
         if picture := rank_plot(runs):
             console.print("", renderable(picture), sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
-    remember(shared, settings.sweep.name, todo)
+    axes = {axis.key: list(axis.values) for axis in planned.axes}
+    given["sweep"] = {**given.get("sweep", {}), "grid": axes}
+    remember(shared, settings.sweep.name, todo, kind="sweep", config=given)
     if found.failures:
         raise PartialError(f"{found.failures} failed")
 

@@ -259,9 +259,19 @@ class Run(Record):
 
 
 class Study(Record):
-    """What `Store.remember_study` keeps, as far as it is read again."""
+    """What `Store.remember_study` keeps: the runs of a study, sweep or tuning, and the settings that ask for them."""
 
+    name: str = ""
+    kind: Literal["study", "sweep", "tune"] = "study"
+    ended: Time = ""
     runs: list[str]
+    config: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+    @property
+    def when(self) -> datetime:
+        """When it ended, in UTC unless it says otherwise; long ago if it does not say."""
+        ended = datetime.fromisoformat(self.ended) if self.ended else datetime.fromtimestamp(0, UTC)
+        return ended if ended.tzinfo else ended.replace(tzinfo=UTC)
 
 
 class BenchCost(BaseModel):
