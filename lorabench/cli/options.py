@@ -14,6 +14,7 @@ import functools
 import inspect
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -80,7 +81,7 @@ class Folder(Output):
     def elsewhere(self) -> str:
         """What a further command needs to find the same runs: ` --runs-dir DIR`, or nothing if it finds them anyway."""
         usual = Path(os.environ.get("LORABENCH_RUNS", "runs"))
-        return "" if self.runs_dir == usual else f" --runs-dir {self.runs_dir}"
+        return "" if self.runs_dir == usual else f" --runs-dir {shlex.quote(str(self.runs_dir))}"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

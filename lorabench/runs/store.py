@@ -26,6 +26,7 @@ from lorabench.runs.folder import Folder, settle, sha256_file, write_atomic
 from lorabench.runs.record import (
     ID,
     MAX_FILE_BYTES,
+    MAX_HISTORY_BYTES,
     MAX_RECORD_BYTES,
     SCHEMA,
     Bench,
@@ -260,6 +261,8 @@ class Store:
         if name not in run.files:
             return []
         path = self.intact(run, name)
+        if (size := path.stat().st_size) > MAX_HISTORY_BYTES:
+            raise InputError(f"{path}: no history of a run: it has {size:,} bytes, more than {MAX_HISTORY_BYTES:,}")
         try:
             return [Epoch.model_validate_json(line) for line in path.read_bytes().splitlines()]
         except ValidationError as error:
