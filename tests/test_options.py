@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -270,3 +271,12 @@ def test_a_closed_terminal_stops_a_command_unless_it_is_to_go_on(ignored: bool) 
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (code, went_on, after) == ((0, [True], usual) if ignored else (143, [], usual))
+
+
+def test_a_failure_that_nobody_can_be_told_is_no_other_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, s: str, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    options.report_failure("why", ValueError("why"), 4, as_json=False)
