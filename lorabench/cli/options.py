@@ -89,6 +89,16 @@ class Runs(Folder, Messages):
     """Of a command that takes runs by name, or keeps a record beside them."""
 
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Removing(Runs):
+    """Of a command that removes runs."""
+
+    dry_run: DryRun = False
+
+
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Images(Runs):
     """Of a command that reads MNIST."""
@@ -124,7 +134,7 @@ class Writing(Images):
     """Of a command that makes something that may be there already."""
 
     force: Annotated[bool, typer.Option("--force", help="Make again what is there already.")] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False
+    dry_run: DryRun = False
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
