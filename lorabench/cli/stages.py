@@ -123,7 +123,7 @@ def run_stages(
     from lorabench.cli import progress
     from lorabench.runner import queue
 
-    with progress.show(stderr(), quiet=shared.quiet) as show:
+    with progress.show(stderr(), quiet=shared.quiet, todo=todo, workers=workers) as show:
 
         def on_event(event: Event) -> None:
             show(event)
@@ -145,8 +145,10 @@ def run_stages(
         )
 
 
-def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
-    """Say what would be run, what is there, and who set which setting."""
+def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing, workers: int = 1) -> None:
+    """Say what would be run, what is there, who set which setting, and about how long it would take."""
+    from lorabench import sweep
+    from lorabench.report.sweep import time_lines
     from lorabench.runner import stages
 
     cached = {
@@ -168,6 +170,9 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
     for key, origin in loaded.origins.items():
         typer.echo(f"{key} set by {origin}")
     typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
+    missing = [stage for stage in todo if not cached[stages.placed(stage, shared.store).id]]
+    for line in time_lines(*sweep.time_of(missing, shared.store, workers), workers):
+        typer.echo(line)
 
 
 def find(shared: Runs, names: Sequence[str]) -> list[Run]:

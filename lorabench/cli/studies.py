@@ -63,10 +63,10 @@ def whole_study(
     if k is not None and settings.study.methods:
         raise UsageError("--k: study.methods of the config says every method's rank; change it there")
     todo = stages.study(settings)
-    if shared.dry_run:
-        dry_run(todo, loaded, shared)
-        return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
+    if shared.dry_run:
+        dry_run(todo, loaded, shared, workers)
+        return
     done = collect(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
     costs = newest_costs(shared)
     found = overview(done, *costs)
@@ -107,10 +107,10 @@ def tune(
     loaded = load(shared, asked)
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
-    if shared.dry_run:
-        dry_run(todo, loaded, shared)
-        return
     workers = loaded.config.study.workers or engines.cores()
+    if shared.dry_run:
+        dry_run(todo, loaded, shared, workers)
+        return
 
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
         return run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
@@ -124,6 +124,8 @@ def tune(
         stdout().print(renderable(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds)))
         if warning := unequal_note(unequal):
             stdout().print("", renderable(warning), sep="\n")
+        again = f"lorabench report --study {loaded.config.study.name}-tune{shared.elsewhere}"
+        stdout().print(f"\nnext  {again}", soft_wrap=True)
     config = loaded.config.model_dump(mode="json")
     remember(shared, f"{loaded.config.study.name}-tune", room.todo(found), kind="tune", config=config)
 
