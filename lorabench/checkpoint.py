@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+MAX_HEADER = 10_000_000
+"""Bytes of a checkpoint's header; each tensor takes about a hundred."""
+
+
 def trained(model: nn.Module) -> dict[str, Tensor]:
     """What a method trains, by name: the parameters that require a gradient. Aᵀ, `At` in the model, is `A` here."""
     return {
@@ -74,7 +78,7 @@ def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]
     Raises:
         InputError: missing, cut off or damaged; other names, shapes or types; NaN or infinite values; another origin.
     """
-    header, tensors = read(path)
+    header, tensors = read(path, 100_000 + 1_000 * len(expected))
     for key, value in origin.items():
         if header.get(key) != value:
             raise InputError(f"{path}: made for {key} {header.get(key, '(none named)')}, refused on {key} {value}")
@@ -82,13 +86,17 @@ def decode(path: Path, expected: Mapping[str, Tensor], origin: Mapping[str, str]
     return tensors
 
 
-def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The header's entries and the tensors of a safetensors file.
+def read(path: Path, most: int = MAX_HEADER) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The header's entries and the tensors of a safetensors file, whose header has no more than `most` bytes.
 
     Raises:
-        InputError: missing, cut off or damaged.
+        InputError: missing, cut off or damaged, or too long a header.
     """
     try:
+        with path.open("rb") as raw:
+            length = int.from_bytes(raw.read(8), "little")
+        if length > most:
+            raise InputError(f"{path}: damaged, or of another model: a header of {length:,} bytes, at most {most:,}")
         with cast("Any", safe_open(path, framework="pt")) as file:
             header: dict[str, str] = file.metadata() or {}
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,15 @@ def read(path: Path, dtype: type[np.generic]) -> dict[str, npt.NDArray[Any]]:
             return {member.filename.removesuffix(".npy"): _array(archive, member, dtype) for member in members}
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        tokenize.TokenError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise InputError(f"{path}: no arrays of digits or masks: {error or 'cut short'}") from error
 
 

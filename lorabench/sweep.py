@@ -292,13 +292,28 @@ def _difference(axes: Sequence[Axis], twin: Sequence[Any], values: Sequence[Any]
 
 
 def preview(planned: Plan, store: Store, workers: int, force: bool = False) -> SweepPlan:
-    """What `planned` would do with the runs that are in `store`.
+    """What `planned` would do with the runs that are in `store`."""
+    there: set[str] = set() if force else {stage.id for stage in planned.todo if stages.cached(stage, store)}
+    missing = [stage for stage in planned.todo if stage.id not in there]
+    seconds, unknown = time_of(missing, store, workers)
+    points = [(p.values, len(p.tuned), sum(stage.id in there for stage in p.tuned)) for p in planned.points]
+    return SweepPlan(
+        keys=planned.keys,
+        points=tuple(points),
+        missing=len(missing),
+        cached=len(there),
+        seconds=seconds,
+        unknown=unknown,
+        workers=workers,
+    )
+
+
+def time_of(missing: Sequence[Stage], store: Store, workers: int) -> tuple[float, int]:
+    """About how many seconds stages take, `workers` side by side, and how many are like no past run and not in that.
 
     A run takes as long as the median of the finished ones that are like it: of one stage, with the same epochs and
     batch size, and of the same method if there are any.
     """
-    there: set[str] = set() if force else {stage.id for stage in planned.todo if stages.cached(stage, store)}
-    missing = [stage for stage in planned.todo if stage.id not in there]
     known: dict[tuple[Any, ...], list[float]] = {}
     for run in store.scan()[0] if missing else []:
         if run.status == "done" and run.cost:
@@ -310,16 +325,7 @@ def preview(planned: Plan, store: Store, workers: int, force: bool = False) -> S
         for stage in missing
         if stage.epochs
     ]
-    points = [(p.values, len(p.tuned), sum(stage.id in there for stage in p.tuned)) for p in planned.points]
-    return SweepPlan(
-        keys=planned.keys,
-        points=tuple(points),
-        missing=len(missing),
-        cached=len(there),
-        seconds=sum(filter(None, seconds)) / workers,
-        unknown=seconds.count(None),
-        workers=workers,
-    )
+    return sum(filter(None, seconds)) / workers, seconds.count(None)
 
 
 def _alike(kind: str, method: str | None, settings: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -542,3 +548,23 @@ class Results:
             held_out=settings.holdout,
             **counts,
         )
+
+
+def recalled(planned: Plan, store: Store) -> SweepResult:
+    """What `planned` gave, from the runs that are in `store`."""
+    from lorabench.runner.queue import Result
+
+    results = Results(planned, store)
+    for stage in planned.todo:
+        run, own = stages.cached(stage, store), stages.placed(stage, store).id
+        results.add(Result(stage, run, cached=True) if run else Result(stage, reason=_reason(own, store), culprit=own))
+    return results.result()
+
+
+def _reason(run_id: str, store: Store) -> str:
+    """Why there is no result of a run."""
+    try:
+        run = store.load(run_id)
+    except InputError:
+        return "is not there any more"
+    return run.error.message if run.error else run.status

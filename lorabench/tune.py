@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lorabench.config import Config
     from lorabench.runner.stages import Stage
-    from lorabench.runs import Run
+    from lorabench.runs import Run, Store
 
 
 HALF_DECADES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
@@ -138,6 +138,15 @@ def tune(
         curves = wider
         done |= perform([stage for stage in todo(curves) if stage.id not in tried])
     return curves, done
+
+
+def recalled(config: Config, store: Store) -> tuple[list[Curve], dict[str, Run]]:
+    """What `tune` gave of these settings, from the runs that are in `store`."""
+
+    def there(asked: Sequence[Stage]) -> dict[str, Run]:
+        return {stage.id: run for stage in asked if (run := stages.cached(stage, store))}
+
+    return tune(curves(config), there, lambda _: None)
 
 
 def todo(curves: Sequence[Curve]) -> list[Stage]:

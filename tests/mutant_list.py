@@ -642,14 +642,14 @@ GATING = [
     *of(
         "runs/store.py",
         "tests/test_runs.py tests/test_hostile.py -k 'note or newest'",
-        ("if not all(map(ID.fullmatch, ids)):", "if False:"),
-        ("_, newest = max(records)", "_, newest = min(records)"),
+        ("if all(map(ID.fullmatch, study.runs)):", "if True:"),
+        ("for _, study in reversed(self._studies()):", "for _, study in self._studies():"),
     ),
     *of(
         "cli/stages.py",
         GATE,
         ("lost.append(str(error))", "pass"),
-        ("gone = [run_id for run_id in named if run_id not in by_id]", "gone = []"),
+        ("gone = [run_id for run_id in named.runs if run_id not in by_id]", "gone = []"),
     ),
     *of(
         "cli/look.py",

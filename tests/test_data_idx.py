@@ -75,7 +75,7 @@ HUGE = struct.pack(">4B3I", 0, 0, 8, 3, 2**31, 2**31, 2**31)
         (
             "x.gz",
             gzip.compress(HUGE + BODY, mtime=0),
-            r"expected 9,903,520,314,283,042,199,192,993,792 bytes .* has 30",
+            r"claims 9,903,520,314,283,042,199,192,993,792",
         ),
         ("x.gz", gzip.compress(HEADER + BODY, mtime=0)[:-30], "damaged gzip|expected 30 bytes"),
         ("x.gz", gzip.compress(HEADER + BODY, mtime=0)[:-8] + bytes(8), "damaged gzip.*CRC"),

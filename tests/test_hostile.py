@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -15,8 +16,10 @@ import pytest
 from report_factory import finetune, fmnist, pretrain
 
 from lorabench import checkpoint, config, npz
+from lorabench.data.idx import read_idx
 from lorabench.errors import ConfigError, InputError
 from lorabench.model import SimpleMnistClassifier
+from lorabench.report.writers import sheet
 from lorabench.runner.load import load_model
 from lorabench.runs import MAX_FILE_BYTES, Run, Store, write_atomic
 
@@ -76,6 +79,10 @@ PART = FLIPPED["slices"]["rest"]
         ({"checks": {"delta_w": {"fc1": {"frobenius": "big"}}}}, "delta_w"),
         ({"checks": {"max_logit_change_at_birth": math.nan}}, "max_logit"),
         ({"settings": {"lr": [1]}}, "lr"),
+        ({"settings": {"other": 10**400}}, "too large"),
+        ({"checks": {"other": [math.nan]}}, "too large"),
+        ({"env": {"a": {"b": math.inf}}}, "too large"),
+        ({"settings": {f"x{number}": number for number in range(5_000)}}, "more than 5,000"),
         ({"settings": {"lr": "1e-3"}}, "lr"),
         ({"settings": {"epochs": [1]}}, "epochs"),
         ({"settings": {"batch_size": [1]}}, "batch_size"),
@@ -157,6 +164,7 @@ def test_a_link_where_a_file_is_prepared_is_not_followed(tmp_path: Path) -> None
     "content",
     [
         packed(header(f"({GIGABYTES},)"), b"\0" * 100),
+        packed(b"{'descr': '|u1', 'shape': (3,\n", b"\1\2\3"),
         packed(header("(70000,)"), b"\0" * 70_000),
         packed(header("(20000000,)"), b"\0" * 20_000_000),
         packed(header("(3, 1)"), b"\0" * 3),
@@ -287,6 +295,48 @@ def test_a_note_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
         os.mkfifo(tmp_path / ".studies" / "x.json")
     with pytest.raises(InputError, match="no valid record of a study"):
         Store(tmp_path).newest_study()
+
+
+def test_no_more_is_read_than_a_run_can_have(tmp_path: Path) -> None:
+    """What claims or holds more is refused by its size, before anything is made of it."""
+    store = Store(tmp_path)
+    run = kept(store, finetune(), {"history.jsonl": b"\n" * 5_000_001})
+    with pytest.raises(InputError, match="5,000,001 bytes"):
+        store.history(run)
+    images = tmp_path / "a-idx3-ubyte.gz"
+    images.write_bytes(gzip.compress(bytes((0, 0, 8, 3)) + b"\xff" * 12 + bytes(1_000)))
+    with pytest.raises(InputError, match=r"expected at most 47,040,000 elements"):
+        read_idx(images)
+    head = json.dumps({f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(2_000)}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    with pytest.raises(InputError, match="a header of"):
+        checkpoint.decode(tmp_path / "x.safetensors", {}, {})
+
+
+def test_a_spreadsheet_takes_no_word_of_a_run_for_a_formula() -> None:
+    run = finetune().model_copy(update={"study": "=cmd|' /C calc'!A0", "settings": {"lr": -1.0}})
+    values = sheet.fields(run)
+    assert (values["study"], values["settings.lr"]) == ("'=cmd|' /C calc'!A0", -1.0)
+
+
+def test_notes_are_neither_read_nor_written_through_a_symbolic_link(tmp_path: Path) -> None:
+    store, elsewhere = Store(tmp_path / "runs"), tmp_path / "elsewhere"
+    store.root.mkdir()
+    elsewhere.mkdir()
+    (store.root / ".studies").symlink_to(elsewhere)
+    with pytest.raises(InputError, match="symbolic link"):
+        store.remember_study("study", ["pretrain-s0-00000001"])
+    with pytest.raises(InputError, match="symbolic link"):
+        store.newest_study()
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "com1", "lpt9.more"])
+def test_a_study_is_not_called_as_a_device_is_on_windows(name: str) -> None:
+    for key in ("study", "sweep"):
+        with pytest.raises(ConfigError, match="a device on Windows"):
+            config.load(sets=[f"{key}.name={name}"])
+    assert config.load(sets=["study.name=console"]).config.study.name == "console"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -336,3 +337,31 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
 def test_a_run_says_what_computed_it() -> None:
     told = environment.describe("cpu", 1, "2", "AVX2")
     assert told["machine"] == f"{platform.machine()} AVX2"
+
+
+@pytest.mark.parametrize("place", ["own", "hook", "installed", "untracked"])
+def test_a_run_names_lorabenchs_own_commit_and_never_a_strangers(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@localhost"]
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    root = tmp_path / "site-packages" if place == "installed" else tmp_path
+    file = root / "lorabench" / "runner" / "environment.py"
+    file.parent.mkdir(parents=True)
+    for path in (file, file.parent.parent / "__init__.py", tmp_path / "theirs.txt"):
+        path.write_text("")
+    git("init", "-q")
+    git("add", "theirs.txt" if place == "untracked" else ".")
+    git("commit", "-q", "-m", "x")
+    ours = {"commit": git("rev-parse", "HEAD"), "dirty": False} if place in ("own", "hook") else None
+    if place == "hook":
+        monkeypatch.setenv("GIT_DIR", str(tmp_path / "nothing"))
+    monkeypatch.setattr(environment, "__file__", str(file))
+    environment._git.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    try:
+        assert environment.describe("cpu", 1, "2", "AVX2")["git"] == ours
+    finally:
+        environment._git.cache_clear()  # pyright: ignore[reportPrivateUsage]

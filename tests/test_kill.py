@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -96,11 +97,14 @@ def test_a_folder_that_takes_no_file_is_one_line(tmp_path: Path) -> None:
 def test_a_clock_that_is_put_back_hides_no_study(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.remember_study("a-long-time-ahead", ["pretrain-s0-00000001"])
-    os.utime(tmp_path / ".studies" / "a-long-time-ahead.json", (2**33, 2**33))
-    store.remember_study("newest", ["pretrain-s0-00000002"])
-    assert store.newest_study() == ["pretrain-s0-00000002"]
-    store.remember_study("a-long-time-ahead", ["pretrain-s0-00000003"])
-    assert store.newest_study() == ["pretrain-s0-00000003"]
+    path = tmp_path / ".studies" / "a-long-time-ahead.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ended": "2200-01-01T00:00:00"}))
+    for name, run in (("newest", "pretrain-s0-00000002"), ("a-long-time-ahead", "pretrain-s0-00000003")):
+        store.remember_study(name, [run])
+        assert (newest := store.newest_study())
+        assert newest.runs == [run]
+    path.write_text(path.read_text().replace("2200", "9999"))
+    store.remember_study("newest", ["pretrain-s0-00000004"])
 
 
 def test_what_a_killed_writer_left_is_no_obstacle_and_not_taken_over(tmp_path: Path) -> None:

@@ -154,6 +154,15 @@ def test_a_command_reads_every_option_that_it_has(name: str, runs: Path, monkeyp
     assert (read | ({"--set"} if "--sets" in read else set())) & set(ALL) == SHARED[name]
 
 
+def test_a_dry_run_of_a_study_says_how_long_it_may_take(runs: Path) -> None:
+    shown = command(runs, "study", *SETS, "--seeds", "0-1", "--set", "study.workers=2", "--dry-run")
+    assert re.search(r"about [0-9.]+ s with 2 workers, by the median of past runs", shown)
+
+
+def test_what_comes_next_can_be_pasted_whatever_the_folder_is_called() -> None:
+    assert options.Runs(runs_dir=Path("my runs")).elsewhere == " --runs-dir 'my runs'"
+
+
 def test_a_dry_run_looks_at_what_it_would_read(runs: Path) -> None:
     missing = ("import-peft", str(runs / "none"), "--base", "pretrain-s0", "--dry-run")
     assert "cannot be read" in command(runs, *missing, code=4)
@@ -208,7 +217,9 @@ def test_habits(tmp_path: Path) -> None:
     )
     shown = command(tmp_path, "study", "--seeds", "5", "-j", "1", "--dry-run")
     assert "--seeds 5 is seed 5 alone; for 5 seeds write 0-4" in shown
-    assert "alone" not in command(tmp_path, "study", "--seeds", "0-4", "--dry-run")
+    shown = command(tmp_path, "study", "--seeds", "0-4", "--dry-run")
+    assert "alone" not in shown
+    assert "no past run is like 10 of those" in shown
     command(tmp_path, "tune", "-j", "2", "--engine", "dask://127.0.0.1:1", "--dry-run", code=2)
 
 

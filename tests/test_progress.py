@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import pytest
 from rich.console import Console
 
 from lorabench import events
 from lorabench.cli import progress
+from lorabench.config import load
+from lorabench.runner import stages
 
 STORY: list[events.Event] = [
     events.Message("device auto: no GPU here"),
@@ -58,3 +61,30 @@ def test_bars_on_a_terminal() -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_nothing_if_quiet(terminal: bool) -> None:
     assert shown(terminal=terminal, quiet=True) == ""
+
+
+def told(width: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a terminal shows of a study of two settings, one stage of which is there already; a second passes a look."""
+    config = load(sets=["study.seeds=0", "study.methods=[{method: prompt}, {method: prompt, variant: deep}]"]).config
+    todo = stages.study(config)
+    seconds = itertools.count()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(seconds)))
+    page = io.StringIO()
+    console = Console(file=page, width=width, force_terminal=True, force_interactive=True, color_system=None)
+    with progress.show(console, quiet=False, todo=todo, workers=2) as tell:
+        tell(events.Finished(todo[0].id, cached=True))
+        tell(events.Overall(1, len(todo)))
+        tell(events.Started(todo[3].id, 4))
+        tell(events.EpochDone(todo[3].id, 1, 4, 0.25, 0.93, 200.0))
+        tell(events.Finished(todo[1].id, cached=True))
+    return page.getvalue()
+
+
+def test_names_settings_and_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide, narrow = told(140, monkeypatch), told(60, monkeypatch)
+    for text in (wide, narrow):
+        assert "starting 2 workers, reading MNIST" in text
+        assert "prompt deep s0" in text
+        assert "1 of 4  about" in text
+    assert "1/4  loss 0.250  training accuracy 93.0%  10 min 00 s left" in wide
+    assert "1/4  93.0%  10 min" in narrow

@@ -228,12 +228,24 @@ def test_the_newest_study_is_remembered(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.newest_study() is None
     store.remember_study("study", [ID])
-    os.utime(tmp_path / ".studies" / "study.json", (1, 1))
     store.remember_study("quick", ["pretrain-s0-00000002"])
-    assert store.newest_study() == ["pretrain-s0-00000002"]
+    os.utime(tmp_path / ".studies" / "quick.json", (1, 1))  # as a clone or a copy does
+    assert [study.name for study in store.studies()[0]] == ["study", "quick"]
+    newest = store.newest_study()
+    assert newest
+    assert (newest.name, newest.runs) == ("quick", ["pretrain-s0-00000002"])
+    store.remember_study("quick-tune", [ID], kind="tune", config={"seed": 3})
+    assert store.newest_study() == newest
+    assert store.study("quick-tune").config == {"seed": 3}
+    with pytest.raises(InputError, match=r"no study nothing in .*; there are study, quick, quick-tune"):
+        store.study("nothing")
     store.remember_study("quick", ["pretrain-s0-00000002", "../../etc"])
     with pytest.raises(InputError, match="names what is no run"):
         store.newest_study()
+    assert store.study("study").runs == [ID]
+    with pytest.raises(InputError, match="names what is no run"):
+        store.study("quick")
+    assert [note.id for note in store.studies()[1]] == ["quick"]
     (tmp_path / ".studies" / "quick.json").write_text("{")
     with pytest.raises(InputError, match="no valid record of a study"):
         store.newest_study()

@@ -458,12 +458,18 @@ def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
     assert [line.split()[0] for line in picture.split("\n")[1:4]] == ["lora", "2", "base"]
     assert picture.count("●") == 2
     assert widest(picture) <= 80
-    assert "accuracy against k" not in cli.run("sweep", *sweep_of_four[3:], "--grid", "k=1", code=7).stdout
+    narrower = cli.run("sweep", *sweep_of_four[3:], "--grid", "k=1", code=7).stdout
+    assert "accuracy against k" not in narrower
+    again = cli.run("report", "--study", "sweep").stdout
+    assert again.partition(" fine-tunes:")[0] == narrower.partition(" fine-tunes:")[0]
+    assert cli.json("report")["sweep"]["axes"] == {"lora.lr": [0.03, 1e9], "k": [1]}
     assert "2 of 4 fine-tunes failed" in done.stderr
     assert "4 fine-tunes: ran 1, cached 1, failed 2" in done.stdout
     failed = [run_id for run_id, record in cli.records().items() if record["status"] == "failed"]
     assert len(failed) == 2
     assert all(f"  {cli.runs / run_id}\n" in done.stdout for run_id in failed)
+    note = cli.runs / ".studies" / "sweep.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"config": {"finetune": {"of": "another lorabench"}}}))
     assert cli.run("report").stdout.startswith("sweep   1 seed: 0")
 
     arguments = [text.removesuffix(",1e9") for text in sweep_of_four]

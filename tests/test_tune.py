@@ -115,3 +115,10 @@ def test_tune_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
     document = cli.json("tune", *QUICK, "-s", "holdout=5000", "-s", "study.workers=1")
     (curve,) = document["curves"]
     assert (document["holdout"], curve["label"], len(curve["accuracy"]) >= 7) == (5000, "lora", True)
+    assert cli.json("report", "--study", "study-tune")["tune"]["curves"] == document["curves"]
+    (listed,) = cli.json("ls", "--studies")["studies"]
+    assert (listed["name"], listed["kind"]) == ("study-tune", "tune")
+    assert listed["runs"] == [run_id for run_id in listed["runs"] if (cli.runs / run_id).is_dir()]
+    assert "no study other in" in cli.fails(4, "report", "--study", "other")
+    assert "leave --where" in cli.fails(2, "ls", "--studies", "--where", "k > 2")
+    assert "next  lorabench report --study study-tune\n" in cli.run("ls", "--studies").stdout

@@ -21,7 +21,7 @@ from lorabench.cli.stages import (
     load,
     log,
     newest_costs,
-    newest_study,
+    noted_study,
     result_first,
     select,
 )
@@ -77,6 +77,12 @@ def evaluate(
 def show(
     shared: Images,
     runs: MaybeNames = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=complete.studies, help="Another study than the newest, a sweep, ..."
+        ),
+    ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -117,14 +123,14 @@ def show(
 
     chosen = writers.chosen(form, out, json=shared.json)
     condition = query.parse(fail_on, fields.suits) if fail_on is not None else None
-    shown = _shown(shared, runs, baseline)
+    shown = _shown(shared, runs, baseline, study)
     unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
     outcomes = _write_figures(shown.runs, shared, figures) if figures else []
     envelope = {"command": "report", **shown.data, "unmet": unmet}
     envelope |= {"figures": summary.figures_data(outcomes)} if figures else {}
     document = stack([shown.table, summary.figures_written(outcomes)]) if figures else shown.table
     if chosen == "rich" and not out:
-        stdout().print(renderable(document))
+        stdout().print(renderable(document), crop=False)
     else:
         data = {"schema": SCHEMA, **envelope}
         told = writers.Report(document, data, shown.runs, lambda: _pictures(shown.runs, shared))
@@ -140,20 +146,22 @@ def show(
         raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
 
 
-def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None) -> Shown:
+def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None, study: str | None) -> Shown:
     from dataclasses import replace
 
     from lorabench.report import shown
 
     store = shared.store
+    if names and study:
+        raise UsageError("give runs or --study, not both")
     if not names and not baseline:
-        found, lost = newest_study(shared)
-        return replace(shown.study_shown(found, *newest_costs(shared)), lost=lost)
+        noted, found, lost = noted_study(shared, study)
+        return replace(shown.as_it_was(noted, store, shown.study_shown(found, *newest_costs(shared))), lost=lost)
     if names:
         found, broken = select(shared, names)
         lost = [f"{folder.id}  cannot be read" for folder in broken]
     else:
-        (found, lost), broken = newest_study(shared), []
+        (_, found, lost), broken = noted_study(shared, study), []
     reference, unread = select(shared, [baseline]) if baseline else ([], [])
     result = shown.runs_shown(store, found, baseline=reference, broken=broken)
     for folder in broken if "broken" not in result.data else []:
@@ -199,12 +207,33 @@ def ls(
             metavar="FIELD,...", autocompletion=complete.fields, help="Show these; `help` lists the fields there are."
         ),
     ] = None,
+    studies: Annotated[bool, typer.Option("--studies", help="List the studies, sweeps and tunings instead.")] = False,
 ) -> None:
-    """List the runs."""
+    """List the runs, or the studies."""
     from lorabench.runs import uncollected
 
+    if studies:
+        if where or sort or limit or cols:
+            raise UsageError("--studies lists the studies; leave --where, --sort, --limit and --cols out")
+        _list_studies(shared)
+        return
     with uncollected():
         _list(shared, where, sort, limit, cols)
+
+
+def _list_studies(shared: Folder) -> None:
+    from datetime import UTC, datetime
+
+    from lorabench.report import listing
+    from lorabench.report.writers.terminal import renderable
+
+    studies, broken = shared.store.studies()
+    if shared.json:
+        shown = [study.model_dump(include={"name", "kind", "ended", "runs"}) for study in studies]
+        emit({"command": "ls", "studies": shown, "broken": [vars(note) for note in broken]})
+    else:
+        when, holds = datetime.now(UTC), shared.store.holds
+        stdout().print(renderable(listing.studies_table(studies, broken, holds, when, shared.elsewhere)))
 
 
 def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None, cols: str | None) -> None:

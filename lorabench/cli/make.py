@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -185,7 +186,7 @@ def _make(
     folder = shared.store.path(run.id)
     defaults = config.load().config
     usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
-    on_this = "" if kind == "finetune" or run.id == usual else f" -c {folder / 'config.yaml'}"
+    on_this = "" if kind == "finetune" or run.id == usual else f" -c {shlex.quote(str(folder / 'config.yaml'))}"
     how: dict[str, Any] = {
         "cached": cached,
         "folder": folder,

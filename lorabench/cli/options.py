@@ -14,6 +14,7 @@ import functools
 import inspect
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -80,7 +81,7 @@ class Folder(Output):
     def elsewhere(self) -> str:
         """What a further command needs to find the same runs: ` --runs-dir DIR`, or nothing if it finds them anyway."""
         usual = Path(os.environ.get("LORABENCH_RUNS", "runs"))
-        return "" if self.runs_dir == usual else f" --runs-dir {self.runs_dir}"
+        return "" if self.runs_dir == usual else f" --runs-dir {shlex.quote(str(self.runs_dir))}"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -248,8 +249,9 @@ def _guarded(function: Callable[[], None], shared: Output) -> None:
 
 def _stopping() -> list[int]:
     """The signals that ask a command to stop. `nohup` has it ignore that its terminal is closed."""
-    hangup = [] if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGTERM, *hangup]
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, signal.SIGHUP]
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

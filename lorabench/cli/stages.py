@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lorabench.events import Event
     from lorabench.runner.queue import Result
     from lorabench.runner.stages import Stage
-    from lorabench.runs import Broken, Run
+    from lorabench.runs import Broken, Run, Study
 
 
 Names = Annotated[
@@ -123,7 +123,7 @@ def run_stages(
     from lorabench.cli import progress
     from lorabench.runner import queue
 
-    with progress.show(stderr(), quiet=shared.quiet) as show:
+    with progress.show(stderr(), quiet=shared.quiet, todo=todo, workers=workers) as show:
 
         def on_event(event: Event) -> None:
             show(event)
@@ -145,8 +145,10 @@ def run_stages(
         )
 
 
-def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
-    """Say what would be run, what is there, and who set which setting."""
+def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing, workers: int = 1) -> None:
+    """Say what would be run, what is there, who set which setting, and about how long it would take."""
+    from lorabench import sweep
+    from lorabench.report.sweep import time_lines
     from lorabench.runner import stages
 
     cached = {
@@ -168,6 +170,9 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing) -> None:
     for key, origin in loaded.origins.items():
         typer.echo(f"{key} set by {origin}")
     typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
+    missing = [stage for stage in todo if not cached[stages.placed(stage, shared.store).id]]
+    for line in time_lines(*sweep.time_of(missing, shared.store, workers), workers):
+        typer.echo(line)
 
 
 def find(shared: Runs, names: Sequence[str]) -> list[Run]:
@@ -195,12 +200,12 @@ def select(shared: Folder, names: Sequence[str]) -> tuple[list[Run], list[Broken
         raise UsageError(listing.choices(error.name, error.fitting, known, datetime.now(UTC))) from error
 
 
-def remember(shared: Folder, name: str, todo: Sequence[Stage]) -> None:
-    """Note which runs the newest study consists of."""
+def remember(shared: Folder, name: str, todo: Sequence[Stage], **how: Any) -> None:
+    """Note which runs the newest study consists of; `how` as in `Store.remember_study`."""
     from lorabench.runner import stages
 
     with result_first():
-        shared.store.remember_study(name, [stages.placed(stage, shared.store).id for stage in todo])
+        shared.store.remember_study(name, [stages.placed(stage, shared.store).id for stage in todo], **how)
 
 
 @contextlib.contextmanager
@@ -229,8 +234,8 @@ def workers_of(workers: int | None, engine: str | None) -> int | None:
     return workers
 
 
-def newest_study(shared: Runs) -> tuple[list[Run], list[str]]:
-    """The runs of the newest study, and a line for each that cannot be read or is gone.
+def noted_study(shared: Runs, name: str | None = None) -> tuple[Study | None, list[Run], list[str]]:
+    """The study of that name or else the newest, its runs, and a line for each that cannot be read or is gone.
 
     Where no note says which they are, or only a damaged one, these are all runs.
     """
@@ -241,20 +246,23 @@ def newest_study(shared: Runs) -> tuple[list[Run], list[str]]:
     lost: list[str] = []
     named = None
     try:
-        named = shared.store.newest_study()
+        named = shared.store.study(name) if name else shared.store.newest_study()
     except InputError as error:
+        if name:
+            raise
         log(shared, f"which runs the newest study has is not known, so all are shown: {error}")
         lost.append(str(error))
     if named is not None:
-        if not by_id.keys() & set(named):
-            raise InputError(f"the runs of the newest study are not in {shared.runs_dir} any more; lorabench ls")
-        gone = [run_id for run_id in named if run_id not in by_id]
+        if not by_id.keys() & set(named.runs):
+            which = f"the study {name}" if name else "the newest study"
+            raise InputError(f"the runs of {which} are not in {shared.runs_dir} any more; lorabench ls")
+        gone = [run_id for run_id in named.runs if run_id not in by_id]
         unread = {folder.id for folder in broken}
         lost += [f"{run_id}  {'cannot be read' if run_id in unread else 'is not there any more'}" for run_id in gone]
-        return [by_id[run_id] for run_id in named if run_id in by_id], lost
+        return named, [by_id[run_id] for run_id in named.runs if run_id in by_id], lost
     if not any(run.stage == "finetune" and run.status == "done" for run in runs):
         raise InputError(f"there is no study in {shared.runs_dir} yet; `lorabench study` makes one")
-    return runs, lost + [f"{folder.id}  cannot be read" for folder in broken]
+    return None, runs, lost + [f"{folder.id}  cannot be read" for folder in broken]
 
 
 def newest_costs(shared: Runs) -> list[dict[str, Any] | None]:

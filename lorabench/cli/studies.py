@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,10 +63,10 @@ def whole_study(
     if k is not None and settings.study.methods:
         raise UsageError("--k: study.methods of the config says every method's rank; change it there")
     todo = stages.study(settings)
-    if shared.dry_run:
-        dry_run(todo, loaded, shared)
-        return
     workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
+    if shared.dry_run:
+        dry_run(todo, loaded, shared, workers)
+        return
     done = collect(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
     costs = newest_costs(shared)
     found = overview(done, *costs)
@@ -106,10 +107,10 @@ def tune(
     loaded = load(shared, asked)
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
-    if shared.dry_run:
-        dry_run(todo, loaded, shared)
-        return
     workers = loaded.config.study.workers or engines.cores()
+    if shared.dry_run:
+        dry_run(todo, loaded, shared, workers)
+        return
 
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
         return run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
@@ -123,6 +124,10 @@ def tune(
         stdout().print(renderable(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds)))
         if warning := unequal_note(unequal):
             stdout().print("", renderable(warning), sep="\n")
+        again = f"lorabench report --study {loaded.config.study.name}-tune{shared.elsewhere}"
+        stdout().print(f"\nnext  {again}", soft_wrap=True)
+    config = loaded.config.model_dump(mode="json")
+    remember(shared, f"{loaded.config.study.name}-tune", room.todo(found), kind="tune", config=config)
 
 
 @command(app)
@@ -155,7 +160,9 @@ def sweep(
     from lorabench.runner import engines, stages
 
     asked = {"study.seeds": seeds_of(shared, seeds), "study.workers": workers_of(workers, engine)}
-    planned = room.plan(gather(shared, asked), grid or [])
+    source = gather(shared, asked)
+    given = copy.deepcopy(source.values)
+    planned = room.plan(source, grid or [])
     settings, todo = planned.config, planned.todo
     claims.check_keys(settings.expect, planned.loaded.origins)
     workers = settings.study.workers or engines.cores()
@@ -187,7 +194,9 @@ def sweep(
         if picture := rank_plot(runs):
             console.print("", renderable(picture), sep="\n")
         console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
-    remember(shared, settings.sweep.name, todo)
+    axes = {axis.key: list(axis.values) for axis in planned.axes}
+    given["sweep"] = {**given.get("sweep", {}), "grid": axes}
+    remember(shared, settings.sweep.name, todo, kind="sweep", config=given)
     if found.failures:
         raise PartialError(f"{found.failures} failed")
 

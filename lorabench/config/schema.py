@@ -191,7 +191,13 @@ def hashed(settings: BaseModel) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in late or value != late[key]}
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+def _no_device(name: str) -> str:
+    if re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE):
+        raise PydanticCustomError("device", "names a device on Windows, so no file there can have it")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"), AfterValidator(_no_device)]
 
 
 class Study(Section):

@@ -17,7 +17,7 @@ from lorabench.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
 MAX_DEPTH = 20
 MAX_DIGITS = 18
 

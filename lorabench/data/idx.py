@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _UBYTE = 8
 _CHUNK = 1 << 20
+_MOST = 60_000 * 28 * 28
+"""Elements of MNIST's largest file."""
 
 
 def write_idx(path: Path, array: Bytes) -> None:
@@ -78,6 +80,8 @@ def _read_packed(path: Path) -> Bytes:
     with _reading(path), gzip.open(path) as file:
         shape = _read_header(file, path)
         expected = math.prod(shape)
+        if expected > _MOST:
+            raise InputError(f"{path}: expected at most {_MOST:,} elements, its header claims {expected:,}")
         # EOFError is gzip's word for a file cut short; the count below says it in numbers.
         with contextlib.suppress(EOFError):
             while len(data) <= expected and (chunk := file.read1(_CHUNK)):

@@ -18,13 +18,13 @@ from lorabench.report.style import line, note, stack
 from lorabench.runs import shortest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from lorabench.analysis.selection import Selection
     from lorabench.query import Value
     from lorabench.report.blocks import Block
-    from lorabench.runs import Broken, Run
+    from lorabench.runs import Broken, Run, Study
 
 
 _TEXTS = ("id", "setting", "status")
@@ -71,6 +71,25 @@ def fields_table(runs: Sequence[Run]) -> Block:
     for row in fields_data(runs)["fields"]:
         table.add_row(row["name"], str(row["runs"]), shown(row["name"], row["newest"]))
     return table
+
+
+def studies_table(
+    studies: Sequence[Study], broken: Sequence[Broken], holds: Callable[[str], bool], now: datetime, elsewhere: str
+) -> Block:
+    """The studies, the one that ended last at the end, and the notes that cannot be read.
+
+    `holds` says of an id whether there is such a run, and `elsewhere` is what a command needs to find them.
+    """
+    table = Table(("study", "kind", "runs", "gone", "ended"), "<<>>>", folds=False)
+    for study in studies:
+        gone = sum(not holds(run_id) for run_id in study.runs)
+        age = number.age(study.ended, now)
+        table.add_row(
+            study.name, study.kind, f"{len(study.runs):,}", f"{gone:,}" if gone else "", f"{age} ago" * bool(age)
+        )
+    reasons = "\n".join(note.reason for note in broken)
+    following = note(f"next  lorabench report --study {studies[-1].name}{elsewhere}") if studies else note("no studies")
+    return stack([table if studies else None, line(reasons, "red") if reasons else None, following])
 
 
 def choices(name: str, fitting: Sequence[Run], known: Sequence[Run], now: datetime) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lorabench import sweep, tune
 from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.gates import group_rows, run_rows
 from lorabench.analysis.groups import groups, groups_data
@@ -12,20 +13,24 @@ from lorabench.analysis.predictions import predictions_of, seen_by
 from lorabench.analysis.settings import beside, collect, records
 from lorabench.analysis.single import run_data
 from lorabench.analysis.study import overview, overview_data
+from lorabench.config import Source, check
+from lorabench.errors import ConfigError, UsageError
 from lorabench.report.compare import compare_report
+from lorabench.report.curves import curves_data, curves_table
 from lorabench.report.fairness import held_out_note
 from lorabench.report.groups import groups_report
 from lorabench.report.overview import overview_report
 from lorabench.report.plot import rank_plot
 from lorabench.report.single import run_report
 from lorabench.report.style import stack
+from lorabench.report.sweep import sweep_data, sweep_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lorabench.analysis.gates import GateRow
     from lorabench.report.blocks import Block
-    from lorabench.runs import Broken, Run, Store
+    from lorabench.runs import Broken, Run, Store, Study
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,26 @@ def study_shown(
     collected = collect(runs)
     study = overview(collected, bench, measurement)
     return Shown(collected, overview_data(study), overview_report(study, collected), lambda: _study_rows(collected))
+
+
+def as_it_was(study: Study | None, store: Store, shown: Shown) -> Shown:
+    """A sweep or a tuning again as its command showed it, if its note has the settings that its runs were asked by."""
+    if not study or not study.config:
+        return shown
+    try:
+        if study.kind == "sweep":
+            planned = sweep.plan(Source(study.config))
+            result = sweep.recalled(planned, store)
+            table, data = sweep_report(result), sweep_data(result)
+            plot = rank_plot(shown.runs) if planned.ranks else None
+        else:
+            curves, done = tune.recalled(check(Source(study.config)).config, store)
+            rows, first, plot = tune.rows(curves, done), curves[0].config, None
+            table = curves_table(rows, images=first.holdout, seeds=first.study.seeds)
+            data: dict[str, Any] = {"holdout": first.holdout, "curves": curves_data(rows)}
+    except (ConfigError, UsageError):  # of an earlier lorabench, or edited
+        return shown
+    return replace(shown, table=stack([table, plot]), data={**shown.data, study.kind: data})
 
 
 def _study_rows(runs: Sequence[Run]) -> list[GateRow]:

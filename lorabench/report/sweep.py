@@ -42,12 +42,15 @@ def plan_report(plan: SweepPlan) -> Block:
     for values, runs, cached in plan.points:
         table.add_row(*map(_word, values), f"{runs:,}", f"{cached:,}")
     lines = [f"{len(plan.points):,} points: would run {plan.missing:,}, cached {plan.cached:,}"]
-    side = f"{plan.workers} worker{'s' if plan.workers > 1 else ''}"
-    if plan.unknown:
-        lines.append(f"no past run is like {plan.unknown:,} of those, so their time is not known")
-    if plan.seconds:
-        lines.append(f"about {number.seconds(plan.seconds)} with {side}, by the median of past runs")
+    lines += time_lines(plan.seconds, plan.unknown, plan.workers)
     return group(table, line("\n".join(lines)))
+
+
+def time_lines(seconds: float, unknown: int, workers: int) -> list[str]:
+    """How long runs that are missing would take, and of how many that is not known."""
+    lines = [f"no past run is like {unknown:,} of those, so their time is not known"] if unknown else []
+    side = f"{workers} worker{'s' if workers > 1 else ''}"
+    return lines + ([f"about {number.seconds(seconds)} with {side}, by the median of past runs"] if seconds else [])
 
 
 def sweep_data(result: SweepResult) -> dict[str, Any]:

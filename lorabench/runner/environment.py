@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -32,14 +33,23 @@ def describe(device: str, threads: int, torch_version: str, unit: str) -> dict[s
 
 @functools.cache
 def _git() -> dict[str, Any] | None:
-    """Commit of lorabench's own source tree, and whether it differs from it; None outside a git checkout."""
-    here = Path(__file__).parent.parent
+    """Commit of lorabench's own source tree, and whether it differs from it; None outside its own git checkout.
+
+    Installed inside somebody else's checkout, or called by a hook of theirs, it is not theirs that is named.
+    """
+    package = Path(__file__).parent.parent
+    here = package.parent
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=environment)
+        return done.stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
+        if not here.samefile(git("rev-parse", "--show-toplevel")):
+            return None
+        git("ls-files", "--error-unmatch", f"{package.name}/__init__.py")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", package.name))}
     except (OSError, subprocess.SubprocessError):
         return None

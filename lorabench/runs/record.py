@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -27,11 +27,16 @@ DIGITS, EARLIER_DIGITS = 12, 8
 """How many digits of its hash an id has, and how many it had when lorabench was young."""
 MAX_RECORD_BYTES = 1_000_000
 MAX_FILE_BYTES = 1_000_000_000
+MAX_HISTORY_BYTES = 5_000_000
+MAX_VALUES = 5_000
+"""Of the settings, the checks and the environment of a run together; a study's have a hundred."""
 _CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
 """JSON for characters that steer a terminal, line ends and tabs excepted."""
 
 ROUNDING = 1e-9
 """How far an accuracy may be from the counts: another program may have written fewer digits of it."""
+
+LARGEST = 1e300
 
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -252,6 +257,22 @@ class Run(Record):
             Shift.model_validate(self.settings, strict=True)
         return self
 
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        """What may hold anything holds so many numbers and words, and no number that JSON or a float has not."""
+        waiting, count = [self.settings, self.checks, self.env], 0
+        while waiting:
+            value: Any = waiting.pop()
+            count += 1
+            if isinstance(value, dict | list):
+                parts = cast("dict[str, Any] | list[Any]", value)
+                waiting.extend(parts.values() if isinstance(parts, dict) else parts)
+            elif isinstance(value, int | float) and not abs(value) <= LARGEST:
+                raise ValueError("a setting, a check or the environment holds a number that is none, or too large")
+            if count + len(waiting) > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES:,} settings, checks and facts of the environment")
+        return self
+
     @property
     def label(self) -> str:
         """What a table calls this run, without its seed and hash: `lora-k4`."""
@@ -259,9 +280,19 @@ class Run(Record):
 
 
 class Study(Record):
-    """What `Store.remember_study` keeps, as far as it is read again."""
+    """What `Store.remember_study` keeps: the runs of a study, sweep or tuning, and the settings that ask for them."""
 
+    name: str = ""
+    kind: Literal["study", "sweep", "tune"] = "study"
+    ended: Time = ""
     runs: list[str]
+    config: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+    @property
+    def when(self) -> datetime:
+        """When it ended, in UTC unless it says otherwise; long ago if it does not say."""
+        ended = datetime.fromisoformat(self.ended) if self.ended else datetime.fromtimestamp(0, UTC)
+        return ended if ended.tzinfo else ended.replace(tzinfo=UTC)
 
 
 class BenchCost(BaseModel):

@@ -11,6 +11,7 @@ import os
 import platform
 import stat
 from dataclasses import dataclass
+from datetime import MAXYEAR, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,7 @@ from lorabench.runs.folder import Folder, settle, sha256_file, write_atomic
 from lorabench.runs.record import (
     ID,
     MAX_FILE_BYTES,
+    MAX_HISTORY_BYTES,
     MAX_RECORD_BYTES,
     SCHEMA,
     Bench,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 Note = TypeVar("Note", bound=BaseModel)
 Value = TypeVar("Value")
 
+TICK = timedelta(microseconds=1)
 GLANCE = 0.3
 """`ls` takes a run's lock for a moment to see if it is free; wait so many seconds before calling a lock held."""
 
@@ -258,6 +261,8 @@ class Store:
         if name not in run.files:
             return []
         path = self.intact(run, name)
+        if (size := path.stat().st_size) > MAX_HISTORY_BYTES:
+            raise InputError(f"{path}: no history of a run: it has {size:,} bytes, more than {MAX_HISTORY_BYTES:,}")
         try:
             return [Epoch.model_validate_json(line) for line in path.read_bytes().splitlines()]
         except ValidationError as error:
@@ -296,18 +301,25 @@ class Store:
             raise InputError(f"{path}: not the file that the run wrote, its SHA-256 differs; run it again with --force")
         return path
 
-    def remember_study(self, name: str, run_ids: Sequence[str]) -> None:
-        """Record which runs the study `name` consists of: what `report` shows without arguments."""
+    def remember_study(self, name: str, run_ids: Sequence[str], **how: Any) -> None:
+        """Record which runs the study `name` consists of: what `report` shows without arguments.
+
+        Args:
+            name: of the study.
+            run_ids: its runs.
+            how: the `kind` and the `config` of `Study`, if it is to be shown as what it was.
+        """
         path = self.root / ".studies" / f"{name}.json"
         with contextlib.suppress(InputError):
-            if self.newest_study() == list(run_ids):  # so a finished study can be shown where nothing can be written
-                return
-        record = {"schema": SCHEMA, "name": name, "ended": now(), "runs": list(run_ids)}
+            for _, last in self._studies()[-1:]:  # so a finished study can be shown where nothing can be written
+                if isinstance(last, Study) and (last.name, last.runs) == (name, list(run_ids)):
+                    return
         with self._noting(path):
-            newest = max((other.lstat().st_mtime_ns for other in path.parent.glob("*.json")), default=0)
+            # Later than every other, though the clock was put back: no file's time says which is the newest.
+            others = [s.when + TICK for _, s in self._studies() if isinstance(s, Study) and s.when.year < MAXYEAR]
+            ended = max([datetime.fromisoformat(now()), *others]).isoformat()
+            record = {"schema": SCHEMA, "name": name, **how, "ended": ended, "runs": list(run_ids)}
             write_atomic(path, json.dumps(record, indent=1).encode())
-            if path.stat().st_mtime_ns <= newest:  # the clock was put back, or is coarse
-                os.utime(path, ns=(newest + 1, newest + 1))
 
     def remember_bench(self, record: Mapping[str, Any]) -> None:
         """Keep what `bench` measured last, for the report's cost claims."""
@@ -325,6 +337,8 @@ class Store:
     def _noting(self, path: Path) -> Generator[None]:
         """Make the place for a note about runs, and keep other processes from writing one meanwhile."""
         with _writable(self.root):
+            if path.parent != self.root and path.parent.is_symlink():
+                raise InputError(f"{path.parent}: is a symbolic link; lorabench writes no notes through one")
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = self._lock("notes")
             Path(lock.lock_file).parent.mkdir(exist_ok=True)
@@ -351,26 +365,54 @@ class Store:
             return None
         return _read_note(path, Measurement, "measurement").model_dump(exclude_none=True)
 
-    def newest_study(self) -> list[str] | None:
-        """Ids of the runs of the study that ended last; None if no study did.
+    def newest_study(self) -> Study | None:
+        """The study or sweep that ended last, as its record says; None if none did.
 
         Raises:
-            InputError: its record is damaged.
+            InputError: the record of a study is damaged, so which is the newest cannot be told.
         """
+        for _, study in reversed(self._studies()):
+            if isinstance(study, InputError):
+                raise study
+            if study.kind != "tune":
+                return study
+        return None
+
+    def studies(self) -> tuple[list[Study], list[Broken]]:
+        """All studies, sweeps and tunings, the one that ended last at the end; and the notes that cannot be read."""
+        noted = self._studies()
+        broken = [Broken(name, str(study)) for name, study in noted if isinstance(study, InputError)]
+        return [study for _, study in noted if isinstance(study, Study)], broken
+
+    def study(self, name: str) -> Study:
+        """The study of that name.
+
+        Raises:
+            InputError: there is none, or its record is damaged.
+        """
+        noted = dict(self._studies())
+        if name not in noted:
+            known = f"; there are {', '.join(noted)}" if noted else "; `lorabench study` makes one"
+            raise InputError(f"no study {name} in {self.root}{known}")
+        if isinstance(study := noted[name], InputError):
+            raise study
+        return study
+
+    def _studies(self) -> list[tuple[str, Study | InputError]]:
+        """The studies by name, the one that ended last at the end; after them what is wrong with the damaged notes."""
         folder = self.root / ".studies"
         if not os.path.lexists(folder):
-            return None
+            return []
         try:
-            records = [(path.lstat().st_mtime_ns, path) for path in folder.iterdir() if path.suffix == ".json"]
+            if folder.is_symlink():
+                raise InputError(f"{folder}: lorabench reads no notes through a symbolic link")
+            paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
         except OSError as error:
             raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
-        if not records:
-            return None
-        _, newest = max(records)
-        ids = _read_note(newest, Study, "study").runs
-        if not all(map(ID.fullmatch, ids)):
-            raise InputError(f"{newest}: no valid record of a study: it names what is no run; remove it")
-        return ids
+        noted = [(path.stem, _read_study(path)) for path in paths]
+        ended = [(study.when, name, study) for name, study in noted if isinstance(study, Study)]
+        damaged = [(name, study) for name, study in noted if isinstance(study, InputError)]
+        return [*((name, study) for _, name, study in sorted(ended, key=lambda each: each[:2])), *damaged]
 
     @contextlib.contextmanager
     def locked(
@@ -479,6 +521,16 @@ def uncollected() -> Generator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _read_study(path: Path) -> Study | InputError:
+    try:
+        study = _read_note(path, Study, "study")
+    except InputError as error:
+        return error
+    if all(map(ID.fullmatch, study.runs)):
+        return study.model_copy(update={"name": path.stem})
+    return InputError(f"{path}: no valid record of a study: it names what is no run; remove it")
 
 
 def _read_note(path: Path, model: type[Note], noun: str) -> Note:

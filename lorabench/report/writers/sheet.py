@@ -46,4 +46,9 @@ def _group(column: str) -> int:
 def fields(run: Run) -> dict[str, Any]:
     """Full name to value; None where the run has none."""
     kept = {name: value for name, value in long_fields(run).items() if not name.startswith(_LEFT_OUT)}
-    return {name: float(value) if isinstance(value, Fraction) else value for name, value in kept.items()}
+    return {name: float(value) if isinstance(value, Fraction) else _text(value) for name, value in kept.items()}
+
+
+def _text(value: Any) -> Any:
+    """A value that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
