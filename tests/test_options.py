@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +21,8 @@ from typer.testing import CliRunner
 
 from lorabench import cli, tune
 from lorabench.cli import app, options
+from lorabench.errors import InputError
+from lorabench.runs import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +47,7 @@ SHARED: dict[str, set[str]] = {
     "evaluate": IMAGES | DEVICE,
     "report": IMAGES,
     "ls": {*OUTPUT, "--runs-dir"},
+    "rm": {*RUNS, "--dry-run"},
     "scale": RUNS | DEVICE | {"--config", "--set"},
     "export": {*IMAGES, *DEVICE, "--dry-run", "--force"},
     "import-peft": {*IMAGES, *DEVICE, "--dry-run", "--force", "--no-wait"},
@@ -62,6 +67,7 @@ VALUES = {
 NEEDED = {
     "finetune": ["lora"],
     "evaluate": ["@last"],
+    "rm": ["@last"],
     "export": ["@last", "--to", "peft"],
     "import-peft": ["x", "--base", "y"],
 }
@@ -128,6 +134,7 @@ WAYS: dict[str, list[list[str]]] = {
     "evaluate": [["lora-k4-s0"], ["nonsense"]],
     "report": [["--out", "PLACE/report.html"], ["nonsense"]],
     "ls": [[], ["--where", "("]],
+    "rm": [["pretrain-s0", "--dry-run"], ["nonsense"]],
     "scale": [["toy", "--measure", "--limit", "1", "--k", "2000"], ["nonsense"]],
     "export": [["lora-k4-s0", "--to", "merged", "--out", "PLACE/merged"], ["nonsense", "--to", "merged"]],
     "import-peft": [["PLACE/peft", "--base", "pretrain-s0"], ["PLACE/none", "--base", "pretrain-s0"]],
@@ -152,6 +159,25 @@ def test_a_command_reads_every_option_that_it_has(name: str, runs: Path, monkeyp
         done = CliRunner().invoke(app, [name, *filled, "--runs-dir", str(runs / "runs")])
         assert (done.exit_code == 0) == (way is WAYS[name][0]), done.output
     assert (read | ({"--set"} if "--sets" in read else set())) & set(ALL) == SHARED[name]
+
+
+def test_rm_says_what_was_made_from_a_run(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "runs", tmp_path / "runs")
+    (base,) = (tmp_path / "runs").glob("pretrain-s0-*")
+    (tuned,) = (tmp_path / "runs").glob("lora-k4-s0-*")
+    Store(tmp_path / "runs").remember_study("mine", [tuned.name])
+    said = command(tmp_path, "rm", base.name, "--dry-run")
+    assert f"would remove  {base.name}\n" in said
+    assert f"not evaluated or exported without them: {tuned.name}\n" in said
+    assert base.is_dir()
+    said = command(tmp_path, "rm", "pretrain-s0", "lora-k4-s0")
+    assert "made from" not in said
+    assert "they are part of: mine" in said
+    left = [path.name.partition("-")[0] for path in (tmp_path / "runs").glob("*-s0-*")]
+    assert left == ["fmnist"]
+    base.symlink_to(runs / "runs" / base.name)
+    with pytest.raises(InputError, match="removes no run through one"):
+        Store(tmp_path / "runs").remove(base.name)
 
 
 def test_a_dry_run_of_a_study_says_how_long_it_may_take(runs: Path) -> None:
@@ -270,3 +296,12 @@ def test_a_closed_terminal_stops_a_command_unless_it_is_to_go_on(ignored: bool) 
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (code, went_on, after) == ((0, [True], usual) if ignored else (143, [], usual))
+
+
+def test_a_failure_that_nobody_can_be_told_is_no_other_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, s: str, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    options.report_failure("why", ValueError("why"), 4, as_json=False)

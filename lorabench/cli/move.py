@@ -1,4 +1,4 @@
-"""Commands that take runs elsewhere and back: export, import-peft."""
+"""Commands that take runs elsewhere and back, or away: export, import-peft, rm."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import typer
 from lorabench import exchange
 from lorabench.cli import complete
 from lorabench.cli.app import app
-from lorabench.cli.options import Exporting, Importing, command, emit
+from lorabench.cli.options import Exporting, Importing, Removing, command, emit
 from lorabench.cli.stages import (
     Names,
     device_settings,
     find,
+    log,
+    select,
 )
 from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import UsageError
@@ -118,3 +120,26 @@ def import_peft(
         emit({"command": "import-peft", **summary.summary_data(run, **how)})
     else:
         stdout().print(renderable(summary.summary(run, **how)))
+
+
+@command(app)
+def rm(shared: Removing, runs: Names) -> None:
+    """Remove runs, and say what was made from them; the commands that made them make them again."""
+    chosen, broken = select(shared, runs)
+    ids = [run.id for run in chosen] + [folder.id for folder in broken]
+    known, _ = shared.store.scan()
+    needing = [run.id for run in known if run.id not in ids and {run.parents.base, run.parents.data} & {*ids}]
+    studies = [study.name for study in shared.store.studies()[0] if {*study.runs} & {*ids}]
+    for run_id in [] if shared.dry_run else ids:
+        shared.store.remove(run_id)
+    if shared.json:
+        done = {"command": "dry-run" if shared.dry_run else "rm", "runs": ids, "needed_by": needing, "studies": studies}
+        emit(done)
+        return
+    for run_id in ids:
+        typer.echo(f"{'would remove' if shared.dry_run else 'removed'}  {run_id}")
+    if needing:
+        more = f" and {len(needing) - 5} more" if len(needing) > 5 else ""
+        log(shared, f"made from them, and not evaluated or exported without them: {', '.join(needing[:5])}{more}")
+    if studies:
+        log(shared, f"they are part of: {', '.join(studies)}")

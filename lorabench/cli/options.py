@@ -89,6 +89,16 @@ class Runs(Folder, Messages):
     """Of a command that takes runs by name, or keeps a record beside them."""
 
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Removing(Runs):
+    """Of a command that removes runs."""
+
+    dry_run: DryRun = False
+
+
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Images(Runs):
     """Of a command that reads MNIST."""
@@ -124,7 +134,7 @@ class Writing(Images):
     """Of a command that makes something that may be there already."""
 
     force: Annotated[bool, typer.Option("--force", help="Make again what is there already.")] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False
+    dry_run: DryRun = False
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -273,7 +283,8 @@ def report_failure(text: str, error: BaseException, code: int, *, as_json: bool)
     lines = error.problems if isinstance(error, ConfigError) else [text]
     for line in lines:
         if line:
-            print("lorabench:", shown(line, also="\t\n"), file=sys.stderr)  # noqa: T201
+            with contextlib.suppress(OSError):  # a full disk, or a terminal that is gone: the exit code must do
+                print("lorabench:", shown(line, also="\t\n"), file=sys.stderr)  # noqa: T201
     if as_json:
         with contextlib.suppress(OSError):  # it may be stdout that fails
             emit({"error": {"type": type(error).__name__, "messages": lines, "exit_code": code}})

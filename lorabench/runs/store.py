@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import platform
+import shutil
 import stat
 from dataclasses import dataclass
 from datetime import MAXYEAR, datetime, timedelta
@@ -473,6 +474,22 @@ class Store:
             except BaseException as error:
                 folder.stop("failed", error)
                 raise
+
+    def remove(self, run_id: str) -> None:
+        """Remove the folder of a run that no live process makes. Killed meanwhile, it is there whole or is no run.
+
+        Raises:
+            InputError: it is a symbolic link.
+            LockedError: another live process makes it.
+            RunFailedError: the disk refuses.
+        """
+        path, gone = self.path(run_id), self.root / f".{run_id}.removed"
+        if path.is_symlink():
+            raise InputError(f"{path}: is a symbolic link; lorabench removes no run through one")
+        with self.locked(run_id, wait=False), _writable(path):
+            shutil.rmtree(gone, ignore_errors=True)
+            path.rename(gone)
+            shutil.rmtree(gone)
 
     def give_up(self, run_id: str, error: BaseException) -> None:
         """Record why a run has failed whose process is gone and could not say so itself."""
