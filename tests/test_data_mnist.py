@@ -233,3 +233,18 @@ def test_which_folder_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     edit(FILES["test_labels"].stored(folder))
     with pytest.raises(InputError, match=str(folder)):
         data.load()
+
+
+def test_a_folder_below_the_home_folder_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `LORABENCH_DATA='~/x'` hands it to a command."""
+    asked: list[Path] = []
+
+    def absent(folder: Path) -> bool:
+        asked.append(folder)
+        raise InputError("stop")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("lorabench.data.mnist.absent", absent)
+    with pytest.raises(InputError, match="stop"):
+        data.load(Path("~/x"))
+    assert asked == [tmp_path / "x"]

@@ -46,6 +46,11 @@ KINDS: dict[str, list[str]] = {
     "rslora": ["finetune.k=3"],
     "dora": [],
     "pissa": [],
+    **{method: [] for method in ("vera", "adalora", "loha", "hira", "oft", "miss")},
+    "ia3": ["finetune.targets=[fc2]"],
+    "ia3-in": ["finetune.method=ia3", "finetune.place=in"],
+    "lokr": [],
+    "lokr-whole": ["finetune.method=lokr", "finetune.k=16"],
 }
 """Ways to PEFT, each its own: for each, what is set besides the method."""
 
@@ -60,7 +65,8 @@ class Shop:
 
     def run(self, kind: str, *sets: str) -> Run:
         """The run of a stage or method or of one of `KINDS`, made when it is first asked for."""
-        flags = {} if kind in ("lora-alpha", "pretrain", "fmnist") else {"finetune.method": kind}
+        named = kind in ("pretrain", "fmnist") or any("finetune.method=" in text for text in KINDS.get(kind, ()))
+        flags: dict[str, Any] = {} if named else {"finetune.method": kind}
         fast = ["pretrain.epochs=1", "pretrain.batch_size=512"]
         chosen = config.load([], [*fast, *KINDS.get(kind, []), *sets], flags).config
         todo = stages.chain(chosen, "finetune")
@@ -69,7 +75,8 @@ class Shop:
             return made[kind == "pretrain"]
         born = checkpoint.trained(apply_method(load_model(made[1], self.store), todo[2].config.finetune))
         torch.manual_seed(0)
-        stirred = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in born.items()}
+        far = 0.3 if kind in ("vera", "adalora", "hira", "oft") else 0.05
+        stirred = {name: tensor + far * torch.randn_like(tensor) for name, tensor in born.items()}
         return make.perform(todo[2], session=self.session, tensors=stirred)[0]
 
     def base(self) -> nn.Module:
@@ -166,14 +173,16 @@ def test_peft_loads_what_is_exported_and_it_comes_back(peft: Any, shop: Shop, tm
     done = exchange.export([run], "peft", out, shop.session)
     assert {file.name for file in done.files} == {"adapter_config.json", "adapter_model.safetensors"}
     wrapped = with_peft(peft, shop, out)
-    adapted = {name.split(".")[2] for name, _ in wrapped.named_parameters() if "lora_" in name}
+    adapted = {name.split(".")[2] for name, _ in wrapped.named_parameters() if "base_layer" not in name} & {*ALL}
+    modules = dict(cast("Any", wrapped.named_modules()))
+    adapted &= {name.split(".")[2] for name in modules if name.endswith("base_layer")}
     assert adapted == set(run.settings["targets"] or ALL)
     same(shop.run_logits(run), shop.logits(wrapped))
 
     back, cached = import_adapter(out, shop.run("pretrain"), shop.session)
     same(shop.run_logits(run), shop.run_logits(back))
     assert (back.status, back.stage, cached) == ("done", "finetune", False)
-    assert back.method == (run.method if run.method in ("rslora", "dora") else "lora")
+    assert back.method == ("lora" if run.method in ("pissa", "vera") else run.method)
     assert back.parents == run.parents
     assert {name: metrics.confusion for name, metrics in back.metrics.items()} == {
         name: metrics.confusion for name, metrics in run.metrics.items()
@@ -191,8 +200,15 @@ def test_peft_loads_what_is_exported_and_it_comes_back(peft: Any, shop: Shop, tm
         ({"lora_alpha": 7, "lora_dropout": 0.1, "target_modules": ["fc2"]}, "lora"),
         ({"use_rslora": True, "r": 5}, "rslora"),
         ({"use_dora": True, "use_rslora": True, "r": 6, "lora_alpha": 7}, "dora"),
+        ({"target_modules": "fc[12]", "fan_in_fan_out": True}, "lora"),
+        ({"target_modules": "all-linear", "exclude_modules": ["fc2"]}, "lora"),
+        ({"rank_pattern": {"fc1": 2}, "alpha_pattern": {"fc[23]": 9}}, "lora"),
+        ({"rank_pattern": {"fc1": 2}, "use_rslora": True, "lora_alpha": 3}, "lora"),
+        ({"rank_pattern": {"fc1": 2}, "use_dora": True, "lora_alpha": 3}, "dora"),
+        ({"init_lora_weights": "orthogonal"}, "lora"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 def test_what_peft_saves_is_imported(
     peft: Any, shop: Shop, tmp_path: Path, options: dict[str, Any], method: str
 ) -> None:
@@ -203,7 +219,9 @@ def test_what_peft_saves_is_imported(
     assert (run.method, run.k) == (method, given["r"])
     assert run.id.startswith(f"peft-{method}-k{given['r']}-s0-")
     assert run.params
-    assert run.params.trainable == sum(p.numel() for name, p in wrapped.named_parameters() if "lora_" in name)
+    assert "rank_pattern" in options or run.params.trainable == sum(
+        p.numel() for name, p in wrapped.named_parameters() if "lora_" in name
+    )
     same(expected, shop.run_logits(run))
     assert np.array_equal(shop.store.predictions(run)["mnist"], expected.argmax(1).numpy())
 
@@ -222,12 +240,57 @@ def saved_by_peft(peft: Any, shop: Shop, folder: Path, options: dict[str, Any]) 
     return wrapped
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_other_spellings_in_half_precision_from_a_hubs_cache(shop: Shop, tmp_path: Path, dtype: torch.dtype) -> None:
+    snapshot, blobs = tmp_path / "models--me--x" / "snapshots" / "0123", tmp_path / "models--me--x" / "blobs"
+    exchange.export([shop.run("dora")], "peft", tmp_path / "out", shop.session)
+    shutil.move(tmp_path / "out", snapshot)
+    tensors(lambda t: t.update({name: tensor.to(dtype) for name, tensor in t.items()}))(snapshot)
+    expected, _ = import_adapter(snapshot, shop.run("pretrain"), shop.session)
+
+    def respelled(found: dict[str, Tensor]) -> None:
+        for name in list(found):
+            head, _, tail = name.removeprefix("base_model.model.").partition(".weight")
+            tensor = found.pop(name)
+            vector = tensor.ndim == 1
+            found[f"base_model.model.{head}.mine{'.weight' if vector else '.weight' + tail}"] = (
+                tensor[:, None] if vector else tensor
+            )
+
+    tensors(respelled)(snapshot)
+    blobs.mkdir()
+    for name in (peft_format.CONFIG, peft_format.TENSORS):
+        (snapshot / name).rename(blobs / name.replace(".", "-"))
+        (snapshot / name).symlink_to(blobs / name.replace(".", "-"))
+    again, cached = import_adapter(snapshot, shop.run("pretrain"), shop.session)
+    assert (again.id, cached) == (expected.id, True)
+
+
+@pytest.mark.parametrize("init", [True, False, "gaussian", "orthogonal", "mica", "eva", "pissa", "pissa_niter_4", "olora"])
+@pytest.mark.filterwarnings("ignore")
+def test_initialisations_that_leave_the_base_alone_are_read(peft: Any, shop: Shop, tmp_path: Path, init: Any) -> None:
+    """Measured: what PEFT does to the base's weights as it loads the folder."""
+    config = {"r": 4, "lora_alpha": 4, "target_modules": list(ALL)}
+    saved_by_peft(peft, shop, tmp_path, config)
+    edited(init_lora_weights=init)(tmp_path)
+    wrapped = with_peft(peft, shop, tmp_path)
+    base = shop.base().state_dict()
+    kept = all(
+        torch.equal(wrapped.state_dict()[f"base_model.model.{name}.base_layer.weight"], base[f"{name}.weight"])
+        for name in ALL
+    )
+    if kept:
+        run, _ = import_adapter(tmp_path, shop.run("pretrain"), shop.session)
+        same(shop.logits(wrapped), shop.run_logits(run))
+    else:
+        with pytest.raises(InputError, match="init_lora_weights"):
+            import_adapter(tmp_path, shop.run("pretrain"), shop.session)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"bias": "all"},
-        {"rank_pattern": {"fc1": 2}},
-        {"alpha_pattern": {"fc2": 9}},
         {"modules_to_save": ["fc3"], "target_modules": ["fc1"]},
         {"lora_bias": True},
         {"init_lora_weights": "olora"},
@@ -283,7 +346,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "deep JSON": (content(peft_format.CONFIG, b"[" * 200_000), "no readable JSON"),
     "a list": (content(peft_format.CONFIG, b"[]"), "adapter_config.json: "),
     "much JSON": (content(peft_format.CONFIG, b" " * 2_000_000), "2,000,000 bytes"),
-    "another type": (edited(peft_type="IA3"), "peft_type"),
+    "another type": (edited(peft_type="BOFT"), "peft_type"),
     "no rank": (edited(r=0), "r: "),
     "half a rank": (edited(r=4.5), "r: "),
     "a huge rank": (edited(r=10**9), "r: "),
@@ -293,16 +356,20 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "alpha without measure": (edited(lora_alpha=1e300), "lora_alpha: "),
     "logits overflow": (tensors(lambda t: t[B1].fill_(3e38)), "gives logits that are not finite numbers"),
     "no layers": (edited(target_modules=[]), "target_modules: "),
-    "a pattern": (edited(target_modules="(a+)+$"), "target_modules: "),
+    "a pattern of nothing": (edited(target_modules="(a+)+$"), "target_modules selects none of the base's layers"),
+    "a long pattern": (edited(target_modules="a" * 501), "target_modules: "),
+    "all excluded": (edited(exclude_modules="fc."), "target_modules selects none of the base's layers"),
+    "two adapters": (tensors(lambda t: t.update({A1.replace("weight", "b.weight"): t[A1].clone()})), "of two adapters"),
+    "a rank that is another": (edited(rank_pattern={"fc1": 2}), "must be torch.float32 (2, 784)"),
+    "a base that is changed": (edited(init_lora_weights="pissa"), "init_lora_weights: "),
+    "double precision": (tensors(lambda t: t.update({A1: t[A1].double()})), "torch.float64"),
     "a strange layer": (edited(target_modules=["fc1", "fc9"]), "no layer 'fc9'"),
     "fewer layers": (edited(target_modules=["fc1"]), "does not belong to this model"),
-    "fan in": (edited(fan_in_fan_out=True), "fan_in_fan_out is true, which lorabench cannot represent"),
     "the future": (edited(use_magic=True), "use_magic is true"),
     "one missing": (tensors(lambda t: t.pop(B1)), f"lacks the tensor {B1}"),
     "one more": (tensors(lambda t: t.update(more=torch.zeros(1))), "more"),
     "transposed": (tensors(lambda t: t.update({A1: t[A1].t().contiguous()})), "(784, 4), must be"),
     "another base": (tensors(lambda t: t.update({A1: torch.zeros(4, 785)})), "(4, 785), must be"),
-    "half precision": (tensors(lambda t: t.update({A1: t[A1].half()})), "torch.float16"),
     "NaN": (tensors(lambda t: t[A1].fill_(torch.nan)), "not finite numbers"),
     "cut off": (lambda f: content(peft_format.TENSORS, (f / peft_format.TENSORS).read_bytes()[:-9])(f), "damaged"),
     "empty": (content(peft_format.TENSORS, b""), "damaged"),
@@ -354,7 +421,7 @@ def test_only_a_base_can_be_adapted(shop: Shop, exported: Path) -> None:
         import_adapter(exported, shop.run("lora"), shop.session)
 
 
-@pytest.mark.parametrize(("kind", "message"), [("full", "method full is no LoRA"), ("pretrain", "stage pretrain")])
+@pytest.mark.parametrize(("kind", "message"), [("full", "method full is not in PEFT"), ("pretrain", "stage pretrain")])
 def test_what_is_no_lora_does_not_go_to_peft(shop: Shop, tmp_path: Path, kind: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         exchange.export([shop.run(kind)], "peft", tmp_path / "out", shop.session)
@@ -409,7 +476,7 @@ def one_bias_off(patch: pytest.MonkeyPatch) -> None:
 
 def another_alpha(patch: pytest.MonkeyPatch) -> None:
     encode = peft_format.encode
-    patch.setattr(peft_format, "encode", lambda a: encode(dataclasses.replace(a, alpha=a.alpha * 1.1)))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType, reportUnknownMemberType]
+    patch.setattr(peft_format, "encode", lambda a: encode(dataclasses.replace(a, options={**a.options, "alpha": 4.4})))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType, reportUnknownMemberType]
 
 
 def one_pixel_off(patch: pytest.MonkeyPatch) -> None:

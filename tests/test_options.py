@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -44,6 +45,7 @@ SHARED: dict[str, set[str]] = {
     "sweep": MAKING | DEVICE,
     "bench": RUNS | DEVICE,
     "evaluate": IMAGES | DEVICE,
+    "explain": {*OUTPUT, "--runs-dir"},
     "report": IMAGES,
     "ls": {*OUTPUT, "--runs-dir"},
     "rm": {*RUNS, "--dry-run"},
@@ -132,6 +134,7 @@ WAYS: dict[str, list[list[str]]] = {
     "bench": [["bitfit", "--rounds", "1", "--steps", "2"], ["nonsense"]],
     "evaluate": [["lora-k4-s0"], ["nonsense"]],
     "report": [["--out", "PLACE/report.html"], ["nonsense"]],
+    "explain": [["lora-k4-s0"], ["nonsense"]],
     "ls": [[], ["--where", "("]],
     "rm": [["pretrain-s0", "--dry-run"], ["nonsense"]],
     "scale": [["toy", "--measure", "--limit", "1", "--k", "2000"], ["nonsense"]],
@@ -295,3 +298,12 @@ def test_a_closed_terminal_stops_a_command_unless_it_is_to_go_on(ignored: bool) 
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (code, went_on, after) == ((0, [True], usual) if ignored else (143, [], usual))
+
+
+def test_a_failure_that_nobody_can_be_told_is_no_other_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, s: str, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    options.report_failure("why", ValueError("why"), 4, as_json=False)

@@ -283,7 +283,8 @@ def report_failure(text: str, error: BaseException, code: int, *, as_json: bool)
     lines = error.problems if isinstance(error, ConfigError) else [text]
     for line in lines:
         if line:
-            print("lorabench:", shown(line, also="\t\n"), file=sys.stderr)  # noqa: T201
+            with contextlib.suppress(OSError):  # a full disk, or a terminal that is gone: the exit code must do
+                print("lorabench:", shown(line, also="\t\n"), file=sys.stderr)  # noqa: T201
     if as_json:
         with contextlib.suppress(OSError):  # it may be stdout that fails
             emit({"error": {"type": type(error).__name__, "messages": lines, "exit_code": code}})

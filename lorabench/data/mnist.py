@@ -71,7 +71,7 @@ def load(
         InputError: a file is damaged or not MNIST's, MNIST could not be fetched, or `data_dir` cannot be
             written.
     """
-    folder = data_dir or default_dir()
+    folder = data_dir.expanduser() if data_dir else default_dir()
     if absent(folder):
         arrays = {} if os.access(folder, os.W_OK) else collect(folder)
         if len(arrays) < len(FILES):

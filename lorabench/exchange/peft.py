@@ -7,7 +7,7 @@ takes what PEFT's `save_pretrained` writes.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,26 +31,20 @@ if TYPE_CHECKING:
     from lorabench.runner.session import Session
     from lorabench.runs import Run, Store
 
-KINDS: dict[str, Literal["lora", "rslora", "dora"]] = {
-    "lora": "lora",
-    "rslora": "rslora",
-    "lora-plus": "lora",
-    "lora-fa": "lora",
-    "dora": "dora",
-    "pissa": "lora",
-    "olora": "lora",
-}
-"""The methods whose result is a LoRA adapter, and the kind that PEFT is told."""
+KINDS = {method: method for method in peft_format.PARTS} | dict.fromkeys(
+    ("lora-plus", "lora-fa", "pissa", "olora"), "lora"
+)
+"""The methods that PEFT has, and which of them what each has trained is."""
 
 _FROM_WEIGHTS = {"pissa", "olora"}
 """Their frozen part is not W0. On W0, ΔW = (AB)ᵀ - (A'B')ᵀ, where A' and B' are the untrained: a LoRA of rank 2k."""
 
 
 def check(run: Run) -> None:
-    """Refuse, by a UsageError, a run that is no LoRA."""
+    """Refuse, by a UsageError, a run of a method that PEFT has not."""
     if run.method not in KINDS:
         origin = f"the method {run.method}" if run.method else f"a run of the stage {run.stage}"
-        raise UsageError(f"{run.id}: {origin} is no LoRA; to PEFT go {', '.join(KINDS)}")
+        raise UsageError(f"{run.id}: {origin} is not in PEFT; to it go {', '.join(KINDS)}")
 
 
 def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:
@@ -74,9 +68,11 @@ def _adapter(run: Run, session: Session) -> peft_format.Adapter:
     kind = KINDS[str(run.method)]
     model, base = load_model(run, session.store), load_base(run, session.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
-    names = [f"{target}.{own}" for target in targets for own in ("A", "B", *(["g"] if kind == "dora" else []))]
+    names = [f"{target}.{own}" for target in targets for own in peft_format.PARTS[kind]]
     tensors = {name: _factor(model, name) for name in names}
-    k, alpha = int(run.settings["k"]), run.settings.get("alpha")
+    if kind == "vera":
+        tensors |= {f"{targets[0]}.{own}": _factor(model, f"{targets[0]}.{own}") for own in ("VA", "VB")}
+    options: dict[str, Any] = {name: run.settings.get(name) for name in methods.METHODS[kind].options}
     if run.method in _FROM_WEIGHTS:
         untrained = apply_method(base, finetune_of(run, session.store))
         for name in names:
@@ -84,12 +80,14 @@ def _adapter(run: Run, session: Session) -> peft_format.Adapter:
             tensors[name] = (
                 torch.cat([tensors[name], -first], 1) if name.endswith(".A") else torch.cat([tensors[name], first])
             )
-        k *= 2
-    return peft_format.Adapter(kind, k, float(k if alpha is None else alpha), targets, tensors)
+        options["k"] *= 2
+    if "alpha" in options:
+        options["alpha"] = float(options["k"] if options["alpha"] is None else options["alpha"])
+    return peft_format.Adapter(kind, options, targets, tensors)
 
 
 def _factor(model: nn.Module, name: str) -> Tensor:
-    """A (n, k), B (k, m) or g (m,) of a layer, by its dotted name."""
+    """A (n, k), B (k, m) or another tensor of a layer, by its dotted name."""
     layer, _, own = name.rpartition(".")
     return getattr(model.get_submodule(layer), own).detach()
 
@@ -148,7 +146,8 @@ def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor
     settings: dict[str, Any] = {key: value for key, value in config.hashed(finetune).items() if key in known}
     settings[IMPORTED] = checkpoint.tensor_hash(adapter.tensors)
     inputs = {"stage": "import-peft", "settings": settings}
-    label, images = f"peft-{adapter.method}-k{adapter.k}", base.parents.data or fmnist(own).id
+    k = adapter.options.get("k")
+    label, images = f"peft-{adapter.method}" + (f"-k{k}" if k else ""), base.parents.data or fmnist(own).id
     stage = Stage(
         kind="finetune",
         id=make_id(label, base.seed, inputs, base=base.id, data=images),
@@ -157,6 +156,6 @@ def plan(folder: Path, base: Run, store: Store) -> tuple[Stage, dict[str, Tensor
         parents=Parents(base=base.id, data=images),
         config=own.model_copy(update={"finetune": finetune}),
         method=adapter.method,
-        k=adapter.k,
+        k=k,
     )
     return stage, adapter.tensors
