@@ -510,7 +510,7 @@ def test_a_method_that_somebody_adds_is_in_every_command(copied: CommandLine, mo
     helped = subprocess.run(
         [sys.executable, "-c", script, "finetune", "--help"], capture_output=True, text=True, check=True
     )
-    assert "toy  3 parameters" in helped.stdout
+    assert re.search(r"^ ?toy +3 *$", helped.stdout, re.MULTILINE)
 
 
 def test_a_shift_that_somebody_adds_runs_from_end_to_end(copied: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from report_factory import finetune, render
 from typer.testing import CliRunner
 
 from lorabench.cli import app
@@ -15,7 +16,6 @@ from lorabench.methods import METHODS
 from lorabench.report import explain
 from lorabench.report.blocks import Picture, leaves
 from lorabench.report.figures.material import Pictures
-from tests.report_factory import finetune, render
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -294,7 +294,7 @@ def test_a_setting_of_the_recipe_can_be_added_the_same_way(monkeypatch: pytest.M
     assert config.hashed(Pretrain(dropout=0.1)) == {**usual, "dropout": 0.1}
 
 
-@pytest.mark.parametrize("name", sorted({*config.Finetune.model_fields, "data", "base"}))
+@pytest.mark.parametrize("name", sorted({*config.Finetune.model_fields, "also_train", "data", "base"}))
 def test_an_option_cannot_have_the_name_of_a_setting_of_every_run(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         replace(toy.ENTRY, options={name: (float, 0.5)})

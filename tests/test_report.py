@@ -67,6 +67,22 @@ def test_the_whole_report_fits_80_columns_with_and_without_colour() -> None:
         assert plain.isascii()
 
 
+def statistics(text: str) -> str:
+    """The 2x2 with its intervals and tests, and what it says of them."""
+    return text[text.index("accuracy, %") :].split("what the talk says")[0]
+
+
+def test_the_first_screen_says_what_fmnist_is_and_no_p() -> None:
+    text = render(study_report(study()))
+    first = "\n".join(text.splitlines()[:24])
+    assert "F-MNIST is MNIST with 30% of the twos and threes mirrored" in squeezed(first)
+    assert "not Fashion-MNIST" in squeezed(first)
+    assert re.search(r"lora-k4 +97\.\d\d +97\.\d\d\n", first)
+    assert "p = " not in first
+    assert "p < " not in first
+    assert "p < 0.0001" in statistics(text)
+
+
 def test_the_2x2_holds_the_mean_interval_and_paired_difference() -> None:
     text = squeezed(render(study_report(study())))
     tuned = stats.t_interval([100 - (226 + 5 * seed) / 100 for seed in range(5)])
@@ -89,13 +105,13 @@ def test_a_difference_whose_interval_holds_0_is_said_aloud() -> None:
     assert (found["fmnist"]["p"], found["fmnist"]["holm"]) == pytest.approx((gain, gain))
     assert (found["fmnist"]["sign_flip"], found["fmnist"]["least_sign_flip"]) == (0.0625, 0.0625)
     lines = render(study_report(study())).splitlines()
-    below = next(lines[i + 1] for i, line in enumerate(lines) if "lora-k4 - base" in line)
+    below = next(lines[i + 1] for i, line in enumerate(lines) if line.startswith("  lora-k4 - base"))
     assert squeezed(below) == f"{NO_DIFFERENCE} p < 0.0001"
     assert "5 seeds cannot give it a p below 0.0625" in "\n".join(lines)
 
 
 def test_two_seeds_and_equal_ones_show_their_values_and_no_verdict() -> None:
-    text = render(study_report(study(range(2)))).split("confusion on")[0]
+    text = statistics(render(study_report(study(range(2)))))
     assert "[" not in text
     assert "97.74, 97.69" in text
     assert "2 seeds decide nothing" in text
@@ -153,7 +169,11 @@ def test_a_difference_has_the_number_of_its_pairs() -> None:
     )
     found = study_data([*study(range(4)), lost])["accuracy"][1]
     assert (found["accuracy"]["fmnist"]["n"], found["difference"]["fmnist"]["estimate"]["n"]) == (5, 4)
-    shown = next(line for line in render(study_report([*study(range(4)), lost])).splitlines() if "- base" in line)
+    shown = next(
+        line
+        for line in render(study_report([*study(range(4)), lost])).splitlines()
+        if line.startswith("  lora-k4 - base")
+    )
     assert shown.count("n=4") == 2
 
 

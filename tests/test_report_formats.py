@@ -224,9 +224,9 @@ def test_a_picture_keeps_its_characters() -> None:
         given.append((columns, ascii_only))
         return [line("x < y ``` z   "), line("  [red]", "bold")]
 
-    shown = stack([Picture(draw)])
+    shown = stack([Picture(draw, 'an "x"')])
     assert write(shown, [], "rich") == "x < y ``` z   \n  [red]\n"
-    assert "<pre>x &lt; y ``` z\n  [red]</pre>" in write(shown, [], "html")
+    assert '<pre role="img" aria-label="an &#34;x&#34;">x &lt; y ``` z\n  [red]</pre>' in write(shown, [], "html")
     assert write(shown, [], "md") == "````\nx < y ``` z\n  [red]\n````\n"
     assert "x~\\textless{}~y" in write(shown, [], "tex")
     assert set(given) == {(80, False)}
@@ -271,6 +271,13 @@ def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
     assert [name for name, _ in found.tags].count("table") == [
         attributes.get("class") for name, attributes in found.tags if name == "div"
     ].count("scroll")
+
+
+def test_the_page_tells_its_story_before_its_tables() -> None:
+    report = Report(study_report(study()), story=lambda: heading("what was done"))
+    text = page.write(report)
+    assert text.index("<h1>demo") < text.index("<h2>what was done") < text.index("<table")
+    assert "what was done" not in writers.write(report, "md")
 
 
 def test_verdicts_keep_their_colours() -> None:

@@ -6,17 +6,24 @@ from typing import Annotated
 
 import typer
 
+from lorabench.cli import complete
 from lorabench.cli.app import app
-from lorabench.cli.options import Images, command, emit
-from lorabench.cli.stages import find
+from lorabench.cli.options import Folder, command, emit
+from lorabench.cli.stages import select
 from lorabench.cli.streams import stdout
 from lorabench.errors import InputError, UsageError
 
 
+def _names(ctx: typer.Context, incomplete: str) -> complete.Offer:
+    return [*complete.methods(incomplete), *complete.runs(ctx, incomplete)]
+
+
 @command(app)
 def explain(
-    shared: Images,
-    name: Annotated[str, typer.Argument(metavar="[METHOD|RUN]", help="A method, or a fine-tuned run.")] = "lora",
+    shared: Folder,
+    name: Annotated[
+        str, typer.Argument(metavar="[METHOD|RUN]", autocompletion=_names, help="A method, or a fine-tuned run.")
+    ] = "lora",
 ) -> None:
     """Draw a method to scale, count what it trains, and show what a run of it did to one digit."""
     from lorabench.methods import METHODS
@@ -34,7 +41,7 @@ def explain(
         stdout().print(renderable(stack([room.explanation(told), following])))
         return
     try:
-        runs = find(shared, [name])
+        runs, _ = select(shared, [name])
     except InputError as error:
         raise InputError(f"{error}; nor is {name} a method: {', '.join(METHODS)}") from None
     run = runs[0] if runs else None
@@ -45,7 +52,7 @@ def explain(
     told = room.of_run(run)
     images = shared.store.finished(run.parents.data) if run.parents.data else None
     settings = images.settings if images else {}
-    pictures = pictures_of(run, shared.store, shared.data_dir)
+    pictures = pictures_of(run, shared.store, None)
     if shared.json:
         emit({"command": "explain", **room.explanation_data(told), "run": room.outcome_data(run, pictures, settings)})
     else:

@@ -32,6 +32,7 @@ from lorabench.report import writers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lorabench.report.blocks import Block
     from lorabench.report.figures import Outcome
     from lorabench.report.shown import Shown
     from lorabench.runs import Run
@@ -133,7 +134,9 @@ def show(
         stdout().print(renderable(document), crop=False)
     else:
         data = {"schema": SCHEMA, **envelope}
-        told = writers.Report(document, data, shown.runs, lambda: _pictures(shown.runs, shared))
+        told = writers.Report(
+            document, data, shown.runs, lambda: _pictures(shown.runs, shared), lambda: _story(shown.runs, shared)
+        )
         text = writers.write(told, chosen)
         if out:
             files.write(out, (text.rstrip("\n") + "\n").encode())
@@ -181,6 +184,12 @@ def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
     from lorabench.report.figures.material import gather
 
     return figures.svgs(gather(found, shared.store, shared.data_dir))
+
+
+def _story(found: Sequence[Run], shared: Images) -> Block | None:
+    from lorabench.report import explain
+
+    return explain.story(found, shared.store, shared.data_dir)
 
 
 @command(app, epilog=unit.HELP)

@@ -83,21 +83,24 @@ def finetune_lora(
 
 
 def _method_list() -> str:
-    """A paragraph for each method: name, parameters at its defaults, title, paper. Only for `finetune --help`."""
+    """A table of the methods: names, parameters at their defaults, own settings. Only for `finetune --help`."""
     if "finetune" not in sys.argv:
         return ""
     from lorabench import methods
     from lorabench.classifier import CLASSIFIER
 
-    def line(name: str, method: methods.Method) -> str:
+    rows: list[tuple[str, ...]] = [("method", "trains", "own settings, with their defaults")]
+    for name, method in methods.METHODS.items():
         options = method.defaults
         shapes = [CLASSIFIER[layer] for layer in method.where(list(CLASSIFIER), options)]
-        own = ", ".join(f"{key}={'null' if value is None else value}" for key, value in options.items())
-        trained = f"{method.trainable(shapes, options):,} parameters"
-        return f"{name}  {trained}  {method.title}. {method.paper}. {own}".strip()
-
-    head = "Methods, what they train by default, and their own settings:"
-    return "\n\n".join([head, *(line(name, method) for name, method in methods.METHODS.items())])
+        own = ", ".join(
+            f"{key}={'null' if value is None else f'{value:.3g}' if isinstance(value, float) else value}"
+            for key, value in options.items()
+        )
+        rows.append((name, f"{method.trainable(shapes, options):,}", own))
+    wide, counts = (max(len(row[column]) for row in rows) for column in (0, 1))
+    table = "\n".join(f"{name:{wide}}  {count:>{counts}}  {own}".rstrip() for name, count, own in rows)
+    return f"\b\n{table}\n\nlorabench explain METHOD has the formula of each, the sum of what it trains, and the paper."
 
 
 @command(app, epilog=_method_list())

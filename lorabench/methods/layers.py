@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -135,6 +136,8 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
         raise UsageError(f"the layer {twice[0]!r} is named twice")
     if not chosen:
         raise UsageError(f"{name} finds no {what} to adapt among {', '.join(named) or 'none'}{_left(model)}")
+    if targets is None and name == "prompt" and options["variant"] != "deep":
+        _refuse_keys(model, chosen[0])
     if method.in_place:
         _refuse_shared(model, name, chosen)
     elif shared := [(n, other) for n in chosen if (other := shared_with(model, everything[n])) is not None]:
@@ -142,6 +145,17 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
             f"{name} cannot adapt {shared[0][0]!r}: {shared[0][1]} has its weight too, and would not follow"
         )
     return chosen
+
+
+def _refuse_keys(model: nn.Module, first: str) -> None:
+    """Refuse to prompt, unasked, the layer of an attention's keys: the same added to every key changes no attention."""
+    parent, _, own = first.rpartition(".")
+    values = own.replace("key", "value") if "key" in own else own.replace("k", "v")
+    if values != own and values in dict(model.get_submodule(parent).named_children()):
+        raise UsageError(
+            f"prompt would learn nothing: the first linear layer, {first!r}, makes an attention's keys, of an input "
+            f"that {values} gets too, and the same added to every key changes no attention; name others, or take 'deep'"
+        )
 
 
 def _refuse_shared(model: nn.Module, name: str, chosen: Sequence[str]) -> None:
@@ -157,17 +171,30 @@ def left_out(model: nn.Module) -> dict[str, str]:
     """Layers with weights like a linear layer's that no method adapts by itself, each with the reason."""
     kinds = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.Bilinear)
     inside = {id(child) for _, m in modules(model) if isinstance(m, nn.MultiheadAttention) for child in m.children()}
-    return {
-        name: why_not(module) or ""
-        for name, module in modules(model)
-        if (isinstance(module, kinds) or "Linear" in type(module).__name__)
-        and why_not(module) is not None
-        and id(module) not in inside
-    }
+    left: dict[str, str] = {}
+    heads = output_heads(model)
+    for name, module in modules(model):
+        reason = why_not(module)
+        if reason and (isinstance(module, kinds) or "Linear" in type(module).__name__) and id(module) not in inside:
+            left[name] = reason
+        elif not reason and name not in heads and (other := shared_with(model, module)) is not None:
+            left[name] = f"{other} has its weight too, and would not follow"
+    return left
 
 
 def _left(model: nn.Module) -> str:
-    return "".join(f"; {name} is left out: {reason}" for name, reason in left_out(model).items())
+    """What `left_out` says, each reason once; blocks of a model that differ by a number alone are one pattern."""
+    grouped: dict[str, list[str]] = {}
+    for name, reason in left_out(model).items():
+        grouped.setdefault(reason, []).append(name)
+    return "".join(f"; {_together(names)} left out: {reason}" for reason, names in grouped.items())
+
+
+def _together(names: Sequence[str]) -> str:
+    """The names and `is` or `are`: those of numbered modules, if several, as the pattern that matches them."""
+    patterns = [re.sub(r"\b\d+\.", "*.", name) for name in names]
+    shown = [p if patterns.count(p) > 1 else name for name, p in zip(names, patterns, strict=True)]
+    return f"{', '.join(dict.fromkeys(shown))} {'is' if len(names) == 1 else 'are'}"
 
 
 def warn_of_left_out(model: nn.Module, name: str) -> None:

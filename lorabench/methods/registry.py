@@ -25,6 +25,7 @@ Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 RESERVED = frozenset(
     {"method", "targets", "epochs", "batch_size", "lr", "warmup", "seed", "options"}  # of the recipe
     | {"base", "data", "stage", "holdout", "mnist", "tensors_sha256"}  # of a run's record
+    | {"also_train"}  # of `methods.apply`, beside the options as targets are
 )
 """Names that no option may have: options stand beside these, and one of the same name would take its place."""
 

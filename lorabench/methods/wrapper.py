@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,12 @@ class Wrapper(nn.Module):
         """b1 (m,) in the type of the layer's, or None."""
         b1 = self.merged_bias()
         return None if b1 is None else b1.to(self.inner.weight.dtype)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """What `torch.jit.script` asks each module for first: refuse, with a way out, what it would end within."""
+        raise UsageError(
+            "TorchScript cannot compile a method's layers: script methods.merge(model), or trace the model"
+        )
 
     def merged_weight(self) -> Tensor | None:
         """W1 (m, n) of one linear layer that computes the same, not rounded; None if there is no such layer."""

@@ -21,6 +21,15 @@ def with_n(text: str, estimate: Estimate, n: int) -> str:
     return text if estimate.n == n else f"{text} n={estimate.n}"
 
 
+def glance_table(rows: Sequence[AccuracyRow]) -> Block:
+    """The means of the 2x2 alone."""
+    table = grid("right, %", *SETS.values(), align="<>>")
+    for row in rows:
+        means = [row.accuracy[name].mean if name in row.accuracy else None for name in SETS]
+        table.add_row(row.label, *("-" if mean is None else number.decimal(mean) for mean in means))
+    return table
+
+
 def accuracy_table(rows: Sequence[AccuracyRow]) -> Block:
     """The 2x2; below each difference whether there is one."""
     n = _most(rows)

@@ -90,10 +90,11 @@ class Beside:
 class Picture:
     """Lines of characters that belong below each other as they are.
 
-    `draw` is given the columns that there are and whether only ASCII may be used.
+    `draw` is given the columns that there are and whether only ASCII may be used; `alt` says what is to be seen.
     """
 
     draw: Callable[[int, bool], Sequence[Line]]
+    alt: str
 
     @property
     def text(self) -> str:

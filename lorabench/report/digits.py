@@ -39,7 +39,7 @@ def preview(originals: Images, changed: Images, called: str = "mirrored") -> Pic
             lines += [line(caption, "bold"), *beside([draw(image, ascii_only=ascii_only) for image in images], columns)]
         return lines
 
-    return Picture(drawn)
+    return Picture(drawn, f"Digits of MNIST, and below them the same {called}.")
 
 
 def beside(tiles: Sequence[Sequence[str]], columns: int) -> list[Line]:

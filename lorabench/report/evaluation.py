@@ -75,7 +75,9 @@ def mistakes(run: Run, wrong: Sequence[Mistake], limit: int, word: str) -> Block
         [
             heading(run.id),
             note(f"{counts}\nmost confident first: {_LEGEND}") if wrong else note(counts),
-            Picture(partial(_gallery, wrong[:limit], word)) if wrong else None,
+            Picture(partial(_gallery, wrong[:limit], word), f"The first {min(limit, len(wrong))} of them.")
+            if wrong
+            else None,
         ]
     )
 

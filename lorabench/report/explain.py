@@ -12,20 +12,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorabench.analysis.quantities import count
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
 from lorabench.methods.registry import METHODS
 from lorabench.report.blocks import Line, Picture
-from lorabench.report.digits import draw
+from lorabench.report.digits import beside, draw
 from lorabench.report.style import grid, group, heading, line, note, stack
 from lorabench.scale import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from lorabench.methods.registry import Method, Part
     from lorabench.report.blocks import Block
     from lorabench.report.figures.material import Pictures
-    from lorabench.runs import Run
+    from lorabench.runs import Run, Store
 
 _ENGLISH = dict(enumerate(("zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines")))
 _ASPECT = 2
@@ -158,7 +160,10 @@ def explanation(told: Told) -> Block:
         [
             heading(method.title, "W0 is frozen; A and B are trained" if _factored(told) else ""),
             group(*(line(f"{name:11}", "dim") + text for name, text in facts.items())),
-            Picture(lambda columns, ascii_only: _drawn(told, columns, ascii_only=ascii_only)),
+            Picture(
+                lambda columns, ascii_only: _drawn(told, columns, ascii_only=ascii_only),
+                f"The weights of {', '.join(told.targets)} and beside them, to scale, what {method.title} adds.",
+            ),
             group(
                 line(f"{told.trained:,}", "bold") + f" = {' + '.join(row.sum for row in rows if row.sum)}", line(share)
             ),
@@ -288,6 +293,12 @@ def introduction(settings: Mapping[str, Any]) -> str:
     return f"F-MNIST is MNIST with {share} of the {named} {shifts.of(options).word}; it is not Fashion-MNIST."
 
 
+def introduced(runs: Iterable[Run]) -> Block | None:
+    """What the F-MNIST among the runs is; None if there is none, or several."""
+    made = [run for run in runs if run.stage == "fmnist"]
+    return line(introduction(made[0].settings)) if len(made) == 1 else None
+
+
 class Digit(NamedTuple):
     """An image that the shift changed, by its place in the test set: what it is, and what it is taken for."""
 
@@ -374,11 +385,31 @@ def outcome(run: Run, pictures: Pictures | None, settings: Mapping[str, Any]) ->
     shown: Block | None = None
     if pictures and digit:
         said = f"A {word} {digit.true}: the base reads {digit.before}, the tuned model {digit.after}."
-        image = pictures.fmnist[digit.position]
-        shown = group(
-            line(said, "bold"),
-            Picture(lambda _, ascii_only: [line(row) for row in draw(image, ascii_only=ascii_only)]),
-        )
+        pair = (pictures.mnist[digit.position], pictures.fmnist[digit.position])
+
+        def drawn(columns: int, ascii_only: bool) -> list[Line]:
+            heads = ("in MNIST", "in F-MNIST")
+            return beside(
+                [[head, *draw(image, ascii_only=ascii_only)] for head, image in zip(heads, pair, strict=True)], columns
+            )
+
+        shown = group(line(said, "bold"), Picture(drawn, f"A handwritten {digit.true}, and the same {word}."))
+    told = group(*map(line, meaning(run, settings)))
+    return stack([heading(run.id), line(introduction(settings)), shown, table, told])
+
+
+def story(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Block | None:
+    """What was done and what came out, for one who has seen nothing else; None without a fine-tune of the talk's kind.
+
+    The first run of the setting that the report shows in full is explained.
+    """
+    from lorabench.report.figures.material import pictures_of
+
+    featured = featured_setting(collect(runs).settings)
+    if featured is None or not (headline(featured.runs[0])):
+        return None
+    run = featured.runs[0]
+    images = store.finished(run.parents.data) if run.parents.data else None
     return stack(
-        [heading(run.id), line(introduction(settings)), shown, table, group(*map(line, meaning(run, settings)))]
+        [outcome(run, pictures_of(run, store, data_dir), images.settings if images else {}), explanation(of_run(run))]
     )

@@ -126,7 +126,7 @@ def _usual(rows: Sequence[Entry], now: datetime, width: int, known: Sequence[Run
     for name in (*_DROPPED, *(key for key in reversed(columns) if key not in (*_DROPPED, *_KEPT)), *_KEPT[:0:-1]):
         if sum(widest[key] + Table.gap for key in columns) - Table.gap <= width:
             break
-        columns.remove(name)
+        columns = [key for key in columns if key != name]
     table = Table(tuple(columns), "".join("<" if name in _TEXTS else ">" for name in columns), folds=False)
     for row in cells:
         styles = {"status": _STYLES.get(row["status"], "red")}

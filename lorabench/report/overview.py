@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
 from lorabench.report import confusion
-from lorabench.report.accuracy import accuracy_note, accuracy_table, slice_table
+from lorabench.report.accuracy import accuracy_note, accuracy_table, glance_table, slice_table
+from lorabench.report.explain import introduced
 from lorabench.report.fairness import held_out_note, unequal_note, unfinished_table
 from lorabench.report.groups import methods_tables
 from lorabench.report.ledger import ledger_note, ledger_table
@@ -33,10 +34,12 @@ def overview_report(study: Overview, runs: Collection) -> Block:
             held_out_note(runs),
             unfinished_table(study.unfinished),
             unequal_note(study.unequal),
-            group(accuracy_table(accuracies), accuracy_note(accuracies)),
+            introduced(runs),
+            glance_table(accuracies),
             slice_table(study.slices, study.main or "") if study.slices else None,
             size_table([row for row in study.parameters if row.label in shown]) if study.parameters else None,
             *(_confusions(study.confusion) if study.confusion else []),
+            group(accuracy_table(accuracies), accuracy_note(accuracies)),
             methods_tables(study.methods, study.main or "") if study.methods else None,
             rank_plot(runs),
             group(ledger_table(study.ledger), ledger_note(study.ledger))

@@ -66,7 +66,9 @@ def rank_plot(runs: Sequence[Run]) -> Block | None:
     counts = sorted({point.accuracy["fmnist"].n for one in series for point in one.points})
     few = f"{number.ranges(counts)} seed{'' if counts == [1] else 's'}: no interval"
     over = few if counts[-1] < FEWEST else f"mean and 95% t interval over {number.ranges(counts)} seeds"
-    picture = Picture(partial(_draw, series, base_accuracy(runs).get("fmnist")))
+    picture = Picture(
+        partial(_draw, series, base_accuracy(runs).get("fmnist")), f"Accuracy on {SETS['fmnist']} against the rank k."
+    )
     return group(picture, note(f"{SETS['fmnist']}, %: {over}"))
 
 

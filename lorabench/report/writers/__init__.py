@@ -38,6 +38,10 @@ def _no_figures() -> list[tuple[str, str]]:
     return []
 
 
+def _no_story() -> Block | None:
+    return None
+
+
 @dataclass(frozen=True, repr=False)
 class Report:
     """What there is to write. A notebook shows it as tables, `print` and a REPL as a terminal does.
@@ -47,12 +51,14 @@ class Report:
         data: the same for programs.
         runs: those that it tells of.
         figures: gives titles and SVG documents, for the formats that hold pictures.
+        story: gives what a reader who has seen nothing else is told first, for a page that stands alone.
     """
 
     document: Block
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
     runs: Sequence[Run] = ()
     figures: Callable[[], list[tuple[str, str]]] = _no_figures
+    story: Callable[[], Block | None] = _no_story
 
     def __repr__(self) -> str:
         return write(self, "rich")

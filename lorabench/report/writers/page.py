@@ -15,7 +15,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def write(report: Report) -> str:
-    """The page; a heading that comes first is its title, and figures go into it as they are."""
+    """The page; a heading that comes first is its title, the story comes next, and figures go into it as they are."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -23,6 +23,8 @@ def write(report: Report) -> str:
     blocks = list(leaves(report.document))
     first = blocks[0] if blocks else None
     title = first if isinstance(first, Line) and first.kind == "heading" else None
+    if story := report.story():
+        blocks[title is not None : title is not None] = leaves(story)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=title,
         blocks=[(type(block).__name__, block) for block in blocks[title is not None :]],
