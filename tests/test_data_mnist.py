@@ -34,6 +34,8 @@ PLACES: dict[str, Place] = {
     "gz, as torchvision keeps it": lambda folder, name: folder / RAW / f"{name}.gz",
     "raw, in the folder": lambda folder, name: folder / name,
     "gz, in the folder": lambda folder, name: folder / f"{name}.gz",
+    "raw, as other tools name it": lambda folder, name: folder / name.replace("-idx", ".idx"),
+    "gz, as other tools name it, in raw": lambda folder, name: folder / "raw" / f"{name.replace('-idx', '.idx')}.gz",
 }
 
 
@@ -51,7 +53,7 @@ def fill(folder: Path, place: Place, data_dir: Path, packed: Path) -> None:
     for file in FILES.values():
         path = place(folder, file.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(packed / path.name if path.suffix else file.stored(data_dir), path)
+        shutil.copy(packed / f"{file.name}.gz" if path.suffix == ".gz" else file.stored(data_dir), path)
 
 
 @pytest.fixture

@@ -266,7 +266,9 @@ def test_other_spellings_in_half_precision_from_a_hubs_cache(shop: Shop, tmp_pat
     assert (again.id, cached) == (expected.id, True)
 
 
-@pytest.mark.parametrize("init", [True, False, "gaussian", "orthogonal", "mica", "eva", "pissa", "pissa_niter_4", "olora"])
+@pytest.mark.parametrize(
+    "init", [True, False, "gaussian", "orthogonal", "mica", "eva", "pissa", "pissa_niter_4", "olora"]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_initialisations_that_leave_the_base_alone_are_read(peft: Any, shop: Shop, tmp_path: Path, init: Any) -> None:
     """Measured: what PEFT does to the base's weights as it loads the folder."""

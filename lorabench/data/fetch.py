@@ -115,7 +115,8 @@ def _download(folder: Path, progress: Progress, message: Message) -> dict[str, B
     names = ", ".join(file.name for file in FILES.values())
     raise InputError(
         f"MNIST is not in {folder} and could not be fetched ({'; '.join(failures)}); "
-        f"put these four files there, as they are or compressed (.gz), and try again: {names}"
+        f"put these four files there or into its MNIST/raw, as they are or compressed (.gz), and try again: {names} "
+        "(.idx for -idx will do)"
     )
 
 

@@ -1,7 +1,8 @@
 """The four files of MNIST: their names, shapes and checksums, and where they lie in a data folder.
 
 The place is the one where torchvision looks, `DIR/MNIST/raw/`, so that other programs find the files too.
-Files that lie in `DIR` itself are accepted as well, and both may be compressed (.gz).
+Files that lie in `DIR` itself or in `DIR/raw/` are accepted as well, also as `train-images.idx3-ubyte`, raw or
+compressed (.gz).
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class File:
 
     def find(self, folder: Path) -> Path | None:
         """Where the file is, raw or compressed, or None."""
-        raw = (self.stored(folder), folder / self.name)
-        places = (place for path in raw for place in (path, path.with_name(f"{path.name}.gz")))
+        inside = (self.stored(folder).parent, folder / "raw", folder)
+        spelled = (self.name, self.name.replace("-idx", ".idx"))  # other tools write train-images.idx3-ubyte
+        places = (place / f"{name}{end}" for place in inside for name in spelled for end in ("", ".gz"))
         return next((place for place in places if _is_file(place)), None)
 
     def read(self, path: Path) -> Bytes:
