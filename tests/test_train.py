@@ -410,7 +410,7 @@ def test_bytes_that_are_no_checkpoint_are_refused(tmp_path: Path) -> None:
     ):
         path = tmp_path / "x.safetensors"
         path.write_bytes(content)
-        with pytest.raises(InputError, match="no readable safetensors file"):
+        with pytest.raises(InputError, match=r"no readable safetensors file|a header of"):
             checkpoint.decode(path, checkpoint.trained(net), ORIGIN)
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(InputError, match="no readable safetensors file"):
