@@ -32,6 +32,7 @@ CODES = {"study -c study": 6, "report lora-k4-s0 --fail-on": 6}
 """A run of one epoch misses the figures that these ask for; all other commands exit with 0."""
 
 
+@pytest.mark.slow
 def test_the_readme_can_be_typed_from_top_to_bottom(
     tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
