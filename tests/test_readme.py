@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 from command_line import CommandLine
-
-if TYPE_CHECKING:
-    import pytest
 
 README = Path(__file__).parent.parent / "README.md"
 QUICK = [f"-s{text}" for text in ("pretrain.epochs=1", "finetune.epochs=1", "holdout=50000", "study.workers=1")]
