@@ -147,6 +147,7 @@ CHECKPOINT = [
         ("if header.get(key) != value:", "if key in header and header[key] != value:"),
         ('{"format": "pt", **origin}', '{"format": "pt"}'),
         ("parameters[name].copy_(tensor)", "parameters[name].add_(tensor)"),
+        ('parameters[name + "t"].copy_(tensor.t())', 'parameters[name + "t"].add_(tensor.t())'),
     ),
 ]
 
