@@ -515,3 +515,13 @@ def test_others_words_get_an_answer() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (importlib.resources.files("lorabench") / "py.typed").is_file()
+
+
+@pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_model_with_any_method_can_be_traced(name: str) -> None:
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    methods.apply(net, name)
+    x = torch.randn(2, 8)
+    traced = cast("Any", torch.jit).trace(net, x)
+    assert torch.allclose(traced(x), net(x), atol=1e-6)

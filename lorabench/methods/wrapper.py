@@ -76,7 +76,8 @@ class Wrapper(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of what is added."""
-        return cast("Tensor", next(iter(self._parameters.values()))).dtype  # asked in every forward
+        # Asked in every forward. A layer whose parameters are all in modules of its own, as an adapter's, has none.
+        return cast("Tensor", next(iter(self._parameters.values()), self.inner.weight)).dtype
 
     @property
     def W0(self) -> Tensor:
