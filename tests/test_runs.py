@@ -396,7 +396,8 @@ def test_reading_runs_leaves_the_callers_garbage_collector_as_it_was(tmp_path: P
         (gc.enable if enabled else gc.disable)()
         runs, broken = store.scan()
         assert (len(runs), len(broken)) == (1, 1)
-        assert (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()) == (enabled, *state[1:])
+        assert (gc.isenabled(), gc.get_threshold()) == (enabled, state[2])
+        assert gc.get_freeze_count() <= state[1], "of what another test froze some may have died"
     finally:
         (gc.enable if state[0] else gc.disable)()
 
