@@ -9,6 +9,7 @@ lorabench.runs("runs")                   # a flat dict for each run: pandas.Data
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,6 @@ def study(
         LorabenchError: as the command says it in one line.
     """
     from lorabench import config as room
-    from lorabench.analysis.settings import collect
     from lorabench.cli import progress
     from lorabench.cli.streams import stderr
     from lorabench.errors import UsageError
@@ -89,7 +89,7 @@ def study(
             emit=on_event,
         )
     store.remember_study(chosen.study.name, [stages.placed(stage, store).id for stage in todo])
-    shown = study_shown(collect(done.values()), store.newest_bench())
+    shown = study_shown(list(done.values()), *store.newest_costs(warnings.warn))
     return Report(shown.table, shown.data, shown.runs)
 
 

@@ -267,14 +267,7 @@ def noted_study(shared: Runs, name: str | None = None) -> tuple[Study | None, li
 
 def newest_costs(shared: Runs) -> list[dict[str, Any] | None]:
     """What `bench` and `scale --measure` measured last; None if it never did, or its note is damaged, which is told."""
-    found: list[dict[str, Any] | None] = []
-    for newest in (shared.store.newest_bench, shared.store.newest_measurement):
-        try:
-            found.append(newest())
-        except InputError as error:
-            log(shared, f"left out: {error}")
-            found.append(None)
-    return found
+    return shared.store.newest_costs(lambda text: log(shared, text))
 
 
 def log(shared: Messages, text: str) -> None:

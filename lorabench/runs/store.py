@@ -366,6 +366,17 @@ class Store:
             return None
         return _read_note(path, Measurement, "measurement").model_dump(exclude_none=True)
 
+    def newest_costs(self, log: Callable[[str], None]) -> list[dict[str, Any] | None]:
+        """`newest_bench` and `newest_measurement`; None for a damaged note, of which `log` hears."""
+        costs: list[dict[str, Any] | None] = []
+        for newest in (self.newest_bench, self.newest_measurement):
+            try:
+                costs.append(newest())
+            except InputError as error:
+                log(f"left out: {error}")
+                costs.append(None)
+        return costs
+
     def newest_study(self) -> Study | None:
         """The study or sweep that ended last, as its record says; None if none did.
 
