@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 import sys
@@ -46,17 +47,26 @@ def write(path: Path, data: bytes) -> None:
                 file.write(data)
             return
         place = path.resolve()
-        temporary = part(place)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace(place, data, part(place))
     except OSError as error:
         raise failure(path, error) from error
+
+
+def replace(place: Path, data: bytes, aside: Path) -> None:
+    """Write `data` into the new file `aside`, on the disk, and let that take the `place`; or leave neither.
+
+    Raises:
+        OSError: as the system refuses it.
+    """
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(place)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -91,7 +101,7 @@ def beside(place: Path) -> Generator[Path]:
 def part(place: Path) -> Path:
     """Where this process writes before it takes the `place`; what dead ones left there is removed."""
     head = f".{place.name}."
-    for left in place.parent.glob(f".{place.name}.*.part") if place.parent.is_dir() else ():
+    for left in place.parent.glob(f"{glob.escape(head)}*.part") if place.parent.is_dir() else ():
         number = left.name[len(head) : -len(".part")]
         if number.isdecimal() and not _alive(int(number)):
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)

@@ -82,6 +82,15 @@ def test_what_dead_processes_left_is_removed_by_the_next_and_what_live_ones_writ
     assert left == sorted(["a.md", f".a.md.{here}.part", f".b.md.{gone}.part", ".a.md.mine.part"])
 
 
+def test_a_name_with_signs_of_a_pattern_is_a_name(tmp_path: Path) -> None:
+    gone = 2**22 + 1
+    for name in ("[a].md", "*.md"):
+        (tmp_path / f".{name}.{gone}.part").write_bytes(b"half")
+        (tmp_path / f".b.md.{gone}.part").write_bytes(b"another's")
+        files.write(tmp_path / name, b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["*.md", f".b.md.{gone}.part", "[a].md"]
+
+
 def test_a_folder_takes_its_place_whole_or_leaves_what_was_there(tmp_path: Path) -> None:
     with files.beside(tmp_path / "new" / "out") as part:
         (part / "a").write_text("first")

@@ -35,7 +35,7 @@ LADDER = {
     "checkpoint": "",
     "memory": "",
     "data": "files",
-    "runs": "npz",
+    "runs": "files npz",
     "model": "classifier",
     "methods": "checkpoint files model",
     "config": "data methods",

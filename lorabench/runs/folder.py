@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 from typing import TYPE_CHECKING, Literal
 
+from lorabench import files
 from lorabench.errors import shown
 from lorabench.runs.record import Failure, Run, now
 
@@ -28,15 +28,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     part = beside(path)
     part.unlink(missing_ok=True)
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    files.replace(path, data, part)
 
 
 def beside(path: Path) -> Path:
