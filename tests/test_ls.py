@@ -170,7 +170,7 @@ def test_nothing_fits() -> None:
 
 def test_the_fields_are_listed_with_their_newest_values() -> None:
     found = {row["name"]: row for row in listing.fields_data(RUNS)["fields"]}
-    assert found["fmnist.accuracy"] == {"name": "fmnist.accuracy", "runs": 5, "newest": 0.985}
+    assert found["fmnist.accuracy"] == {"name": "fmnist.accuracy", "runs": 5, "newest": 0.985, "better": "higher"}
     assert found["forgotten"]["runs"] == 4
     lines = render(listing.fields_table(RUNS), 400).splitlines()
     assert len(lines) == len(found) + 1

@@ -53,7 +53,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Quantity:
 
 def test_a_new_quantity_stands_in_ls_in_csv_and_in_the_report_of_one_run(slow: Quantity) -> None:
     runs = [fmnist(), pretrain(), finetune(1)]
-    assert {"name": SLOW, "runs": 2, "newest": 15.5} in fields_data(runs)["fields"]
+    assert {"name": SLOW, "runs": 2, "newest": 15.5, "better": "lower"} in fields_data(runs)["fields"]
     chosen = select(runs, where=f"{SLOW} > 11", sort=f"-{SLOW}", columns=f"id,{SLOW}")
     assert chosen.rows == ((finetune(1).id, 15.5),)
     assert unit(SLOW) == SECONDS

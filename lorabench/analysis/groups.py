@@ -38,7 +38,7 @@ class SettingRow:
     Attributes:
         setting: its label and its runs.
         baseline: whether the other rows are compared with this one.
-        values: by the keys of `QUANTITIES`, as far as it was measured.
+        values: by key, each quantity that has a name, a column or a comparison, as far as it was measured.
         difference: this − the baseline, by stem, corrected for the number of rows; empty for the baseline, and where
             no runs match.
         matched: whether it trains as many parameters as the baseline, within `MATCHED`; None if either is unknown.
@@ -166,7 +166,8 @@ def _reference(settings: Sequence[Setting], baseline: Collection[str]) -> Settin
 
 
 def _rows(settings: Sequence[Setting], reference: Setting, bases: Mapping[str, Run]) -> list[SettingRow]:
-    values = [means(setting.runs, QUANTITIES.values()) for setting in settings]
+    told = [q for q in QUANTITIES.values() if q.name or q.columns or q.compared]
+    values = [means(setting.runs, told) for setting in settings]
     gaps = by_key(
         [
             {} if setting is reference else differences(pairs(setting.runs, reference.runs, bases))

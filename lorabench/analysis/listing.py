@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis.fairness import grounds
 from lorabench.analysis.fields import fields
 from lorabench.analysis.plain import plain
-from lorabench.analysis.quantities import shown_in
+from lorabench.analysis.quantities import QUANTITIES, shown_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,14 +63,19 @@ def listing_data(chosen: Selection, broken: Sequence[Broken] = ()) -> dict[str, 
 
 
 def fields_data(runs: Sequence[Run]) -> dict[str, Any]:
-    """What `fields_table` shows, as plain data. `runs` come oldest first."""
+    """What `fields_table` shows, as plain data, and which way is better. `runs` come oldest first."""
     values: dict[str, list[Value]] = {}
     for run in runs:
         for name, value in fields(run).items():
             values.setdefault(name, []).extend([] if value is None else [value])
     return {
         "fields": [
-            {"name": name, "runs": len(known), "newest": _plain(known[-1]) if known else None}
+            {
+                "name": name,
+                "runs": len(known),
+                "newest": _plain(known[-1]) if known else None,
+                "better": quantity.better if (quantity := QUANTITIES.get(name)) else None,
+            }
             for name, known in sorted(values.items())
         ]
     }

@@ -1,8 +1,8 @@
 """What `analysis` found -> what a person reads. Returns everything, prints nothing.
 
-    overview   a study: `study_report(runs)`        ledger    the talk's figures beside ours
+    overview   a study: `overview_report(...)`      ledger    the talk's figures beside ours
     single     one run: `run_report(run)`           compare   two runs, the baseline first
-    group_tables   many runs, a row for each setting   methods   a study's methods side by side
+    groups     many runs or a study's settings, a row for each        explain   a method drawn to scale, and a run of it
     accuracy, contrast, fairness, tables: what these share
     confusion  matrices, alone, paired, subtracted  listing   the table of `ls`
     summary    how a command ends                   evaluation   runs measured again, and their mistakes
