@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import number
@@ -105,7 +106,7 @@ def export_summary(done: Export) -> Block:
             else f"{same.flips} labels flipped, largest logit difference {same.logit_change:.1e}"
         )
         parts.append(line(f"{SETS.get(same.name, same.name)}: {same.images:,} images, {how}"))
-    parts.append(line("loads ", "dim") + done.loads)
+    parts.append(replace(line("loads ", "dim") + done.loads, folds=False))  # code, to be pasted
     parts.append(line(str(done.folder)))
     return group(*parts)
 
