@@ -542,13 +542,15 @@ PAIRING = [
     *of(
         "analysis/quantities.py",
         "tests/test_quantities.py tests/test_ls.py tests/test_report_gate.py tests/test_report_groups.py",
-        ("return count(run.metrics, stem)", "return count(run.before, stem)"),
+        ("partial(_counted, \"metrics\", stem)", "partial(_counted, \"before\", stem)"),
         ("counted = whole.slices.get(part) if whole and part else whole", "counted = whole"),
         (
             "Fraction(*measured.before) - Fraction(*measured.after)",
             "Fraction(*measured.after) - Fraction(*measured.before)",
         ),
-        ('if word in {"correct", "n"} else ""', 'if word in {"correct"} else ""'),
+        (".removesuffix('.n')", ""),
+        ("self.read(run) if self.read else _at(self.key, run)", "self.read(run) if self.read else None"),
+        ("before, after = count(run.before", "after, before = count(run.before"),
     ),
     *of(
         "analysis/groups.py",

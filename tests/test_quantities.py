@@ -46,7 +46,7 @@ def seconds(run: Run) -> float | None:
 def slow(monkeypatch: pytest.MonkeyPatch) -> Quantity:
     """A quantity that no file of lorabench knows."""
     columns = {table: Column("slow, s", spread=table == "methods", decimals=1) for table in TABLES}
-    toy = Quantity(SLOW, SECONDS, seconds, name="slow_s", columns=columns, better="lower", compared=True)
+    toy = Quantity(SLOW, SECONDS, "slow_s", columns, "lower", seconds, compared=True)
     monkeypatch.setitem(QUANTITIES, SLOW, toy)
     return toy
 
