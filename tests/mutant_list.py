@@ -644,7 +644,7 @@ GATING = [
         ("- value) <= tolerance", "- value) < tolerance"),
         ("- value) <= tolerance", "- value) <= tolerance + Fraction(1, 1000000)"),
         ("if row.value is None:", "if False:"),
-        ("if key not in _UNITS else None", "if False else None"),
+        ("    if key not in _UNITS:\n", "    if False:\n"),
         ("value.denominator != 1", "False"),
     ),
     *of(
