@@ -601,7 +601,7 @@ GATING = [
         ("isinstance(value, float) and not math.isfinite(value)", "False"),
         ("if len(numbers) == len(values) else None", "if numbers else None"),
         ("or not quantity.tuned)", "or True)"),
-        ("_exact(value) / share", "_exact(value)"),
+        ("_exact(end) / share", "_exact(end)"),
         ("gap.holm)", "gap.p)"),
         ("run.id not in shown", "False"),
         ("for name in _delta_names() if values[name] is None", "for name in ()"),
