@@ -542,7 +542,7 @@ PAIRING = [
     *of(
         "analysis/quantities.py",
         "tests/test_quantities.py tests/test_ls.py tests/test_report_gate.py tests/test_report_groups.py",
-        ("partial(_counted, \"metrics\", stem)", "partial(_counted, \"before\", stem)"),
+        ('partial(_counted, "metrics", stem)', 'partial(_counted, "before", stem)'),
         ("counted = whole.slices.get(part) if whole and part else whole", "counted = whole"),
         (
             "Fraction(*measured.before) - Fraction(*measured.after)",

@@ -16,9 +16,8 @@ from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.fields import fields, measured, suits, unit
 from lorabench.analysis.gates import failing, group_rows
 from lorabench.analysis.groups import groups, groups_data, method_rows, rows_data
-from lorabench.analysis.listing import fields_data, listing_data
+from lorabench.analysis.listing import fields_data, listing_data, select
 from lorabench.analysis.quantities import QUANTITIES, Column, Quantity
-from lorabench.analysis.selection import select
 from lorabench.analysis.settings import records
 from lorabench.analysis.single import run_data
 from lorabench.analysis.unit import COUNT, SECONDS

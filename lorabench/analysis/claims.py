@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lorabench import scale
 from lorabench.analysis import inference, measured, number
-from lorabench.analysis.facts import base_run
 from lorabench.analysis.quantities import count
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
@@ -132,7 +131,7 @@ class Study:
     @property
     def whole(self) -> int | None:
         """The base's parameters."""
-        base = base_run(self.runs)
+        base = self.runs.base
         return base.params.total if base and base.params else None
 
     @property
@@ -317,7 +316,7 @@ def _measured(key: str, record: Mapping[str, Any] | None) -> float | None:
 
 def _checkpoint(row: Row, study: Study) -> Row | None:
     ours = study.sized and study.sized.runs[0].checkpoint_bytes
-    base = base_run(study.runs)
+    base = study.runs.base
     if not ours or base is None or not base.checkpoint_bytes:
         return None
     saving = 100 * (ours / base.checkpoint_bytes - 1)

@@ -49,6 +49,11 @@ class Collection(tuple[Run, ...]):
         """The runs that others are made from, bases and F-MNISTs, by id."""
         return records(self)
 
+    @property
+    def base(self) -> Run | None:
+        """The first finished base whose sizes are recorded: every base has the same architecture."""
+        return next((run for run in self if run.stage == "pretrain" and run.status == "done" and run.params), None)
+
     @cached_property
     def settings(self) -> list[Setting]:
         """The settings of the finished fine-tunes, in the order in which they first appear.
