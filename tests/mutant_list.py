@@ -267,9 +267,9 @@ METHODS = [
         "tests/test_methods.py -k 'goes or (count and (adapter or dora or oft or vera or ia3))'",
         ("where=lambda layers, o: layers[1:]", "where=lambda layers, o: layers"),
         ("else layers[:1]", "else layers"),
-        ("[*_low_rank(n, m, o), [trained(m)]]", "[*_low_rank(n, m, o), [trained(n)]]"),
+        ("[*_low_rank(n, m, o), [trained(m, name=", "[*_low_rank(n, m, o), [trained(n, name="),
         ('n * (o["block"] - 1) // 2', 'n * (o["block"] + 1) // 2'),
-        ('[own(n, m), trained(m)] if o["place"] == "out"', '[own(n, m), trained(n)] if o["place"] == "out"'),
+        ('[own(n, m), trained(m, name="l")] if o["place"]', '[own(n, m), trained(n, name="l")] if o["place"]'),
     ),
     *of(
         "methods/registry.py",
