@@ -260,7 +260,7 @@ METHODS = [
     *of(
         "methods/low_rank.py",
         "tests/test_methods.py -k 'merge and transformer and (lora-init or rslora)'",
-        ("return frozen + scale *", "return frozen +"),
+        ("return frozen + scale * (low @ B)", "return frozen + (low @ B)"),
     ),
     *of(
         "methods/registry.py",
