@@ -233,8 +233,34 @@ METHODS = [
     ),
     *of(
         "methods/low_rank.py",
+        "tests/test_oracles.py -k 'embeddings or convolution'",
+        ("scale_grad_by_freq=layer.scale_grad_by_freq", "scale_grad_by_freq=True"),
+        (", layer.padding_idx, ", ", None, "),
+        ("repeat(layer.groups, 1, 1, 1)", "repeat_interleave(layer.groups, 0)"),
+        ("frozen + scale * F.conv2d", "frozen + F.conv2d"),
+    ),
+    *of(
+        "methods/lora.py",
+        "tests/test_oracles.py -k embeddings",
+        ("(torch.zeros(n, k), torch.randn(k, m))", "(torch.randn(n, k), torch.zeros(k, m))"),
+    ),
+    *of(
+        "methods/wrapper.py",
+        "tests/test_models.py tests/test_oracles.py -k 'Embedding or convolution'",
+        ("part.to(dtype) if part.is_floating_point() else part", "part.to(dtype)"),
+        ("setattr(self, name, getattr(inner, name))", "pass"),
+    ),
+    *of(
+        "methods/layers.py",
+        "tests/test_models.py -k cannot_adapt",
+        ('getattr(layer, "max_norm", None) is not None', "False"),
+        ('if method.reach == "linear" else None', "if True else None"),
+        ("if not wider:", "if False:"),
+    ),
+    *of(
+        "methods/low_rank.py",
         "tests/test_methods.py -k 'merge and transformer and (lora-init or rslora)'",
-        ("return frozen + scale *", "return frozen +"),
+        ("return frozen + scale * (low @ B)", "return frozen + (low @ B)"),
     ),
     *of(
         "methods/registry.py",
