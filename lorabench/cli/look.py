@@ -244,8 +244,8 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     """What `ls` does, with the records gone at its end: the collector never sees thousands of them."""
     from datetime import UTC, datetime
 
-    from lorabench.analysis import selection
     from lorabench.analysis.listing import fields_data, listing_data
+    from lorabench.analysis.listing import select as select_runs
     from lorabench.report import listing
 
     runs, broken = shared.store.scan()
@@ -253,7 +253,7 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
         following = shared.following("ls", "--cols", "id,fmnist.accuracy", "--sort", "-fmnist.accuracy")
         answer(shared, "ls", lambda: fields_data(runs), lambda: listing.fields_table(runs), following)
         return
-    chosen = selection.select(runs, where=where, sort=sort, limit=limit, columns=cols)
+    chosen = select_runs(runs, where=where, sort=sort, limit=limit, columns=cols)
     done = [run for run in chosen.runs if run.status == "done"]
     answer(
         shared,

@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import number
-from lorabench.analysis.facts import class_counts
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS
-from lorabench.analysis.single import scores
+from lorabench.analysis.single import class_counts, scores
 from lorabench.report.fairness import held_out_note
 from lorabench.report.single import parameters_line, score_table
 from lorabench.report.style import grid, group, heading, line, note
