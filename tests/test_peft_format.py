@@ -130,6 +130,15 @@ def test_a_pruned_adalora_is_read(peft: Any, tmp_path: Path) -> None:
     assert (model(IMAGES) - wrapped(IMAGES)).abs().max() <= 1e-4
 
 
+def test_the_rank_of_a_hira_is_that_of_its_tensors(peft: Any, tmp_path: Path) -> None:
+    saved(peft, tmp_path, "Hira", {"r": 4, "rank_pattern": {"fc2": 3}})
+    A, B = (f"base_model.model.fc2.hira_{side}" for side in "AB")  # noqa: N806
+    tensors(lambda t: t.update({A: t[A][:3].contiguous(), B: t[B][:, :3].contiguous()}))(tmp_path)
+    adapter = peft_format.read(tmp_path, LAYERS)
+    assert adapter.options == {"k": 4}
+    assert adapter.tensors["fc2.A"].count_nonzero(0).tolist() == [256, 256, 256, 0]
+
+
 @pytest.mark.parametrize(
     "init", [True, False, "gaussian", "orthogonal", "mica", "eva", "pissa", "pissa_niter_4", "olora"]
 )
