@@ -60,6 +60,7 @@ OFFERS = {
     "lorabench report x --baseline l": IDS[:1],
     "lorabench export x --to ": list(TARGETS),
     "lorabench import-peft x --base pre": IDS[1:2],
+    "lorabench finetune-lora --base pre": IDS[1:2],
     "lorabench evaluate x ": IDS,
     "lorabench finetune ": list(METHODS),
     "lorabench bench do": ["dora"],

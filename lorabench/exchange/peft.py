@@ -16,10 +16,10 @@ from lorabench.errors import InputError, UsageError
 from lorabench.exchange import peft_format, peft_types
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
-from lorabench.runner.load import IMPORTED, apply_method, finetune_of, load_base, load_model, own_config
+from lorabench.runner.load import apply_method, finetune_of, load_base, load_model, own_config
 from lorabench.runner.measure import test_sets
 from lorabench.runner.stages import Stage, fmnist
-from lorabench.runs import Parents, make_id, write_atomic
+from lorabench.runs import IMPORTED, Parents, make_id, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
