@@ -587,13 +587,15 @@ PAIRING = [
     *of(
         "analysis/quantities.py",
         "tests/test_quantities.py tests/test_ls.py tests/test_report_gate.py tests/test_report_groups.py",
-        ("return count(run.metrics, stem)", "return count(run.before, stem)"),
+        ('partial(_counted, "metrics", stem)', 'partial(_counted, "before", stem)'),
         ("counted = whole.slices.get(part) if whole and part else whole", "counted = whole"),
         (
             "Fraction(*measured.before) - Fraction(*measured.after)",
             "Fraction(*measured.after) - Fraction(*measured.before)",
         ),
-        ('if word in {"correct", "n"} else ""', 'if word in {"correct"} else ""'),
+        (".removesuffix('.n')", ""),
+        ("self.read(run) if self.read else _at(self.key, run)", "self.read(run) if self.read else None"),
+        ("before, after = count(run.before", "after, before = count(run.before"),
     ),
     *of(
         "analysis/groups.py",
@@ -644,7 +646,7 @@ GATING = [
         ("isinstance(value, float) and not math.isfinite(value)", "False"),
         ("if len(numbers) == len(values) else None", "if numbers else None"),
         ("or not quantity.tuned)", "or True)"),
-        ("_exact(value) / share", "_exact(value)"),
+        ("_exact(end) / share", "_exact(end)"),
         ("gap.holm)", "gap.p)"),
         ("run.id not in shown", "False"),
         ("for name in _delta_names() if values[name] is None", "for name in ()"),
@@ -687,7 +689,7 @@ GATING = [
         ("- value) <= tolerance", "- value) < tolerance"),
         ("- value) <= tolerance", "- value) <= tolerance + Fraction(1, 1000000)"),
         ("if row.value is None:", "if False:"),
-        ("if key not in _UNITS else None", "if False else None"),
+        ("    if key not in _UNITS:\n", "    if False:\n"),
         ("value.denominator != 1", "False"),
     ),
     *of(
