@@ -5,10 +5,13 @@ The command line turns a `LorabenchError` into one line on stderr and its `exit_
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 class LorabenchError(Exception):
@@ -84,3 +87,12 @@ class LockedError(LorabenchError):
 def shown(text: str, also: str = "") -> str:
     """`text` without what no terminal should be sent; the characters of `also` stay."""
     return "".join(c if c.isprintable() or c in also else "�" for c in text)
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell takes it in a command that is shown: printable, whatever its bytes are."""
+    text = str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = (c if c.isprintable() and c not in "\\'" else "".join(f"\\x{b:02x}" for b in os.fsencode(c)) for c in text)
+    return f"$'{''.join(plain)}'"

@@ -26,7 +26,7 @@ from lorabench.cli.stages import (
     select,
 )
 from lorabench.cli.streams import stderr, stdout, write_document
-from lorabench.errors import GateError, UsageError
+from lorabench.errors import GateError, UsageError, quoted
 from lorabench.report import writers
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def show(
         )
         text = writers.write(told, chosen)
         if out:
-            files.write(out, (text.rstrip("\n") + "\n").encode())
-            log(shared, f"wrote {out}")
+            files.write(out, (text.rstrip("\n") + "\n").encode(errors="lorabench"))
+            log(shared, f"wrote {quoted(out)}")
         if out and shared.json:
             emit(envelope)
         elif not out:

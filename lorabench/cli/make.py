@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,6 +23,7 @@ from lorabench.cli.stages import (
     run_stages,
 )
 from lorabench.cli.streams import stderr, stdout
+from lorabench.errors import quoted
 
 if TYPE_CHECKING:
     from lorabench.config import Config
@@ -189,7 +189,7 @@ def _make(
     folder = shared.store.path(run.id)
     defaults = config.load().config
     usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
-    on_this = "" if kind == "finetune" or run.id == usual else f" -c {shlex.quote(str(folder / 'config.yaml'))}"
+    on_this = "" if kind == "finetune" or run.id == usual else f" -c {quoted(folder / 'config.yaml')}"
     how: dict[str, Any] = {
         "cached": cached,
         "folder": folder,
@@ -201,6 +201,6 @@ def _make(
     console = stdout()
     if pictures:
         console.print(renderable(pictures))
-    if written:
-        console.print(f"wrote {len(written)} files below {write_idx}", soft_wrap=True)
-    console.print(renderable(summary.summary(run, **how)))
+    if write_idx and written:
+        console.print(f"wrote {len(written)} files below {quoted(write_idx)}", soft_wrap=True, markup=False)
+    console.print(renderable(summary.summary(run, **how)), soft_wrap=True)

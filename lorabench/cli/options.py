@@ -14,7 +14,6 @@ import functools
 import inspect
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from lorabench.cli import complete
-from lorabench.errors import ConfigError, InputError, LorabenchError, shown
+from lorabench.errors import ConfigError, InputError, LorabenchError, quoted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +80,7 @@ class Folder(Output):
     def elsewhere(self) -> str:
         """What a further command needs to find the same runs: ` --runs-dir DIR`, or nothing if it finds them anyway."""
         usual = Path(os.environ.get("LORABENCH_RUNS", "runs"))
-        return "" if self.runs_dir == usual else f" --runs-dir {shlex.quote(str(self.runs_dir))}"
+        return "" if self.runs_dir == usual else f" --runs-dir {quoted(self.runs_dir)}"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -27,7 +27,7 @@ from lorabench.cli.stages import (
     workers_of,
 )
 from lorabench.cli.streams import stderr, stdout
-from lorabench.errors import GateError, PartialError, UsageError
+from lorabench.errors import GateError, PartialError, UsageError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +77,11 @@ def whole_study(
         console = stdout()
         console.print(renderable(overview_report(found, done)))
         console.print(
-            f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
+            f"\n{quoted(shared.runs_dir)} holds the {len(done)} runs",
+            f"next  lorabench report {done[-1].id}{shared.elsewhere}",
+            sep="\n",
             soft_wrap=True,
+            markup=False,
         )
     remember(shared, settings.study.name, todo)
     if unmet:
@@ -125,7 +128,7 @@ def tune(
         if warning := unequal_note(unequal):
             stdout().print("", renderable(warning), sep="\n")
         again = f"lorabench report --study {loaded.config.study.name}-tune{shared.elsewhere}"
-        stdout().print(f"\nnext  {again}", soft_wrap=True)
+        stdout().print(f"\nnext  {again}", soft_wrap=True, markup=False)
     config = loaded.config.model_dump(mode="json")
     remember(shared, f"{loaded.config.study.name}-tune", room.todo(found), kind="tune", config=config)
 

@@ -9,6 +9,7 @@ from lorabench.analysis.facts import class_counts
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import scores
+from lorabench.errors import quoted
 from lorabench.report.fairness import held_out_note
 from lorabench.report.single import parameters_line, score_table
 from lorabench.report.style import grid, group, heading, line, note
@@ -60,7 +61,7 @@ def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> Block
         parts.append(line(_fmnist_line(run)))
     if run.params:
         parts.append(line(parameters_line(run)))
-    parts.append(line(str(folder)))
+    parts.append(line(quoted(folder)))
     parts.append(line("next  ", "dim") + next_command)
     return group(*parts)
 
@@ -114,7 +115,7 @@ def export_summary(done: Export, elsewhere: str = "") -> Block:
         )
         parts.append(line(f"{SETS.get(same.name, same.name)}: {same.images:,} images, {how}"))
     parts.append(line("loads ", "dim") + done.loads)
-    parts.append(line(str(done.folder)))
+    parts.append(line(quoted(done.folder)))
     parts.append(line("next  ", "dim") + (done.following + elsewhere))
     return group(*parts)
 
@@ -122,7 +123,7 @@ def export_summary(done: Export, elsewhere: str = "") -> Block:
 def figures_written(outcomes: Sequence[Outcome]) -> Block:
     """How `report --figures` ends: a line for each file, then one for each figure that there is none of."""
     lines: list[Block] = [line("figures", "bold")]
-    lines += [line(str(file)) for outcome in outcomes for file in outcome.files]
+    lines += [line(quoted(file)) for outcome in outcomes for file in outcome.files]
     lines += [note(f"no {outcome.name}: it needs {outcome.missing}") for outcome in outcomes if outcome.missing]
     return group(*lines)
 
