@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 class LorabenchError(Exception):
@@ -86,12 +85,12 @@ class LockedError(LorabenchError):
 
 def shown(text: str, also: str = "") -> str:
     """`text` without what no terminal should be sent; the characters of `also` stay."""
-    return "".join(c if c.isprintable() or c in also else "�" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in also else "�" for c in text)
 
 
-def quoted(path: Path) -> str:
-    """A path as a shell takes it in a command that is shown: printable, whatever its bytes are."""
-    text = str(path)
+def quoted(word: object) -> str:
+    """A path or another word of a command as a shell takes it: printable, whatever its bytes are."""
+    text = str(word)
     if text.isprintable():
         return shlex.quote(text)
     plain = (c if c.isprintable() and c not in "\\'" else "".join(f"\\x{b:02x}" for b in os.fsencode(c)) for c in text)

@@ -2,7 +2,7 @@
 
     merged       plain weights: W1 = W0 + ΔW in one file; and any model read back, against the run
     peft         a folder for Hugging Face's PEFT, and such a folder becomes a finished run
-    peft_format  writes and reads such a folder without PEFT
+    peft_format  writes and reads such a folder without PEFT, by what peft_types says of each type of adapter
     idx          the run's F-MNIST as IDX files
     events       curves and settings for TensorBoard
 
@@ -18,11 +18,12 @@ Importing this room imports no torch; a target's file is imported when used.
 from __future__ import annotations
 
 import fnmatch
+import shlex
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import InputError, UsageError, quoted, shown
+from lorabench.errors import InputError, UsageError, shown
 from lorabench.files import beside
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def export(runs: Sequence[Run], to: str, out: Path, session: Session, *, force: 
         if present and present != written and not force:
             raise UsageError(f"{out} holds another export; name another folder, or --force to replace it")
         files = [File(name, (folder / name).stat().st_size, sha256) for name, sha256 in written.items()]
-    following = target.following.format(folder=quoted(out), run=runs[0].id, base=runs[0].parents.base)
+    following = target.following.format(folder=shlex.quote(str(out)), run=runs[0].id, base=runs[0].parents.base)
     loads = target.loads.format(folder=shown(str(out)))
     return Export(tuple(run.id for run in runs), to, out, tuple(files), tuple(compared), loads, following)
 

@@ -52,6 +52,8 @@ CODES = {0, 2, 3, 4, 5, 6, 7, 75}
 SECONDS, BYTES = 10.0, 400_000_000
 """What a command may take of the processor, and of memory beside what this process has."""
 PLACES = ["runs", "ru ns", "runs\n\x1b[2J", "runs\udcff", "-r", "r'u\"ns", "$(touch x)", "[bold]", "é" * 60]
+PRECIOUS = "precious"
+"""A file of somebody's, its content, and what links lead to."""
 STREAMS = ["", "", "", "", ">&-", "2>&-", ">&- 2>&-", ">/dev/full", "2>/dev/full"]
 ENCODINGS = ["utf-8", "utf-8", "ascii", "cp1252"]
 ODD = [text for text in HOSTILE if isinstance(text, str)]
@@ -158,10 +160,10 @@ def spoiled(chance: random.Random, root: Path) -> None:
     (root / "c.yaml").write_text("finetune: {k: 8}\n")
     files = sorted(path for path in root.rglob("*") if path.is_file())
     for path in chance.sample(files, chance.choice([0, 1, 1, 3])):
-        spoil(chance, path)
+        spoil(chance, path, root.parent / PRECIOUS)
 
 
-def spoil(chance: random.Random, path: Path) -> None:
+def spoil(chance: random.Random, path: Path, precious: Path) -> None:
     """Let the file be another one, none, or something else than a file."""
     content = path.read_bytes()
     path.unlink()
@@ -176,7 +178,7 @@ def spoil(chance: random.Random, path: Path) -> None:
     elif fate == 7:
         os.mkfifo(path)
     elif fate == 8:
-        path.symlink_to(chance.choice([path, Path("/dev/zero"), Path("/etc/passwd")]))
+        path.symlink_to(chance.choice([path, Path("/dev/zero"), precious]))
     elif chance.random() < 0.5:
         path.mkdir()
 
@@ -262,18 +264,22 @@ def fuzz(inputs: int, seed: int, first: int = 0) -> Tally:
         chance = random.Random(f"{seed}/{number}")
         folder = Path(tempfile.mkdtemp(prefix="lorabench-commands-"))
         try:
-            place = folder / chance.choice(PLACES)
+            # So deep that ../.. leads nowhere else.
+            place = folder / "a" / "b" / "c" / chance.choice(PLACES)
+            place.parent.mkdir(parents=True)
+            (place.parent / PRECIOUS).write_text(PRECIOUS)
             spoiled(chance, place)
             words, streams = arguments(chance, place), chance.choice(STREAMS)
             env |= {"LORABENCH_RUNS": str(place), "PYTHONIOENCODING": chance.choice(ENCODINGS)}
             env["COLUMNS"] = chance.choice(["80", "80", "0", "1", "40", "100000", "x"])
             ended = perform(words, streams, env, place, folder / "out", folder / "err")
+            harmed = (place.parent / PRECIOUS).read_text() != PRECIOUS
         finally:
             shutil.rmtree(folder)
         tally.tried[words[0]] += 1
         tally.codes[ended.code] += 1
         tally.seconds, tally.bytes = max(tally.seconds, ended.seconds), max(tally.bytes, ended.bytes - spent)
-        if wrong := faults(words, ended, streams, spent):
+        if wrong := faults(words, ended, streams, spent) + ["wrote through a link"] * harmed:
             said = ended.err.decode(errors="backslashreplace")[-3_000:]
             typed = ascii(shlex.join(words))
             tally.faults.append(f"input {number} of seed {seed}: {', '.join(wrong)}\n  {typed} {streams} {env}\n{said}")
