@@ -50,7 +50,7 @@ def evaluate(
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
     from lorabench.cli import progress
     from lorabench.data import shifts
-    from lorabench.report import evaluation
+    from lorabench.report import single
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import measure
     from lorabench.runner.load import own_config
@@ -64,14 +64,14 @@ def evaluate(
         measured = [measure.measure_again(run, session) for run in found]
         wrong = {run.id: measure.mistakes(run, session) for run in found} if show_errors else {}
     if shared.json:
-        emit({"command": "evaluate", "runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]})
+        emit({"command": "evaluate", "runs": [single.evaluation_data(run, wrong.get(run.id)) for run in measured]})
         return
     console = stdout()
-    console.print(renderable(evaluation.evaluation(measured)))
+    console.print(renderable(single.evaluation(measured)))
     if show_errors:
         for run in measured:
             word = shifts.of(own_config(run, shared.store).fmnist).word
-            console.print("", renderable(evaluation.mistakes(run, wrong[run.id], show_errors, word)), sep="\n")
+            console.print("", renderable(single.mistakes(run, wrong[run.id], show_errors, word)), sep="\n")
 
 
 @command(app, name="report", epilog=unit.HELP)
@@ -119,7 +119,7 @@ def show(
     from lorabench import query
     from lorabench.analysis import fields, gates
     from lorabench.report import summary
-    from lorabench.report.style import stack
+    from lorabench.report.blocks import stack
     from lorabench.report.writers.terminal import renderable
 
     chosen = writers.chosen(form, out, json=shared.json)
@@ -317,8 +317,8 @@ def scale(
     from lorabench import scale as room
     from lorabench.analysis.measured import measured_data
     from lorabench.report import scaling
-    from lorabench.report.measured import measured_report
-    from lorabench.report.style import stack
+    from lorabench.report.blocks import stack
+    from lorabench.report.costs import measured_report
     from lorabench.report.writers.terminal import renderable
 
     if arch and sizes:

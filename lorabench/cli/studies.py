@@ -98,8 +98,8 @@ def tune(
     from lorabench import tune as room
     from lorabench.analysis.fairness import grounds
     from lorabench.analysis.plain import plain
-    from lorabench.report.curves import curves_data, curves_table
-    from lorabench.report.fairness import unequal_note
+    from lorabench.report.sweep import curves_data, curves_table
+    from lorabench.report.tables import unequal_note
     from lorabench.report.writers.terminal import renderable
     from lorabench.runner import engines
 
