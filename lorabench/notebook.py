@@ -46,7 +46,7 @@ def study(
         settings: further ones by config key: {"finetune.lr": 1e-2}.
         workers: how many runs are made side by side, each in a process of its own; None: one for each core;
             1: in this process.
-        engine: `dask://HOST:PORT` for the workers of that cluster.
+        engine: `dask://HOST:PORT` or `tls://HOST:PORT` for the workers of that cluster.
         force: make again what is there already.
         quiet: show no progress on stderr.
 

@@ -233,8 +233,34 @@ METHODS = [
     ),
     *of(
         "methods/low_rank.py",
+        "tests/test_oracles.py -k 'embeddings or convolution'",
+        ("scale_grad_by_freq=layer.scale_grad_by_freq", "scale_grad_by_freq=True"),
+        (", layer.padding_idx, ", ", None, "),
+        ("repeat(layer.groups, 1, 1, 1)", "repeat_interleave(layer.groups, 0)"),
+        ("frozen + scale * F.conv2d", "frozen + F.conv2d"),
+    ),
+    *of(
+        "methods/lora.py",
+        "tests/test_oracles.py -k embeddings",
+        ("(torch.zeros(n, k), torch.randn(k, m))", "(torch.randn(n, k), torch.zeros(k, m))"),
+    ),
+    *of(
+        "methods/wrapper.py",
+        "tests/test_models.py tests/test_oracles.py -k 'Embedding or convolution'",
+        ("part.to(dtype) if part.is_floating_point() else part", "part.to(dtype)"),
+        ("setattr(self, name, getattr(inner, name))", "pass"),
+    ),
+    *of(
+        "methods/layers.py",
+        "tests/test_models.py -k cannot_adapt",
+        ('getattr(layer, "max_norm", None) is not None', "False"),
+        ('if method.reach == "linear" else None', "if True else None"),
+        ("if not wider:", "if False:"),
+    ),
+    *of(
+        "methods/low_rank.py",
         "tests/test_methods.py -k 'merge and transformer and (lora-init or rslora)'",
-        ("return frozen + scale *", "return frozen +"),
+        ("return frozen + scale * (low @ B)", "return frozen + (low @ B)"),
     ),
     *of(
         "methods/registry.py",
@@ -542,13 +568,15 @@ PAIRING = [
     *of(
         "analysis/quantities.py",
         "tests/test_quantities.py tests/test_ls.py tests/test_report_gate.py tests/test_report_groups.py",
-        ("return count(run.metrics, stem)", "return count(run.before, stem)"),
+        ('partial(_counted, "metrics", stem)', 'partial(_counted, "before", stem)'),
         ("counted = whole.slices.get(part) if whole and part else whole", "counted = whole"),
         (
             "Fraction(*measured.before) - Fraction(*measured.after)",
             "Fraction(*measured.after) - Fraction(*measured.before)",
         ),
-        ('if word in {"correct", "n"} else ""', 'if word in {"correct"} else ""'),
+        (".removesuffix('.n')", ""),
+        ("self.read(run) if self.read else _at(self.key, run)", "self.read(run) if self.read else None"),
+        ("before, after = count(run.before", "after, before = count(run.before"),
     ),
     *of(
         "analysis/groups.py",
@@ -599,7 +627,7 @@ GATING = [
         ("isinstance(value, float) and not math.isfinite(value)", "False"),
         ("if len(numbers) == len(values) else None", "if numbers else None"),
         ("or not quantity.tuned)", "or True)"),
-        ("_exact(value) / share", "_exact(value)"),
+        ("_exact(end) / share", "_exact(end)"),
         ("gap.holm)", "gap.p)"),
         ("run.id not in shown", "False"),
         ("for name in _delta_names() if values[name] is None", "for name in ()"),
@@ -642,7 +670,7 @@ GATING = [
         ("- value) <= tolerance", "- value) < tolerance"),
         ("- value) <= tolerance", "- value) <= tolerance + Fraction(1, 1000000)"),
         ("if row.value is None:", "if False:"),
-        ("if key not in _UNITS else None", "if False else None"),
+        ("    if key not in _UNITS:\n", "    if False:\n"),
         ("value.denominator != 1", "False"),
     ),
     *of(

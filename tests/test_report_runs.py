@@ -24,8 +24,7 @@ from report_factory import (
 from rich.console import Console
 
 from lorabench import stats
-from lorabench.analysis import selection
-from lorabench.analysis.listing import listing_data
+from lorabench.analysis.listing import listing_data, select
 from lorabench.analysis.single import run_data, scores
 from lorabench.report import digits, listing, single, summary
 from lorabench.report.writers.terminal import renderable
@@ -92,7 +91,7 @@ def test_run_data_are_the_record_and_what_follows_from_it() -> None:
 
 
 def listed(runs: list[Run], broken: tuple[Broken, ...] = (), width: int = 80) -> str:
-    return render(listing.listing(selection.select(runs), broken, now=NOW, width=width), width, crop=False)
+    return render(listing.listing(select(runs), broken, now=NOW, width=width), width, crop=False)
 
 
 def test_the_list_shows_every_run() -> None:
@@ -122,7 +121,7 @@ def test_ids_are_never_cut_and_what_they_say_is_dropped_first() -> None:
 def test_broken_folders_are_named() -> None:
     text = listed([finetune()], (Broken("lora-k4-s9-aaaaaaaa", "run.json: no valid run record"),))
     assert "lora-k4-s9-aaaaaaaa  cannot be read: run.json: no valid run record" in text
-    found = listing_data(selection.select([finetune()]), [Broken("lora-k4-s9-aaaaaaaa", "why")])
+    found = listing_data(select([finetune()]), [Broken("lora-k4-s9-aaaaaaaa", "why")])
     assert found["broken"] == [{"id": "lora-k4-s9-aaaaaaaa", "reason": "why"}]
     assert (found["runs"][0]["id"], found["runs"][0]["fmnist"]) == (finetune().id, 97.74)
     assert json.loads(json.dumps(found, allow_nan=False)) == found

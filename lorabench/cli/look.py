@@ -249,15 +249,14 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     """What `ls` does, with the records gone at its end: the collector never sees thousands of them."""
     from datetime import UTC, datetime
 
-    from lorabench.analysis import selection
-    from lorabench.analysis.listing import fields_data, listing_data
+    from lorabench.analysis.listing import fields_data, listing_data, select
     from lorabench.report import listing
     from lorabench.report.writers.terminal import renderable
 
     if cols == "help" and (where or sort or limit):
         raise UsageError("--cols help lists the fields of all runs; leave --where, --sort and --limit out")
     runs, broken = shared.store.scan()
-    listed = selection.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
+    listed = select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
     if shared.json:
         emit({"command": "ls", **(listing_data(listed, broken) if listed else fields_data(runs))})
         return

@@ -76,7 +76,7 @@ Engine = Annotated[
         envvar="LORABENCH_ENGINE",
         metavar="dask://HOST:PORT",
         callback=_scheduler,
-        help="Run on this Dask cluster, not on this machine.",
+        help="Run on this Dask cluster (`dask scheduler --host HOST`), not on this machine; tls:// with certificates.",
     ),
 ]
 

@@ -150,6 +150,7 @@ class Method:
         where: which of the layers within its reach are targeted when none are named, of their names in order.
         reach: what it trains or adapts: `linear` layers, all `parameters` of any module, or all `biases`.
         low_rank: a rank k above the smaller side of a layer adds nothing to what it can reach.
+        wider: it adapts `nn.Conv2d` and `nn.Embedding` too, where they are named.
         in_place: it trains parameters that the layers have anyway, their biases among them, and adds none.
         shared: what it adds and does not train is there once, as large as the largest layer needs.
         remakes: it makes a weight of its parts in each step, which a batch shares, so that an example has no products.
@@ -166,6 +167,7 @@ class Method:
     where: Callable[[Sequence[str], Options], Sequence[str]] = every
     reach: Literal["linear", "parameters", "biases"] = "linear"
     low_rank: bool = False
+    wider: bool = False
     in_place: bool = False
     shared: bool = False
     remakes: bool = False
@@ -272,6 +274,7 @@ METHODS: dict[str, Method] = {
         layer=_low_rank,
         lr=0.03,
         low_rank=True,
+        wider=True,
     ),
     "full": Method(
         title="full fine-tuning",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from lorabench.analysis.selection import Selection
+    from lorabench.analysis.listing import Selection
     from lorabench.query import Value
     from lorabench.runs import Broken, Run, Study
 

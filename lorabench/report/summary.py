@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import number
-from lorabench.analysis.facts import class_counts
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS
-from lorabench.analysis.single import scores
+from lorabench.analysis.single import class_counts, scores
 from lorabench.report.blocks import Block, grid, group, heading, line, note
 from lorabench.report.single import parameters_line, score_table
 from lorabench.report.tables import class_counts_table, held_out_note

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lorabench.analysis.comparison import Fact
-    from lorabench.analysis.facts import ClassCount, SizeRow, SpectrumRow
     from lorabench.analysis.fairness import Unequal, Unfinished
     from lorabench.analysis.inference import Difference, Estimate
+    from lorabench.analysis.single import ClassCount, SpectrumRow
+    from lorabench.analysis.study import SizeRow
     from lorabench.runs import Run
 
 
