@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from lorabench.errors import shown
-from lorabench.report.blocks import WIDTH, Beside, Document, Line, Picture, Table
+from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table
 from lorabench.report.confusion import COOL, WARM
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
-    from lorabench.report.blocks import Block
     from lorabench.report.writers import Report
 
 _MARKS = ("bold reverse", "reverse", "bold", "none")
