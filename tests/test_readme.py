@@ -10,7 +10,7 @@ import pytest
 from command_line import CommandLine
 
 README = Path(__file__).parent.parent / "README.md"
-QUICK = [f"-s{text}" for text in ("pretrain.epochs=1", "finetune.epochs=1", "holdout=50000", "study.workers=1")]
+QUICK = [f"-s{text}" for text in ("pretrain.epochs=1", "finetune.epochs=1", "holdout=1000", "study.workers=1")]
 TRAINING = {"pretrain", "make-fmnist", "finetune-lora", "finetune", "study", "sweep"}
 INSTEAD = {
     "bench": ["bench", "bitfit", "--rounds", "1", "--steps", "2"],
@@ -31,12 +31,12 @@ CODES = {"study -c study": 6, "report lora-k4-s0 --fail-on": 6}
 
 @pytest.mark.slow
 def test_the_readme_can_be_typed_from_top_to_bottom(
-    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = re.findall(r"^    lorabench ((?!typo)[a-z].*)$", README.read_text(), re.MULTILINE)
     assert len(lines) > 30
     monkeypatch.chdir(tmp_path)
-    cli = CommandLine(Path("runs"), data_dir)
+    cli = CommandLine(Path("runs"), few_images)
     named: dict[str, str] = {}
     for line in lines:
         words = shlex.split(line, comments=True)

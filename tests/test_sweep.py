@@ -441,10 +441,10 @@ def test_an_error_of_a_worker_in_its_preparation_is_the_users(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_sweep_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
-    cli = CommandLine(tmp_path / "runs", data_dir)
+def test_a_sweep_on_the_command_line(tmp_path: Path, few_images: Path) -> None:
+    cli = CommandLine(tmp_path / "runs", few_images)
     sweep_of_four = ["sweep", "--grid", "k=1,2", "--grid", "lora.lr=3e-2,1e9", "--seeds", "0", "-j", "1"]
-    sweep_of_four += [f"--set={text}" for text in TINY]
+    sweep_of_four += [f"--set={text}" for text in (*TINY, "finetune.batch_size=1000")]
     assert "4 points: would run 6, cached 0" in cli.run(*sweep_of_four, "--dry-run").stdout
     assert not cli.runs.exists()
     assert "the loss became" in cli.fails(5, *sweep_of_four, "--fail-fast")
