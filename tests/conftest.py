@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Threads of torch that spin while they wait take the processor from the tests beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so the commands that they start; some of
 # the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -21,7 +21,7 @@ INSTEAD = {
     "sweep --grid k=1,2,4,8 --grid lora.lr=1e-2,3e-2 --seeds 0-1 -s holdout=5000 -j 2": [
         *("sweep", "--grid", "k=2,4", "--grid", "lora.lr=1e-2,3e-2", "--seeds", "0", *QUICK)
     ],
-    "scale gpt2 --measure": ["scale", "toy", "--measure", "--limit", "1"],
+    "scale gpt2 --measure": ["scale", "gpt2"],  # tests/test_measure.py measures one
     "study --engine dask://HOST:8786": ["study", "--engine", "dask://HOST:8786", "--dry-run"],
 }
 """What is typed in place of a command that takes minutes, or another machine."""
