@@ -542,12 +542,12 @@ def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: 
 def test_an_export_as_plain_data(shop: Shop, tmp_path: Path) -> None:
     run = shop.run("lora")
     done = exchange.export([run], "merged", tmp_path / "two words", shop.session)
-    document = tables.export_data(done, " --runs-dir x")
+    document = tables.export_data(done)
     assert json.loads(json.dumps(document)) == document
     assert (document["runs"], document["to"], document["folder"]) == ([run.id], "merged", str(tmp_path / "two words"))
     assert [file["name"] for file in document["files"]] == ["model.safetensors"]
     assert [same["flips"] for same in document["compared"]] == [0, 0]
-    assert document["next"] == f"lorabench report {run.id} --runs-dir x"
+    assert done.following == f"lorabench report {run.id}"
 
 
 def test_a_target_may_take_several_runs(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from lorabench.errors import UsageError
 from lorabench.methods.wrapper import SplitWrapper, matrix
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 def uniform(*shape: int, fan: int) -> Tensor:
@@ -25,6 +26,23 @@ def add_low_rank(frozen: Tensor, low: Tensor, B: Tensor, scale: float = 1.0) -> 
     if low.dim() == 2:  # one call instead of two; batches of sequences have no such call
         return torch.addmm(frozen, low, B, alpha=scale)
     return frozen + scale * (low @ B)
+
+
+def add_product(layer: nn.Module, frozen: Tensor, x: Tensor, At: Tensor, B: Tensor, scale: float) -> Tensor:
+    """`frozen + scale · x @ A @ B`, with x (..., n) what the layer multiplies by its own weight.
+
+    An embedding looks its ids up in A. A convolution applies A as k filters of its own kind, to each of its groups, and
+    B as filters of one pixel: merged it adds (AB)ᵀ to its weight as (m, n).
+    """
+    if isinstance(layer, nn.Embedding):
+        low = F.embedding(x, At.t(), layer.padding_idx, scale_grad_by_freq=layer.scale_grad_by_freq)
+    elif isinstance(layer, nn.Conv2d):
+        filters = At.view(len(At), *layer.weight.shape[1:]).repeat(layer.groups, 1, 1, 1)
+        low = layer._conv_forward(x, filters, None)  # pyright: ignore[reportPrivateUsage]
+        return frozen + scale * F.conv2d(low, B.t()[:, :, None, None], groups=layer.groups)
+    else:
+        low = F.linear(x, At)
+    return add_low_rank(frozen, low, B, scale)
 
 
 class LowRank(SplitWrapper):
@@ -52,7 +70,7 @@ class LowRank(SplitWrapper):
 
     def tuned(self, x: Tensor, frozen: Tensor, /) -> Tensor:
         """`frozen + scale · x @ A @ B`."""
-        return add_low_rank(frozen, F.linear(x, self.At), self.B, self.scale)
+        return add_product(self.inner, frozen, x, self.At, self.B, self.scale)
 
     def merged_weight(self) -> Tensor:
         """W1 = W0 + scale · (AB)ᵀ."""
