@@ -160,6 +160,7 @@ def _checked(source: Source, grid: Mapping[str, Sequence[Any]]) -> Plan:
         raise ConfigError([*problems, f"sweep.grid  has {combinations:,} points; at most {MOST_RUNS:,} will do"])
     first: Loaded | None = None
     settings: list[Config] = []
+    alike = config.Config.model_fields.keys() - {axis.path[0] for axis in found}
     for values in itertools.product(*(axis.values for axis in found)):
         try:
             loaded = config.check(_at(source, found, values))
@@ -167,7 +168,8 @@ def _checked(source: Source, grid: Mapping[str, Sequence[Any]]) -> Plan:
             problems += error.problems
         else:
             first = first or loaded
-            settings.append(loaded.config)
+            # One object for all points where none differs: they may be 90,000.
+            settings.append(loaded.config.model_copy(update={key: getattr(first.config, key) for key in alike}))
     if problems or first is None:
         raise ConfigError(list(dict.fromkeys(problems)))
     runs = combinations * len(first.config.study.seeds)
@@ -262,7 +264,7 @@ def _plan(section: config.Sweep, axes: Sequence[Axis], first: Loaded, settings: 
     problems: list[str] = []
     for values, own in zip(itertools.product(*(axis.values for axis in axes)), settings, strict=True):
         problems += stages.same_seeds(own)
-        named = own.model_copy(update={"study": own.study.model_copy(update={"name": section.name})})
+        named = own.model_copy(update={"study": stages.changed(own.study, name=section.name)})
         tuned: dict[str, Stage] = {}
         for seed in own.study.seeds:
             *parents, last = stages.chain(named.for_seed(seed), "finetune")
