@@ -79,6 +79,14 @@ def test_any_setting_can_be_an_axis(axis: str, key: str) -> None:
     assert {stage.method for point in found.points for stage in point.tuned} <= {"lora", "bitfit", "adapter"}
 
 
+def test_points_share_the_objects_of_what_no_axis_touches() -> None:
+    """Of 90,000 points each has an object of its own for nothing but what differs."""
+    one, other = (stage.config for point in planned("k=1,2", sets=["study.seeds=0"]).points for stage in point.tuned)
+    assert one.finetune != other.finetune
+    for section in ("pretrain", "fmnist", "study", "sweep"):
+        assert getattr(one, section) is getattr(other, section), section
+
+
 def test_the_flag_wins_over_the_file_for_its_axis_alone(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text("sweep: {name: mine, grid: {k: [1, 2, 4], lr: [1e-3]}}\nstudy: {seeds: 3}\n")

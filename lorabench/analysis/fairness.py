@@ -33,13 +33,13 @@ def unequal(rows: Iterable[tuple[str, Sequence[Run]]]) -> list[Unequal]:
     by_fact: dict[str, dict[str, dict[str, list[str]]]] = {}
     for label, runs in rows:
         for run in runs:
-            for what, among, value in _facts(run):
-                labels = by_fact.setdefault(what, {}).setdefault(among, {}).setdefault(value, [])
+            for fact, among, value in _facts(run):
+                labels = by_fact.setdefault(fact, {}).setdefault(among, {}).setdefault(value, [])
                 if label not in labels:
                     labels.append(label)
     return [
-        Unequal(f"{what}{among}", values)
-        for what, groups in by_fact.items()
+        Unequal(f"{fact}{among}", values)
+        for fact, groups in by_fact.items()
         for among, values in [(among, values) for among, values in groups.items() if len(values) > 1][:1]
     ]
 
@@ -66,11 +66,11 @@ def ground(run: Run) -> dict[str, str]:
 
 def other_ground(runs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Unequal]:
     """In what the grounds of `runs`, given by id, are not the same, and which runs have which."""
-    found: dict[str, dict[str, list[str]]] = {}
+    ids: dict[str, dict[str, list[str]]] = {}
     for run_id, facts in runs:
         for key, value in facts.items():
-            found.setdefault(key, {}).setdefault(value, []).append(run_id)
-    return [Unequal(key, values) for key, values in found.items() if len(values) != 1]
+            ids.setdefault(key, {}).setdefault(value, []).append(run_id)
+    return [Unequal(key, values) for key, values in ids.items() if len(values) != 1]
 
 
 def grounds(runs: Iterable[Run]) -> list[Unequal]:
