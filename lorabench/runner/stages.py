@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import data, methods
-from lorabench.config import Finetune, Section, dump, hashed
+from lorabench.config import Finetune, dump, hashed
 from lorabench.errors import ConfigError, InputError
 from lorabench.runs import Parents, Run, earlier, make_id
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from lorabench.config import Config
     from lorabench.runs import Store
-
-
-SomeSection = TypeVar("SomeSection", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +82,8 @@ class Stage:
 
 
 @functools.lru_cache
-def changed(section: SomeSection, **values: Any) -> SomeSection:
-    """The section with other values: one object for all points of a grid, of which there may be 90,000."""
+def changed(section: Any, **values: Any) -> Any:
+    """The `Section` with other values: one object for all points of a grid, of which there may be 90,000."""
     return section.model_copy(update=values)
 
 
