@@ -265,7 +265,7 @@ def _plan(section: config.Sweep, axes: Sequence[Axis], first: Loaded, settings: 
     for values in itertools.product(*(axis.values for axis in axes)):
         own = settings.popleft()  # and not kept: they may be 90,000
         problems += stages.same_seeds(own)
-        named = own.model_copy(update={"study": stages.changed(own.study, name=section.name)})
+        named = own.model_copy(update={"study": stages.changed(cast("Any", own.study), name=section.name)})
         tuned: dict[str, Stage] = {}
         for seed in own.study.seeds:
             *parents, last = stages.chain(named.for_seed(seed), "finetune")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lorabench import data, methods
 from lorabench.config import Finetune, dump, hashed
@@ -89,7 +89,7 @@ def changed(section: Any, **values: Any) -> Any:
 
 def resolve(config: Config) -> Config:
     """`config` with every value that follows another one written out: the seeds, and the method's learning rate."""
-    pretrain, finetune = config.pretrain, config.finetune
+    pretrain, finetune = cast("Any", config.pretrain), config.finetune  # hashable, which pydantic does not declare
     chosen_lr = methods.METHODS[finetune.method].rate(finetune.options)
     return config.model_copy(
         update={
