@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.theme import Theme
 
-from lorabench.report.blocks import WIDTH, Beside, Document, Line, Picture, Table
+from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table
 from lorabench.report.confusion import COOL, WARM
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
-    from lorabench.report.blocks import Block
     from lorabench.report.writers import Report
 
 _MARKS = ("bold reverse", "reverse", "bold", "none")
