@@ -867,7 +867,7 @@ REST = [
         ("if combinations > MOST_RUNS:", "if False:"),
         ("problems += stages.same_seeds(own)", "pass"),
         ("if stages.cached(stage, store)}\n    missing", "if stage.epochs}\n    missing"),
-        ("for alike in _alike(run.stage", "for alike in _alike(run.stage, None, run.settings) + _alike(run.stage"),
+        ("return [(*work, method), work]", "return [work]"),
         ("sum(filter(None, seconds)) / workers", "sum(filter(None, seconds))"),
         ("seconds.count(None)", "len(missing)"),
         ("and not point.failed]", "]"),
@@ -875,7 +875,12 @@ REST = [
         ("(behind.get(run.seed), run.fmnist)", "(run.fmnist, behind.get(run.seed))"),
         ("run.seed: run.fmnist for run in second.tuned", "run.seed: run.fmnist for run in first.tuned"),
         ("tuned_run(result.run, stage.config.seed)", "tuned_run(result.run, result.run.seed)"),
+    ),
+    *of(
+        "sweep.py",
+        "tests/test_two_fmnists.py -k sweep",
         ("(run.before, run.fmnist)", "(run.fmnist, run.before)"),
+        ("        if self.several:\n", "        if False:\n"),
     ),
     *of(
         "tune.py",
