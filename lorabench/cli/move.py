@@ -131,7 +131,7 @@ def _imported(shared: Importing, command: str, run: Run, cached: bool, following
 @command(app)
 def rm(shared: Removing, runs: Names) -> None:
     """Remove runs, and say what was made from them; the commands that made them make them again."""
-    from lorabench.report.style import group, line
+    from lorabench.report.blocks import group, line
 
     chosen, broken = select(shared, runs)
     ids = [run.id for run in chosen] + [folder.id for folder in broken]

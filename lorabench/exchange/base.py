@@ -7,13 +7,12 @@ in which it is exact.
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 import torch
 
 from lorabench import checkpoint, config, data, evaluate, methods
-from lorabench.errors import InputError
+from lorabench.errors import InputError, quoted
 from lorabench.exchange.peft_format import MAX_TENSOR_BYTES, check_file
 from lorabench.model import SimpleMnistClassifier
 from lorabench.runner import make, stages
@@ -46,7 +45,7 @@ def import_base(path: Path, session: Session, *, force: bool = False, wait: bool
         if not torch.isfinite(evaluate.predict(model.to(session.device), images)).all():
             raise InputError(f"{path}: this classifier gives logits that are not finite numbers")
     make.perform(stages.fmnist(stage.config), session=session, wait=wait)
-    command = f"lorabench import-base {shlex.quote(str(path))}"
+    command = f"lorabench import-base {quoted(path)}"
     return make.perform(stage, session=session, force=force, wait=wait, tensors=tensors, command=command)
 
 

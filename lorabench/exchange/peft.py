@@ -6,13 +6,12 @@ takes what PEFT's `save_pretrained` writes.
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lorabench import checkpoint, config, evaluate, methods
-from lorabench.errors import InputError, UsageError
+from lorabench.errors import InputError, UsageError, quoted
 from lorabench.exchange import peft_format, peft_types
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
@@ -116,7 +115,7 @@ def import_adapter(
     for images in test_sets(*session.fmnist_of(stage.config), session).values():
         if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
             raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
-    command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
+    command = f"lorabench import-peft {quoted(folder)} --base {base.id}"
     return make.perform(stage, session=session, force=force, wait=wait, tensors=tensors, command=command)
 
 
