@@ -144,8 +144,8 @@ def _make(
 ) -> None:
     """Run one stage after those that it needs, and show it."""
     from lorabench import config
-    from lorabench.report import summary
-    from lorabench.report.blocks import line, stack
+    from lorabench.report import explain, summary
+    from lorabench.report.blocks import group, line, stack
     from lorabench.runner import stages
 
     loaded = load(shared, flags)
@@ -169,6 +169,7 @@ def _make(
     usual = stages.placed(stages.chain(config.load().config, kind)[-1], shared.store).id
     on_this = [] if run.id == usual else ["-c", folder / "config.yaml"]
     following = ["report", run.id] if kind == "finetune" else ["finetune-lora", "--k", 4, *on_this]
+    told = [block for block in [explain.introduced([run], shared.store)] if block]
     files = line(f"wrote {len(written)} files below {write_idx}") if written else None
     answer(
         shared,
@@ -177,6 +178,6 @@ def _make(
             **summary.summary_data(run, cached=cached, folder=folder, next_command=shared.following(*following)),
             "written": [str(path) for path in written],
         },
-        lambda: stack([pictures, files, summary.summary(run, cached=cached, folder=folder)]),
+        lambda: stack([pictures, files, group(summary.summary(run, cached=cached, folder=folder), *told)]),
         shared.following(*following),
     )
