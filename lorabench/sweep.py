@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import statistics
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -159,7 +159,8 @@ def _checked(source: Source, grid: Mapping[str, Sequence[Any]]) -> Plan:
     if combinations > MOST_RUNS:
         raise ConfigError([*problems, f"sweep.grid  has {combinations:,} points; at most {MOST_RUNS:,} will do"])
     first: Loaded | None = None
-    settings: list[Config] = []
+    settings: deque[Config] = deque()
+    alike = config.Config.model_fields.keys() - {axis.path[0] for axis in axes}
     for values in itertools.product(*(axis.values for axis in axes)):
         try:
             loaded = config.check(_at(source, axes, values))
@@ -167,7 +168,8 @@ def _checked(source: Source, grid: Mapping[str, Sequence[Any]]) -> Plan:
             problems += error.problems
         else:
             first = first or loaded
-            settings.append(loaded.config)
+            # One object for all points where none differs.
+            settings.append(loaded.config.model_copy(update={key: getattr(first.config, key) for key in alike}))
     if problems or first is None:
         raise ConfigError(list(dict.fromkeys(problems)))
     runs = combinations * len(first.config.study.seeds)
@@ -255,14 +257,15 @@ def _put(values: dict[str, Any], path: KeyPath, value: Any) -> None:
         inner[path[-1]] = value
 
 
-def _plan(section: config.Sweep, axes: Sequence[Axis], first: Loaded, settings: Iterable[Config]) -> Plan:
+def _plan(section: config.Sweep, axes: Sequence[Axis], first: Loaded, settings: deque[Config]) -> Plan:
     points: list[Point] = []
     every: dict[str, Stage] = {}
     owner: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []
-    for values, own in zip(itertools.product(*(axis.values for axis in axes)), settings, strict=True):
+    for values in itertools.product(*(axis.values for axis in axes)):
+        own = settings.popleft()  # and not kept: they may be 90,000
         problems += stages.same_seeds(own)
-        named = own.model_copy(update={"study": own.study.model_copy(update={"name": section.name})})
+        named = own.model_copy(update={"study": stages.changed(cast("Any", own.study), name=section.name)})
         tuned: dict[str, Stage] = {}
         for seed in own.study.seeds:
             *parents, last = stages.chain(named.for_seed(seed), "finetune")

@@ -39,7 +39,7 @@ FORMULA = "tests/test_oracles.py::test_a_layer_computes_its_papers_formula"
 HASH = "tests/test_train.py::test_the_hash_is_of_names_types_shapes_and_bytes"
 REFUSED = "tests/test_train.py::test_a_checkpoint_that_does_not_fit_is_refused"
 CONTRACT = "tests/test_methods.py::TestContract"
-SEEDS = "tests/test_stats.py -k 'not covers and not level and not power and not conservative and not uniform'"
+SEEDS = "tests/test_stats.py -k 'not covers'"
 INFERRED = "tests/test_inference.py -k 'not covers and not level and not two_runs and not equal_runs and not spreads'"
 PAIRED = "tests/test_pairing.py tests/test_report_groups.py tests/test_report_methods.py tests/test_report.py"
 GATE = "tests/test_report_gate.py"
@@ -230,6 +230,25 @@ METHODS = [
         f"{DRAWN} tests/test_oracles.py -k 'formula or born'",
         ("2 * torch.rand(shape) - 1", "torch.rand(shape)"),
         ("alpha=scale", "alpha=1.0"),
+    ),
+    *of(
+        "methods/lora.py",
+        "tests/test_library.py tests/test_oracles.py -k 'Dropout or embeddings'",
+        ("self.dropout, self.training)", "self.dropout, True)"),
+        ("F.dropout(x, self.dropout, self.training) if self.dropout else x", "x"),
+        ("if embedding and dropout:", "if False:"),
+    ),
+    *of("train.py", "tests/test_threads.py -k dropout", ("with seeded(0):", "if True:")),
+    *of("methods/wrapper.py", "tests/test_library.py -k Dropout", ("self.training = False", "pass")),
+    *of(
+        "methods/layers.py",
+        "tests/test_library.py -k Targets",
+        ("if not isinstance(own, Mapping)", "if False"),
+        ("given[keys[0]]", "given[keys[-1]]"),
+        ("key == name or fnmatch.fnmatch(name, key)", "key == name"),
+    ),
+    *of(
+        "methods/adapters.py", "tests/test_library.py -k Targets", ("on.targets if any(on.targets.values()) else ", "")
     ),
     *of(
         "methods/low_rank.py",
@@ -848,7 +867,7 @@ REST = [
         ("if combinations > MOST_RUNS:", "if False:"),
         ("problems += stages.same_seeds(own)", "pass"),
         ("if stages.cached(stage, store)}\n    missing", "if stage.epochs}\n    missing"),
-        ("for alike in _alike(run.stage", "for alike in _alike(run.stage, None, run.settings) + _alike(run.stage"),
+        ("return [(*work, method), work]", "return [work]"),
         ("sum(filter(None, seconds)) / workers", "sum(filter(None, seconds))"),
         ("seconds.count(None)", "len(missing)"),
         ("and not point.failed]", "]"),
@@ -856,7 +875,12 @@ REST = [
         ("(behind.get(run.seed), run.fmnist)", "(run.fmnist, behind.get(run.seed))"),
         ("run.seed: run.fmnist for run in second.tuned", "run.seed: run.fmnist for run in first.tuned"),
         ("tuned_run(result.run, stage.config.seed)", "tuned_run(result.run, result.run.seed)"),
+    ),
+    *of(
+        "sweep.py",
+        "tests/test_two_fmnists.py -k sweep",
         ("(run.before, run.fmnist)", "(run.fmnist, run.before)"),
+        ("        if self.several:\n", "        if False:\n"),
     ),
     *of(
         "tune.py",

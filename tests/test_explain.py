@@ -132,7 +132,7 @@ def test_a_report_says_what_the_fmnist_of_its_runs_is(tmp_path: Path) -> None:
         (tmp_path / run.id / "run.json").write_text(run.model_dump_json(by_alias=True))
     said = explain.introduced([finetune()], store)
     assert said is not None
-    assert "mirrored; it is not Fashion-MNIST" in render(said)
+    assert "30% of the twos and threes mirrored; it is not" in render(said)
     elsewhere = finetune(1, parents=Parents(data=others.id))
     assert explain.introduced([finetune(), elsewhere], store) is None
     assert explain.introduced([finetune()]) is None

@@ -163,7 +163,7 @@ def show(
         )
         text = writers.write(told, chosen)
         if out:
-            files.write(out, (text.rstrip("\n") + "\n").encode())
+            files.write(out, (text.rstrip("\n") + "\n").encode(errors="lorabench"))
             log(shared, f"wrote {out}")
         if out and shared.json:
             emit(data)
@@ -319,6 +319,7 @@ def scale(
     ] = None,
 ) -> None:
     """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
+    from lorabench import methods
     from lorabench import scale as room
     from lorabench.analysis.measured import measured_data
     from lorabench.report import scaling
@@ -332,7 +333,7 @@ def scale(
     if asked and not measure:
         raise UsageError(f"--{next(iter(asked))} is of a measurement; add --measure")
     if method:
-        room.check_method(method)
+        methods.complete(method, {})
     settings = load(shared, {"finetune.method": method, "finetune.k": k}).config
     chosen = settings.finetune
     model = room.given(sizes) if sizes else room.architecture(arch or "gpt3-175b")
