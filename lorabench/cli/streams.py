@@ -13,8 +13,10 @@ import os
 import shutil
 import sys
 import unicodedata
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STAND_INS = {
     "−": "-",
@@ -87,26 +89,28 @@ def readable(character: str) -> str:
     return STAND_INS.get(character) or plain or "?"
 
 
-class _Results(Console):
-    def on_broken_pipe(self) -> None:
-        """The reader closed the pipe: the command ends, with 0."""
-        raise
-
-
-class _Progress(Console):
-    def on_broken_pipe(self) -> None:
-        """Nobody reads what we tell, and the work goes on."""
-        self.quiet = True
-
-
 def stdout() -> Console:
     """Where results go. Piped output is as wide as COLUMNS says, or 100."""
-    return _Results(highlight=False, width=shutil.get_terminal_size((100, 25)).columns)
+    from rich.console import Console  # imported late: completion writes without it
+
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            """The reader closed the pipe: the command ends, with 0."""
+            raise
+
+    return Results(highlight=False, width=shutil.get_terminal_size((100, 25)).columns)
 
 
 def stderr() -> Console:
     """Where progress and messages go."""
-    return _Progress(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
+    from rich.console import Console
+
+    class Progress(Console):
+        def on_broken_pipe(self) -> None:
+            """Nobody reads what we tell, and the work goes on."""
+            self.quiet = True
+
+    return Progress(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
 
 
 def write_document(document: str) -> None:
