@@ -2,7 +2,7 @@
 
     merged       plain weights: W1 = W0 + ΔW in one file; and any model read back, against the run
     peft         a folder for Hugging Face's PEFT, and such a folder becomes a finished run
-    peft_format  writes and reads such a folder without PEFT
+    peft_format  writes and reads such a folder without PEFT, by what peft_types says of each type of adapter
     idx          the run's F-MNIST as IDX files
     events       curves and settings for TensorBoard
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import InputError, UsageError
+from lorabench.errors import InputError, UsageError, shown
 from lorabench.files import beside
 
 if TYPE_CHECKING:
@@ -166,9 +166,8 @@ def export(runs: Sequence[Run], to: str, out: Path, session: Session, *, force: 
         if present and present != written and not force:
             raise UsageError(f"{out} holds another export; name another folder, or --force to replace it")
         files = [File(name, (folder / name).stat().st_size, sha256) for name, sha256 in written.items()]
-    quoted = shlex.quote(str(out))
-    following = target.following.format(folder=quoted, run=runs[0].id, base=runs[0].parents.base)
-    loads = target.loads.format(folder=out)
+    following = target.following.format(folder=shlex.quote(str(out)), run=runs[0].id, base=runs[0].parents.base)
+    loads = target.loads.format(folder=shown(str(out)))
     return Export(tuple(run.id for run in runs), to, out, tuple(files), tuple(compared), loads, following)
 
 
