@@ -87,6 +87,40 @@ def oft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
     return layer.inner.weight @ cast("Tensor", torch.block_diag(*blocks)).T
 
 
+def gralora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    """Block by block: the j-th share of the outputs of the i-th of the inputs."""
+    g = range(o["blocks"])
+    rows = [torch.cat([layer.A[i, :, j] @ layer.B[i, j] for j in g], 1) for i in g]
+    return layer.inner.weight + torch.cat(rows).T
+
+
+def hra(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    identity = torch.eye(layer.inner.in_features).double()
+    reflections = [identity - 2 * u.outer(u) / (u @ u) for u in layer.U]
+    return cast("Tensor", torch.linalg.multi_dot([layer.inner.weight, *reflections]))
+
+
+def fourierft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    """Each entry's wave over the whole matrix, 1/(mn) cos 2π(u p/m + v q/n), its imaginary part left out."""
+    m, n = layer.inner.weight.shape
+    u, v = layer.E
+    rows, columns = torch.arange(m).double(), torch.arange(n).double()
+    phases = 2j * torch.pi * rows[:, None] * u / m, 2j * torch.pi * columns[:, None] * v / n
+    waves = torch.einsum("pe,qe,e->pq", phases[0].exp(), phases[1].exp(), layer.c.to(torch.complex128)).real
+    return layer.inner.weight + o["alpha"] / (m * n) * waves
+
+
+def delora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    W0 = layer.inner.weight
+    directions = [a.outer(b) / (a.norm() * b.norm()) for a, b in zip(layer.A.T, layer.B, strict=True)]
+    return W0 + layer.strength / o["k"] * (torch.stack(directions).sum(0).T @ torch.diag(W0.norm(dim=0)))
+
+
+def shira(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    m, n = layer.inner.weight.shape
+    return layer.inner.weight + torch.zeros(m, n).double().index_put(tuple(layer.mask), layer.S)
+
+
 WEIGHTS: dict[str, Callable[[Any, Any, Mapping[str, Any]], Tensor]] = {
     "lora": lora,
     "rslora": rslora,
@@ -102,6 +136,11 @@ WEIGHTS: dict[str, Callable[[Any, Any, Mapping[str, Any]], Tensor]] = {
     "hira": hira,
     "oft": oft,
     "miss": miss,
+    "gralora": gralora,
+    "hra": hra,
+    "fourierft": fourierft,
+    "delora": delora,
+    "shira": shira,
 }
 """Methods that change W alone: the matrix W1 (m, n) of a layer."""
 
