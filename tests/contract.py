@@ -96,6 +96,10 @@ CASES = [
     Case("delora", 6251),
     Case("shira", 6248),
     Case("shira", 15_520, {"k": 10}),
+    Case("boft", 1562, {"block": 2}),
+    Case("boft", 2146, {"factors": 1}),
+    Case("randlora", 20_906),
+    Case("randlora", 7458, {"k": 12, "scale": 5.0}),
 ]
 
 

@@ -108,6 +108,16 @@ def delora(n: int, m: int) -> dict[str, Any]:
     return {"A": uniform(1 / math.sqrt(n)), "B": zero, "strength": fifteen}
 
 
+def randlora(n: int, m: int) -> dict[str, Any]:
+    """A and B belong to the longest of the short sides, M, and of the long ones, N, and are shared."""
+    shared = {"shared.A": uniform(math.sqrt(3)), "shared.B": uniform(math.sqrt(3))}
+
+    def one_by_the_shorter_side(t: Tensor) -> bool:
+        return bool((t == torch.tensor(1 / m)).all())
+
+    return {**(shared if n == N else {}), "Lambda": zero, "Gamma": one_by_the_shorter_side}
+
+
 BIRTHS: dict[str, tuple[str, dict[str, Any], Callable[[int, int], dict[str, Any]]]] = {
     "lora-talk": ("lora", {"k": K}, lambda n, m: {"At": normal(1), "B": zero}),
     "lora-kaiming": ("lora", {"k": K, "init": "kaiming"}, kaiming),
@@ -129,6 +139,8 @@ BIRTHS: dict[str, tuple[str, dict[str, Any], Callable[[int, int], dict[str, Any]
     "delora": ("delora", {"k": K}, delora),
     "fourierft": ("fourierft", {}, lambda n, m: {"c": zero}),
     "shira": ("shira", {"k": K}, lambda n, m: {"S": zero}),
+    "boft": ("boft", {}, lambda n, m: {"S": zero, "s": one}),
+    "randlora": ("randlora", {"k": K}, randlora),
     "ia3": ("ia3", {}, lambda n, m: {"l": one}),
     "ia3-in": ("ia3", {"place": "in"}, lambda n, m: {"l": one}),
     "prompt": ("prompt", {"variant": "deep"}, lambda n, m: {"p": zero}),
@@ -176,10 +188,10 @@ def test_every_method_that_adds_parameters_is_looked_at() -> None:
 def test_hras_reflections_are_drawn_in_pairs() -> None:
     model, firsts = born("hra", {"k": K}), set[float]()
     for target, (n, _) in SHAPES.items():
-        U = model.get_submodule(target).get_parameter("U")
-        assert torch.equal(U[::2], U[1::2])
-        uniform(1 / math.sqrt(n)).check(U[::2], target)
-        firsts.add(U[0, 0].item())
+        drawn = model.get_submodule(target).get_parameter("U")
+        assert torch.equal(drawn[::2], drawn[1::2])
+        uniform(1 / math.sqrt(n)).check(drawn[::2], target)
+        firsts.add(drawn[0, 0].item())
     assert len(firsts) == 2
 
 

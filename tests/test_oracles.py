@@ -259,6 +259,7 @@ class Twin:
         shifted: PEFT trains the difference to the base.
         frozen: those of the names that are not trained.
         eps: of Adam; large where a gradient is zero but for rounding, of which 1e-8 would make steps.
+        part: how much of our gradient, and so of eps, PEFT's is, which trains both triangles of a skew-symmetric matrix.
     """
 
     case: Case
@@ -268,6 +269,8 @@ class Twin:
     shifted: bool = False
     frozen: tuple[str, ...] = field(default=())
     eps: float = 1e-8
+    part: dict[str, float] = field(default_factory=dict[str, float])
+    steps: int = STEPS
 
     def __str__(self) -> str:
         return str(self.case)
@@ -279,6 +282,14 @@ def same(t: Tensor) -> Tensor:
 
 def flipped(t: Tensor) -> Tensor:
     return t.T
+
+
+def skew(triangles: Tensor) -> Tensor:
+    """PEFT's matrices, of side 4, of which the skew-symmetric part counts; its R is the transpose of ours."""
+    full = triangles.new_zeros(*triangles.shape[:-1], 4, 4)
+    row, column = torch.triu_indices(4, 4, 1)
+    full[..., row, column] = -triangles
+    return full - full.mT
 
 
 AB = {"At": ("lora_A.default.weight", same), "B": ("lora_B.default.weight", flipped)}
@@ -402,6 +413,29 @@ TWINS = [
         {"S": ("shira_weight.default", same), "mask": ("shira_indices.default", same)},
         frozen=("mask",),
     ),
+    *(
+        Twin(
+            Case("boft", 0, {"factors": factors}),
+            "BOFTConfig",
+            {"boft_block_size": 4, "boft_n_butterfly_factor": factors},
+            {"S": ("boft_R.default", skew), "s": ("boft_s.default", lambda t: t[:, None])},
+            part={"S": 0.5},
+            steps=5,  # PEFT multiplies permutations of 784 inputs as dense matrices
+        )
+        for factors in (1, 3)
+    ),
+    Twin(
+        Case("randlora", 0),
+        "RandLoraConfig",
+        {"r": 4, "randlora_alpha": 80, "projection_prng_key": 0},
+        {
+            "Lambda": ("randlora_lambda.default", same),
+            "Gamma": ("randlora_gamma.default", same),
+            "A": ("randlora_A.default", lambda t: t[:, None]),
+            "B": ("randlora_B.default", lambda t: t.unflatten(-1, (-1, 4))),
+        },
+        frozen=("A", "B"),
+    ),
 ]
 
 
@@ -423,6 +457,10 @@ class TestPEFT:
     @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
     @pytest.mark.parametrize("twin", TWINS, ids=str)
     def test_forward_gradients_and_training(self, peft: Any, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        if twin.case.name == "boft":  # its fast path, without the CUDA that it is written in
+            layer = import_module("peft.tuners.boft.layer")
+            monkeypatch.setattr(layer, "get_fbd_cuda", lambda: True)
+            monkeypatch.setattr(layer.FastBlockDiag, "apply", lambda R: torch.stack([torch.block_diag(*B) for B in R]))
         if twin.case.name == "fourierft":  # which PEFT computes in float32 whatever it is given
             monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
             monkeypatch.setattr(torch, "zeros", partial(torch.zeros, dtype=torch.float64))
@@ -430,6 +468,7 @@ class TestPEFT:
         theirs = theirs_of(peft, twin.config, twin.arguments)
         base: Any = CLASSIFIER.base(torch.float64)
         pairs: list[tuple[Tensor, Tensor, Callable[[Tensor], Tensor], Any]] = []
+        parts: list[float] = []
         for layer in LAYERS:
             for own, (other, reshape) in twin.names.items():
                 mine = getattr(getattr(ours, layer), own)
@@ -440,15 +479,19 @@ class TestPEFT:
                     found.requires_grad_(False)
                 else:
                     pairs.append((mine, found, reshape, origin))
+                    parts.append(twin.part.get(own, 1.0))
         assert off(ours(images()), theirs(images())) <= 1e-12
         loss(ours).backward()
         loss(theirs).backward()
-        for mine, found, reshape, _ in pairs:
+        for (mine, found, reshape, _), part in zip(pairs, parts, strict=True):
             assert mine.grad is not None
             assert found.grad is not None
-            assert off(reshape(mine.grad), found.grad) <= 1e-12
-        descend(ours, torch.optim.Adam([mine for mine, *_ in pairs], lr=1e-3, eps=twin.eps))
-        descend(theirs, torch.optim.Adam([found for _, found, *_ in pairs], lr=1e-3, eps=twin.eps))
+            assert off(part * reshape(mine.grad), found.grad) <= 1e-12
+        descend(ours, torch.optim.Adam([mine for mine, *_ in pairs], lr=1e-3, eps=twin.eps), twin.steps)
+        groups = [
+            {"params": [found], "eps": part * twin.eps} for (_, found, *_), part in zip(pairs, parts, strict=True)
+        ]
+        descend(theirs, torch.optim.Adam(groups, lr=1e-3), twin.steps)
         for mine, found, reshape, origin in pairs:
             assert off(reshape(mine.detach() - origin), found.detach()) <= 1e-12
         assert off(ours(images()), theirs(images())) <= 1e-12

@@ -6,13 +6,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from lorabench.errors import UsageError
-from lorabench.methods.wrapper import SplitWrapper, matrix
+from lorabench.methods.wrapper import SplitWrapper, added, matrix
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 def uniform(*shape: int, fan: int) -> Tensor:
@@ -25,6 +26,15 @@ def add_low_rank(frozen: Tensor, low: Tensor, B: Tensor, scale: float = 1.0) -> 
     if low.dim() == 2:  # one call instead of two; batches of sequences have no such call
         return torch.addmm(frozen, low, B, alpha=scale)
     return frozen + scale * (low @ B)
+
+
+class Shared(nn.Module):
+    """Frozen matrices that several layers use; one of these holds it, so that they are saved once."""
+
+    def __init__(self, like: Tensor, **matrices: Tensor) -> None:
+        super().__init__()
+        for name, drawn in matrices.items():
+            self.register_parameter(name, nn.Parameter(added(drawn, like), requires_grad=False))
 
 
 class LowRank(SplitWrapper):

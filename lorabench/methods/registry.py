@@ -198,11 +198,13 @@ class Method:
 
     def frozen(self, shapes: Shapes, options: Options) -> int:
         """The number of parameters that it adds to them and does not train."""
-        sizes = [
-            [part.size for path in self.layer(n, m, options) for part in path if part.added and not part.trained]
+        layers = [
+            [part.shape for path in self.layer(n, m, options) for part in path if part.added and not part.trained]
             for n, m in shapes
         ]
-        return sum(map(max, zip(*sizes, strict=True))) if self.shared else sum(map(sum, sizes))
+        if self.shared:
+            layers = [[tuple(map(max, zip(*same, strict=True))) for same in zip(*layers, strict=True)]]
+        return sum(math.prod(shape) for layer in layers for shape in layer)
 
     def products(self, n: int, m: int, options: Options) -> Products | None:
         """Multiply-adds of one example in a layer; None if it `remakes` its weight."""
@@ -249,6 +251,13 @@ def _kronecker(n: int, m: int, o: Options) -> Layer:
     """C (m1, n1), and D (m2, n2) as a product of rank k."""
     (n1, n2), (m1, m2) = square(n), square(m)
     return [[trained(m1, n1), trained(m2, o["k"]), trained(o["k"], n2)]]
+
+
+def _random_bases(n: int, m: int, o: Options) -> Layer:
+    """A (k, p) and B (q, kN) of full rank N k ≥ p, p and q the shorter and the longer side; Λ (k, N) and Γ (N, p)."""
+    (p, q), k = sorted((n, m)), o["k"]
+    N = -(-p // k)
+    return [[own(n, m)], [frozen(q, k * N), trained(k * N), frozen(k, p), trained(N * p)]]
 
 
 METHODS: dict[str, Method] = {
@@ -512,5 +521,27 @@ METHODS: dict[str, Method] = {
         layer=lambda n, m, o: [[own(n, m)], [trained(min(o["k"] * (n + m), n * m))]],
         remakes=True,
         lr=0.03,
+    ),
+    "boft": Method(
+        title="BOFT",
+        formula="W' = diag(s) W0 B_1ᵀ B_2ᵀ ..., B_i a butterfly's sparse rotations",
+        paper="Liu et al. 2023, arXiv:2311.06243",
+        options={
+            "block": (Annotated[int, Field(ge=2, le=256, multiple_of=2)], 4),
+            "factors": (Annotated[int, Field(ge=1, le=16)], 2),
+        },
+        layer=lambda n, m, o: [[trained(o["factors"] * n * (o["block"] - 1) // 2), own(n, m), trained(m)]],
+        remakes=True,
+        lr=0.01,
+    ),
+    "randlora": Method(
+        title="RandLoRA",
+        formula="W' = W0 + α/r Σ_j B_j Λ_j A Γ_j, B_j and A random, shared, frozen",
+        paper="Albert et al. 2025, arXiv:2502.00987",
+        options={"k": (Rank, 4), "scale": (Positive, 20.0)},
+        layer=_random_bases,
+        lr=0.01,
+        shared=True,
+        remakes=True,
     ),
 }

@@ -74,17 +74,51 @@ def miss(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
     return layer.inner.weight + torch.stack(rows, 1)
 
 
-def oft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
-    """W1 = W0 Rᵀ, R block by block by the inverse of I - S."""
+def rotations(S: Tensor, side: int) -> Tensor:
+    """R, block by block by the inverse of I - S."""
     blocks: list[Tensor] = []
-    identity = torch.eye(o["block"]).double()
-    for values in layer.S:
+    identity = torch.eye(side).double()
+    for values in S:
         skew = torch.zeros_like(identity)
-        places = [(i, j) for i in range(o["block"]) for j in range(i + 1, o["block"])]
+        places = [(i, j) for i in range(side) for j in range(i + 1, side)]
         for (i, j), value in zip(places, values, strict=True):
             skew = skew + value * (identity[i].outer(identity[j]) - identity[j].outer(identity[i]))
         blocks.append((identity + skew) @ (identity - skew).inverse())
-    return layer.inner.weight @ cast("Tensor", torch.block_diag(*blocks)).T
+    return cast("Tensor", torch.block_diag(*blocks))
+
+
+def oft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    return layer.inner.weight @ rotations(layer.S, o["block"]).T
+
+
+def boft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    """Each factor as a dense matrix, its inputs put in order by a permutation: runs of 2^i b, and in each of them half a
+    block of the first half, half a block of the second."""
+    W, n, half = layer.inner.weight, layer.inner.in_features, o["block"] // 2
+    for i, S in enumerate(layer.S):
+        run = 2**i * o["block"]
+        order = [
+            start + second * run // 2 + j * half + a
+            for start in range(0, n, run)
+            for j in range(2**i)
+            for second in (0, 1)
+            for a in range(half)
+        ]
+        P = torch.eye(n).double()[order]
+        W = W @ (P.T @ rotations(S, o["block"]) @ P).T
+    return torch.diag(layer.s) @ W
+
+
+def randlora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    W0, k = layer.inner.weight, o["k"]
+    p, q = min(W0.shape), max(W0.shape)
+    N = math.ceil(p / k)
+    update = torch.zeros(q, p).double()
+    for j in range(N):
+        columns = [i * N + j for i in range(k)]
+        B, A = layer.B[:q, columns], layer.A[:, :p]
+        update = update + o["scale"] * B @ torch.diag(layer.Lambda[:, j]) @ A @ torch.diag(layer.Gamma[j])
+    return W0 + (update if W0.shape == (q, p) else update.T)
 
 
 def gralora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
@@ -141,6 +175,8 @@ WEIGHTS: dict[str, Callable[[Any, Any, Mapping[str, Any]], Tensor]] = {
     "fourierft": fourierft,
     "delora": delora,
     "shira": shira,
+    "boft": boft,
+    "randlora": randlora,
 }
 """Methods that change W alone: the matrix W1 (m, n) of a layer."""
 
