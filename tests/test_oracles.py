@@ -259,7 +259,7 @@ class Twin:
         shifted: PEFT trains the difference to the base.
         frozen: those of the names that are not trained.
         eps: of Adam; large where a gradient is zero but for rounding, of which 1e-8 would make steps.
-        part: how much of our gradient, and so of eps, PEFT's is, which trains both triangles of a skew-symmetric matrix.
+        part: how much of our gradient, and so of eps, PEFT's is, which trains both triangles of a skew matrix.
     """
 
     case: Case
@@ -460,7 +460,7 @@ class TestPEFT:
         if twin.case.name == "boft":  # its fast path, without the CUDA that it is written in
             layer = import_module("peft.tuners.boft.layer")
             monkeypatch.setattr(layer, "get_fbd_cuda", lambda: True)
-            monkeypatch.setattr(layer.FastBlockDiag, "apply", lambda R: torch.stack([torch.block_diag(*B) for B in R]))
+            monkeypatch.setattr(layer.FastBlockDiag, "apply", lambda t: torch.stack([torch.block_diag(*B) for B in t]))
         if twin.case.name == "fourierft":  # which PEFT computes in float32 whatever it is given
             monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
             monkeypatch.setattr(torch, "zeros", partial(torch.zeros, dtype=torch.float64))

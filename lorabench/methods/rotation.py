@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def cayley(S: Tensor, side: int) -> Tensor:
-    """R = (I + S)(I - S)⁻¹ (..., side, side), of skew-symmetric S given by upper triangles (..., side (side - 1) / 2)."""
+    """R = (I + S)(I - S)⁻¹ (..., side, side), of skew-symmetric S given by upper triangles, (..., side(side-1)/2)."""
     row, column = torch.triu_indices(side, side, 1)
     upper = S.new_zeros(*S.shape[:-1], side, side)
     upper[..., row, column] = S

@@ -74,11 +74,11 @@ def miss(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
     return layer.inner.weight + torch.stack(rows, 1)
 
 
-def rotations(S: Tensor, side: int) -> Tensor:
+def rotations(triangles: Tensor, side: int) -> Tensor:
     """R, block by block by the inverse of I - S."""
     blocks: list[Tensor] = []
     identity = torch.eye(side).double()
-    for values in S:
+    for values in triangles:
         skew = torch.zeros_like(identity)
         places = [(i, j) for i in range(side) for j in range(i + 1, side)]
         for (i, j), value in zip(places, values, strict=True):
@@ -92,8 +92,8 @@ def oft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
 
 
 def boft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
-    """Each factor as a dense matrix, its inputs put in order by a permutation: runs of 2^i b, and in each of them half a
-    block of the first half, half a block of the second."""
+    """Each factor as a dense matrix, its inputs put in order by a permutation: runs of 2^i b, and in each of them half
+    a block of the first half, half a block of the second."""
     W, n, half = layer.inner.weight, layer.inner.in_features, o["block"] // 2
     for i, S in enumerate(layer.S):
         run = 2**i * o["block"]
