@@ -390,7 +390,7 @@ METHODS = [
         f"{FORMULA} -k boft",
         ("mgj,gij->mgi", "mgj,gji->mgi"),
         ("(m, -1, 2, 2**i, half)", "(m, -1, 2**i, 2, half)"),
-        ("self.s[:, None] * W1", "W1"),
+        ("self.s[:, None] * turned", "turned"),
     ),
     *of(
         "methods/gralora.py",
@@ -404,15 +404,15 @@ METHODS = [
         f"tests/test_draws.py {FORMULA} -k hra",
         ("fan=n", "fan=k"),
         (".repeat_interleave(2, dim=0)", ".repeat(2, 1)"),
-        ("in self.U / ", "in self.U.flip(0) / "),
-        ("W1 - 2 * torch", "W1 - torch"),
+        ("normalize(self.U)", "normalize(self.U.flip(0))"),
+        ("turned - 2 * torch", "turned - torch"),
     ),
     *of(
         "methods/delora.py",
         f"{DRAWN}[delora] {FORMULA} -k delora",
         ("fan=n", "fan=k"),
         ("self.strength / len(self.B)", "self.strength"),
-        ("self.W0.norm(dim=0)", "self.W0.norm()"),
+        ("self.W0.square().sum(0)", "self.W0.square().sum()"),
         ("x * self.norms", "x"),
     ),
     *of(

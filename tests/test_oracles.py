@@ -292,6 +292,11 @@ def skew(triangles: Tensor) -> Tensor:
     return full - full.mT
 
 
+def block_diagonals(blocks: Tensor) -> Tensor:
+    """(factors, n/b, b, b) to (factors, n, n)."""
+    return torch.stack([cast("Tensor", torch.block_diag(*factor)) for factor in blocks])
+
+
 AB = {"At": ("lora_A.default.weight", same), "B": ("lora_B.default.weight", flipped)}
 K4 = {"r": 4, "lora_alpha": 4}
 
@@ -432,7 +437,7 @@ TWINS = [
             "Lambda": ("randlora_lambda.default", same),
             "Gamma": ("randlora_gamma.default", same),
             "A": ("randlora_A.default", lambda t: t[:, None]),
-            "B": ("randlora_B.default", lambda t: t.unflatten(-1, (-1, 4))),
+            "B": ("randlora_B.default", lambda t: t.reshape(len(t), -1, 4)),
         },
         frozen=("A", "B"),
     ),
@@ -460,7 +465,7 @@ class TestPEFT:
         if twin.case.name == "boft":  # its fast path, without the CUDA that it is written in
             layer = import_module("peft.tuners.boft.layer")
             monkeypatch.setattr(layer, "get_fbd_cuda", lambda: True)
-            monkeypatch.setattr(layer.FastBlockDiag, "apply", lambda t: torch.stack([torch.block_diag(*B) for B in t]))
+            monkeypatch.setattr(layer.FastBlockDiag, "apply", block_diagonals)
         if twin.case.name == "fourierft":  # which PEFT computes in float32 whatever it is given
             monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
             monkeypatch.setattr(torch, "zeros", partial(torch.zeros, dtype=torch.float64))

@@ -42,12 +42,12 @@ class BOFTLayer(RemadeWrapper):
 
     def merged_weight(self) -> Tensor:
         """W1, one factor after the other."""
-        W1, m, half = self.W0, self.out_features, self.block // 2
+        turned, m, half = self.W0, self.out_features, self.block // 2
         for i, R in enumerate(cayley(self.S, self.block)):
-            pairs = W1.reshape(m, -1, 2, 2**i, half).transpose(2, 3).reshape(m, -1, self.block)
+            pairs = turned.reshape(m, -1, 2, 2**i, half).transpose(2, 3).reshape(m, -1, self.block)
             turned = torch.einsum("mgj,gij->mgi", pairs, R)
-            W1 = turned.reshape(m, -1, 2**i, 2, half).transpose(2, 3).reshape(m, -1)
-        return self.s[:, None] * W1
+            turned = turned.reshape(m, -1, 2**i, 2, half).transpose(2, 3).reshape(m, -1)
+        return self.s[:, None] * turned
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, block: int, factors: int) -> None:

@@ -37,11 +37,12 @@ class DeLoRALayer(SplitWrapper):
     @property
     def norms(self) -> Tensor:
         """‖W0‖, (n,)."""
-        return self.W0.norm(dim=0)
+        return self.W0.square().sum(0).sqrt()
 
     def factor(self) -> Tensor:
         """λ/k Ξ, (k,)."""
-        return self.strength / len(self.B) / (self.A.norm(dim=0).clamp(min=1e-4) * self.B.norm(dim=1).clamp(min=1e-4))
+        a, b = (t.square().sum(0).clamp(min=1e-4**2).sqrt() for t in (self.A, self.B.t()))
+        return self.strength / len(self.B) / (a * b)
 
     def tuned(self, x: Tensor, frozen: Tensor) -> Tensor:
         """`frozen + λ/k (x · ‖W0‖) A Ξ B`."""

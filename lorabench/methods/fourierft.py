@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,8 @@ class FourierFTLayer(RemadeWrapper):
         """W1 = W0 + α Re(F⁻¹(F)), F⁻¹ the inverse discrete Fourier transform in two dimensions."""
         c = self.c.to(torch.promote_types(self.dtype, torch.float32))  # there is no transform in half precision
         F = c.new_zeros(self.out_features, self.in_features).index_put(tuple(self.get_buffer("E")), c)
-        return self.W0 + (self.alpha * torch.fft.ifft2(F).real).to(self.dtype)
+        update = cast("Tensor", torch.fft.ifft2(F).real)
+        return self.W0 + (self.alpha * update).to(self.dtype)
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, frequencies: int, alpha: float) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lorabench.methods.low_rank import uniform
 from lorabench.methods.wrapper import RemadeWrapper, wrap
@@ -32,10 +33,10 @@ class HRALayer(RemadeWrapper):
 
     def merged_weight(self) -> Tensor:
         """W1, one reflection after the other: W H = W - 2 (W u) uᵀ for u of length 1."""
-        W1 = self.W0
-        for u in self.U / self.U.norm(dim=1, keepdim=True):
-            W1 = W1 - 2 * torch.outer(W1 @ u, u)
-        return W1
+        turned = self.W0
+        for u in F.normalize(self.U):
+            turned = turned - 2 * torch.outer(turned @ u, u)
+        return turned
 
 
 def apply(model: nn.Module, targets: Iterable[str], *, k: int) -> None:

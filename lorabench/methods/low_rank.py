@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def uniform(*shape: int, fan: int) -> Tensor:
+def uniform(*shape: int, fan: float) -> Tensor:
     """A tensor of this shape from U(-1/√fan, 1/√fan)."""
     return (2 * torch.rand(shape) - 1) / math.sqrt(fan)
 

@@ -167,11 +167,9 @@ class SplitWrapper(Wrapper):
 class RemadeWrapper(Wrapper):
     """A wrapper that computes with `merged_weight`, made anew in each forward, in the type of what is added."""
 
-    merged_weight: Callable[[], Tensor]
-
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""
-        W1, b1 = self.merged_weight(), self.merged_bias()
+        W1, b1 = cast("Tensor", self.merged_weight()), self.merged_bias()
         if W1.dtype == self.inner.weight.dtype:
             return F.linear(x, W1, b1)
         return F.linear(x.to(W1.dtype), W1, None if b1 is None else b1.to(W1.dtype)).to(x.dtype)

@@ -94,7 +94,7 @@ def oft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
 def boft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
     """Each factor as a dense matrix, its inputs put in order by a permutation: runs of 2^i b, and in each of them half
     a block of the first half, half a block of the second."""
-    W, n, half = layer.inner.weight, layer.inner.in_features, o["block"] // 2
+    turned, n, half = layer.inner.weight, layer.inner.in_features, o["block"] // 2
     for i, S in enumerate(layer.S):
         run = 2**i * o["block"]
         order = [
@@ -105,8 +105,8 @@ def boft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
             for a in range(half)
         ]
         P = torch.eye(n).double()[order]
-        W = W @ (P.T @ rotations(S, o["block"]) @ P).T
-    return torch.diag(layer.s) @ W
+        turned = turned @ (P.T @ rotations(S, o["block"]) @ P).T
+    return torch.diag(layer.s) @ turned
 
 
 def randlora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
