@@ -46,7 +46,7 @@ def study(
         settings: further ones by config key: {"finetune.lr": 1e-2}.
         workers: how many runs are made side by side, each in a process of its own; None: one for each core;
             1: in this process.
-        engine: `dask://HOST:PORT` for the workers of that cluster.
+        engine: `dask://HOST:PORT` or `tls://HOST:PORT` for the workers of that cluster.
         force: make again what is there already.
         quiet: show no progress on stderr.
 
@@ -56,40 +56,29 @@ def study(
     Raises:
         LorabenchError: as the command says it in one line.
     """
-    from lorabench import config as room
-    from lorabench.cli import progress
-    from lorabench.cli.streams import stderr
-    from lorabench.errors import UsageError
+    from lorabench.cli.options import Training
+    from lorabench.cli.stages import remember, run_stages, study_plan
+    from lorabench.config import gather
     from lorabench.report.shown import study_shown
     from lorabench.report.writers import Report
-    from lorabench.runner import engines, queue, stages
-    from lorabench.runs import Store
 
     named = range(seeds) if isinstance(seeds, int) else seeds
-    flags = {
+    asked = {
         "study.seeds": named if named is None or isinstance(named, str) else ",".join(map(str, named)),
         "finetune.k": k,
         "study.workers": workers,
-        **(settings or {}),
     }
-    given = {key: value for key, value in flags.items() if value is not None}
-    chosen = room.load([Path(config)] if config else [], flags=given).config
-    if k is not None and chosen.study.methods:
-        raise UsageError("k: study.methods of the config says every method's rank; change it there")
-    store, todo = Store(Path(runs_dir)), stages.study(chosen)
-    with progress.show(stderr(), quiet=quiet) as on_event:
-        done = queue.run(
-            todo,
-            chosen,
-            store,
-            data_dir=Path(data_dir) if data_dir else None,
-            workers=chosen.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo)),
-            force={stage.id for stage in todo} if force else (),
-            engine=engine,
-            emit=on_event,
-        )
-    store.remember_study(chosen.study.name, [stages.placed(stage, store).id for stage in todo])
-    shown = study_shown(list(done.values()), *store.newest_costs(warnings.warn))
+
+    def called(key: str) -> str:
+        return f'settings["{key}"]' if settings and key in settings else key.rpartition(".")[2]
+
+    source = gather([Path(config)] if config else [], flags={**asked, **(settings or {})}, called=called)
+    loaded, todo, side_by_side = study_plan(source, k)
+    folder = Path(data_dir) if data_dir else None
+    shared = Training(runs_dir=Path(runs_dir), data_dir=folder, force=force, quiet=quiet)
+    done = run_stages(todo, loaded.config, shared, workers=side_by_side, force=todo, engine=engine)
+    remember(shared, loaded.config.study.name, todo)
+    shown = study_shown(list(done.values()), *shared.store.newest_costs(warnings.warn))
     return Report(shown.table, shown.data, shown.runs)
 
 

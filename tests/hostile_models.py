@@ -199,6 +199,15 @@ def images() -> nn.Module:
     )
 
 
+def grouped() -> nn.Module:
+    conv = nn.Conv2d(2, 8, 3, stride=2, padding=2, dilation=2, groups=2, padding_mode="reflect", bias=False)
+    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(128, 8))
+
+
+def bag() -> nn.Module:
+    return nn.Sequential(nn.Embedding(32, 16, padding_idx=0), nn.Linear(16, 36), nn.ReLU(), nn.Linear(36, 16))
+
+
 HOSTS = [
     Host("plain", plain),
     Host("tied", Language, (5,), tokens=True),
@@ -223,7 +232,10 @@ HOSTS = [
     Host("Conv1D", lambda: nn.Sequential(Conv1D(36, 16), nn.ReLU(), Conv1D(8, 36))),
     Host("Conv2d", images, (1, 8, 8)),
     Host("Conv2d named", images, (1, 8, 8), targets=("0",)),
-    Host("Embedding named", Language, (5,), tokens=True, targets=("tok",)),
+    Host("groups named", grouped, (2, 8, 8), targets=("0",)),
+    Host("tied Embedding named", Language, (5,), tokens=True, targets=("tok",)),
+    Host("Embedding named", bag, (5,), tokens=True, targets=("0",)),
+    Host("bf16 Embedding named", lambda: bag().to(torch.bfloat16), (5,), tokens=True, targets=("0", "3")),
     Host("attention", attention, (5, 16)),
     Host("zero weight", lambda: changed(lambda layer: layer.weight.data[:2].zero_())),
     Host("meta", plain, meta=True),

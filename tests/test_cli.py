@@ -196,7 +196,9 @@ def test_report_of_a_study_a_run_and_two(small_study: CommandLine) -> None:
     assert "confusion on F-MNIST" in one
     two = small_study.run("report", base, tuned).stdout
     assert "McNemar" in two
-    assert all(len(line) <= 80 for text in (study, one, two) for line in text.splitlines())
+    document, _, following = study.rpartition("\nnext  ")  # which is one line however long, so that it can be pasted
+    assert following == "lorabench report --out report.html\n"
+    assert all(len(line) <= 80 for text in (document, one, two) for line in text.splitlines()[:-1])
     found = small_study.json("report", base, tuned)["accuracy"]
     assert [row["name"] for row in found] == ["mnist", "fmnist", "fmnist.flipped", "fmnist.upright", "fmnist.rest"]
     assert all(row["unpaired"] is None for row in found)

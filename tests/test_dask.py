@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
+import os
 import shutil
 import signal
 import socket
@@ -13,19 +16,25 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from command_line import QUICK, CommandLine, Started
+from pydantic import ValidationError
+from report_factory import pretrain
 from safetensors.numpy import load as load_tensors
 from test_config import load
 
 import lorabench
-from lorabench.errors import InputError, UsageError
-from lorabench.runner import engines
-from lorabench.runner.engines.dask_worker import difference, versions
+from lorabench.errors import InputError, RunFailedError, UsageError
+from lorabench.runner import engines, stages
+from lorabench.runner.engines import dask
+from lorabench.runner.engines.dask_worker import Answer, difference, versions
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    import numpy.typing as npt
 
 SHORT = ["--seeds", "0", *QUICK, "-s", "pretrain.epochs=6"]
 """Runs of some seconds: time enough to look at a run, and to kill its worker."""
@@ -45,17 +54,17 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
 class Cluster:
     """A scheduler, the workers that are started on it, and a client that looks at them."""
 
-    def __init__(self, folder: Path, cli: CommandLine) -> None:
-        from distributed import Client
+    def __init__(self, folder: Path, cli: CommandLine, *options: str, **tls: str) -> None:
+        from distributed import Client, Security
 
         self.folder, self.cli = folder, cli
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.file = folder / "scheduler.json"
-        arguments = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+        arguments = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", *options]
         self.scheduler = self.start("scheduler", *arguments, "--scheduler-file", str(self.file))
         address = wait_for(self.address)
         self.engine = address.replace("tcp://", "dask://")
-        self.client: Any = Client(address, set_as_default=False, timeout=120)
+        self.client: Any = Client(address, set_as_default=False, timeout=120, security=Security(**tls))
 
     def address(self) -> str | None:
         """The scheduler's, once all of it stands in its file."""
@@ -130,7 +139,7 @@ def test_killed_workers_cost_no_run_and_no_bit(cluster: Cluster, tmp_path: Path)
     survivor = cluster.maker(interrupted)
     assert {victim, survivor} == {"first", "second"}
     cluster.workers[survivor].kill()
-    sweep.line("the cluster has no worker left; waiting for one")
+    sweep.line("the cluster has no worker left; waiting 600 s for one")
     cluster.add("third")
     said = sweep.end()
     assert sweep.process.returncode == 0, said
@@ -191,7 +200,9 @@ def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
     assert cluster.cli.records()[run_id]["status"] == "failed"
 
 
-def test_a_worker_that_cannot_have_mnist_is_left_out(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_have_mnist_is_left_out_and_none_is_not_waited_for_without_end(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a file").write_text("")
     cluster.add("unfit", LORABENCH_DATA=str(tmp_path / "a file"))
     cluster.add("fit")
@@ -210,6 +221,18 @@ def test_a_worker_that_cannot_have_mnist_is_left_out(cluster: Cluster, tmp_path:
     message = cluster.cli.fails(4, *arguments, "--force")
     assert message.startswith(f"on the worker {addresses['unfit']}: ")
 
+    monkeypatch.setattr(dask, "PATROL_S", 0.1)
+    monkeypatch.setattr(dask, "ALONE_S", 0.3)
+    said: list[Any] = []
+    store, settings = Store(tmp_path / "alone"), load().config
+    with engines.open_engine(1, store, None, settings, said.append, cluster.engine) as (pool, perform, _):
+        cluster.workers["unfit"].kill()
+        wait_for(lambda: not cluster.names())
+        made = pool.submit(perform, stages.fmnist(settings), force=False, wait=True)
+        with pytest.raises(InputError, match=r"the cluster has had no worker for 0\.3 s; the same command goes on"):
+            made.result(120)
+    assert "the cluster has no worker left; waiting 0.3 s for one" in [event.text for event in said]
+
 
 def opened(engine: str, tmp_path: Path) -> str:
     """Why the engine cannot be opened."""
@@ -224,7 +247,7 @@ def opened(engine: str, tmp_path: Path) -> str:
 def test_what_is_no_cluster_is_said(cluster: Cluster, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert opened(f"dask://127.0.0.1:{port}", tmp_path).endswith("no Dask scheduler answers there: not in time")
+        assert "no Dask scheduler answers there: not in time" in opened(f"dask://127.0.0.1:{port}", tmp_path)
     assert "Connection refused" in opened(f"dask://127.0.0.1:{port}", tmp_path)
     assert "the scheduler has no workers; on each machine start  dask worker" in opened(cluster.engine, tmp_path)
 
@@ -238,6 +261,153 @@ def test_what_is_no_cluster_is_said(cluster: Cluster, tmp_path: Path) -> None:
     assert f"(here {lorabench.__version__} (source " in message
     (address,) = cluster.names()
     assert "is no Dask scheduler" in opened(address.replace("tcp", "dask"), tmp_path)
+
+
+EVIL = """
+import sys
+from lorabench.runner.engines import dask_worker
+
+class Evil:
+    def __reduce__(self):
+        return open, ({path!r}, "w")
+
+def evil(*_):
+    return Evil()
+
+def raises(*_):
+    raise RuntimeError("\x1b[2Jno")
+
+setattr(dask_worker, {name!r}, {answer})
+"""
+"""Of a worker that somebody else has changed: what it gives back would make a file where it is unpickled."""
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> dict[str, str]:
+    """Dask's settings for a cluster whose only member is named by a certificate that it has signed itself."""
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    named = ["-subj", "/CN=lorabench", "-days", "2", "-nodes", "-newkey", "rsa:2048"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *named, "-keyout", key, "-out", certificate], check=True, capture_output=True
+    )
+    roles = ("client", "scheduler", "worker")
+    pairs = {f"tls_{role}_{kind}": path for role in roles for kind, path in (("key", key), ("cert", certificate))}
+    return {"tls_ca_file": certificate, **pairs}
+
+
+def test_a_cluster_with_certificates_makes_runs_and_its_answers_are_never_unpickled(
+    tmp_path: Path, data_dir: Path, certificates: dict[str, str]
+) -> None:
+    cli = CommandLine(tmp_path / "runs", data_dir)
+    words = {name: name.removeprefix("tls_").upper().replace("CA_", "CA-").replace("_", "__") for name in certificates}
+    ours = {f"DASK_DISTRIBUTED__COMM__TLS__{words[name]}": path for name, path in certificates.items()}
+    cli.env |= ours
+    mark = tmp_path / "mark"
+    with contextlib.closing(Cluster(tmp_path, cli, "--protocol", "tls", **certificates)) as cluster:
+        assert cluster.engine.startswith("tls://127.0.0.1:")
+        study = [*STUDY, "-s", "pretrain.epochs=1", "--engine", cluster.engine]
+        for name, answer, code, said in (
+            ("versions", "evil", 4, "a worker has no lorabench that fits the driver's: TypeError"),
+            (
+                "versions",
+                "raises",
+                4,
+                "has no lorabench that fits the driver's: RuntimeError: �[2Jno",
+            ),
+            ("make_answer", "evil", 5, "a worker sent no run but TypeError"),
+            ("make_answer", "raises", 5, "a worker sent no run but RuntimeError: �[2Jno"),
+        ):
+            worker = f"{answer}-{name}"
+            place = tmp_path / f"{worker}-modules"
+            place.mkdir()
+            (place / "sitecustomize.py").write_text(EVIL.format(path=str(mark), name=name, answer=answer))
+            cluster.add(worker, PYTHONPATH=os.pathsep.join([str(place), *cli.env.get("PYTHONPATH", "").split(":")]))
+            wait_for(cluster.names)  # nobody asks it for anything, that he need not unpickle its answer
+            done = cli.process(*study, code=code)
+            assert said in done.stderr
+            assert "a bug" not in done.stderr
+            assert not mark.exists()
+            cluster.workers[worker].kill()
+            cluster.workers.pop(worker).wait()
+            wait_for(lambda: not cluster.names())
+        cluster.add("good")
+        cluster.ready()
+        cli.process(*study)
+        assert {record["status"] for record in cli.records().values()} == {"done"}
+
+        cli.env = {name: value for name, value in cli.env.items() if name not in ours}
+        assert "do not name ca-file, client.cert and client.key" in cli.process(*study, "--force", code=4).stderr
+        plain = cluster.engine.replace("tls", "dask")
+        plainly = cli.process(*study[:-1], plain, "--force", code=4)
+        assert f"not in time; if it speaks TLS, write {cluster.engine}\n" in plainly.stderr
+        cli.env["DASK_DISTRIBUTED__COMM__TLS__CA_FILE"] = cli.env["DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT"] = str(
+            tmp_path / "none.pem"
+        )
+        assert "distributed.comm.tls are of no use: " in cli.process(*study, "--force", code=4).stderr
+
+
+SETTINGS = load(sets=["finetune.seed=0"]).config
+
+
+def answer(changes: dict[str, Any], files: dict[str, bytes | None]) -> Answer:
+    """What a worker sends of the base of `SETTINGS`, with another record or other files."""
+    contents = {"model.safetensors": b"tensors", "predictions.npz": npz(np.array([3], np.uint8)), "history.jsonl": b""}
+    made = {"status": "done", "env": {"device": "cpu"}, "metrics": pretrain().metrics}
+    run = stages.pretrain(SETTINGS).new_record.model_copy(update=made)
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    record = json.loads(run.model_dump_json(by_alias=True)) | {"files": {**sums, "config.yaml": "0" * 64}} | changes
+    sent = {"run.json": json.dumps(record).encode(), **contents, **files}
+    kept = {name: data for name, data in sent.items() if data is not None}
+    return Answer.model_validate({"host": "there", "address": "tcp://there:1", "files": kept})
+
+
+def npz(digits: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, labels=digits)
+    return stream.getvalue()
+
+
+def test_what_a_worker_sends_is_taken() -> None:
+    run, contents = dask.check(answer({}, {}), stages.pretrain(SETTINGS))
+    assert contents.keys() == {"model.safetensors", "predictions.npz", "history.jsonl"}
+    assert run.env["worker"] == {"host": "there", "address": "tcp://there:1"}
+
+
+WRONG = npz(np.array([77], np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "files", "said"),
+    [
+        ({"id": "pretrain-s0-00000000"}, {}, "describes the run 'pretrain-s0-00000000'"),
+        ({"seed": 1}, {}, "its seed is not"),
+        ({"settings": {"lr": 1.0}}, {}, "its settings is not"),
+        ({"parents": {"base": "../../etc"}}, {}, "a parent has no run's id"),
+        ({"study": "\x1b[2J"}, {}, "steer a terminal"),
+        ({"status": "running"}, {}, "it is interrupted"),
+        ({"env": {"device": "!!python/object"}}, {}, "no run that was made"),
+        ({"env": {"many": [0] * 6_000}}, {}, "more than 5,000"),
+        ({}, {"run.json": b"["}, "no valid run record"),
+        ({}, {"run.json": b" " * 1_000_001}, "larger than 1,000,000 bytes"),
+        ({}, {"model.safetensors": None}, "other files than its record says"),
+        ({}, {"flips.npz": b""}, "other files than its record says"),
+        ({}, {"model.safetensors": b"others"}, "SHA-256 differs"),
+        ({"files": {"predictions.npz": hashlib.sha256(WRONG).hexdigest()}},
+         {"predictions.npz": WRONG, "model.safetensors": None, "history.jsonl": None}, "a digit for every test image"),
+    ],
+)  # fmt: skip
+def test_what_a_worker_sends_is_checked_as_a_strangers_run_is(
+    changes: dict[str, Any], files: dict[str, bytes | None], said: str
+) -> None:
+    with pytest.raises(RunFailedError, match="the worker on there sent") as caught:
+        dask.check(answer(changes, files), stages.pretrain(SETTINGS))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../run.json", "/etc/passwd", "config.yaml", "x.pkl", "run.json\n", ".locks"])
+def test_a_worker_names_no_file_but_a_runs(name: str) -> None:
+    with pytest.raises(ValidationError):
+        answer({}, {name: b""})
 
 
 def test_other_versions_are_told_apart() -> None:
@@ -256,7 +426,7 @@ def test_other_versions_are_told_apart() -> None:
 def test_a_place_must_be_named_in_full(engine: str) -> None:
     with pytest.raises(UsageError, match="write dask://HOST:PORT"):
         engines.scheduler(engine)
-    assert engines.scheduler("dask://[::1]:8786") == ("::1", 8786)
+    assert engines.scheduler("dask://[::1]:8786") == engines.scheduler("tls://[::1]:8786") == ("::1", 8786)
 
 
 def test_without_dask_the_extra_is_named(module_folder: Path, tmp_path: Path, data_dir: Path) -> None:

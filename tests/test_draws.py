@@ -201,8 +201,8 @@ def test_places_in_a_matrix_are_drawn_without_repetition_and_evenly(name: str, p
     options = {"frequencies": 5000} if name == "fourierft" else {"k": 3}
     model = born(name, options)
     for target, (n, m) in SHAPES.items():
-        drawn = model.get_submodule(target).get_buffer(places)
-        rows, columns = drawn[0], drawn[1]
+        drawn: Tensor = model.get_submodule(target).get_buffer(places)
+        rows, columns = drawn.unbind()
         assert len(rows) == (5000 if name == "fourierft" else 3 * (n + m))
         assert len(torch.unique(rows * n + columns)) == len(rows)
         for t, size in ((rows, m), (columns, n)):

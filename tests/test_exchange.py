@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import struct
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -194,228 +193,20 @@ def test_peft_loads_what_is_exported_and_it_comes_back(peft: Any, shop: Shop, tm
     assert all(np.array_equal(old[name], new[name]) for name in ("labels", "mnist", "fmnist", "before_fmnist"))
 
 
-@pytest.mark.parametrize(
-    ("options", "method"),
-    [
-        ({"lora_alpha": 7, "lora_dropout": 0.1, "target_modules": ["fc2"]}, "lora"),
-        ({"use_rslora": True, "r": 5}, "rslora"),
-        ({"use_dora": True, "use_rslora": True, "r": 6, "lora_alpha": 7}, "dora"),
-        ({"target_modules": "fc[12]", "fan_in_fan_out": True}, "lora"),
-        ({"target_modules": "all-linear", "exclude_modules": ["fc2"]}, "lora"),
-        ({"rank_pattern": {"fc1": 2}, "alpha_pattern": {"fc[23]": 9}}, "lora"),
-        ({"rank_pattern": {"fc1": 2}, "use_rslora": True, "lora_alpha": 3}, "lora"),
-        ({"rank_pattern": {"fc1": 2}, "use_dora": True, "lora_alpha": 3}, "dora"),
-        ({"init_lora_weights": "orthogonal"}, "lora"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
-def test_what_peft_saves_is_imported(
-    peft: Any, shop: Shop, tmp_path: Path, options: dict[str, Any], method: str
-) -> None:
-    given = {"r": 4, "lora_alpha": 4, "target_modules": list(ALL), **options}
-    wrapped = saved_by_peft(peft, shop, tmp_path, given)
-    expected = shop.logits(wrapped)
-    run, _ = import_adapter(tmp_path, shop.run("pretrain"), shop.session)
-    assert (run.method, run.k) == (method, given["r"])
-    assert run.id.startswith(f"peft-{method}-k{given['r']}-s0-")
-    assert run.params
-    assert "rank_pattern" in options or run.params.trainable == sum(
-        p.numel() for name, p in wrapped.named_parameters() if "lora_" in name
-    )
-    same(expected, shop.run_logits(run))
-    assert np.array_equal(shop.store.predictions(run)["mnist"], expected.argmax(1).numpy())
-
-
-def saved_by_peft(peft: Any, shop: Shop, folder: Path, options: dict[str, Any]) -> nn.Module:
-    """An adapter as PEFT saves it, its B random and not zero."""
-    wrapped = peft.get_peft_model(cast("Any", shop.base()), peft.LoraConfig(**options))
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in wrapped.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.05)
-            elif "magnitude" in name:
-                parameter.mul_(torch.rand_like(parameter) + 0.5)
-    wrapped.save_pretrained(str(folder))
-    return wrapped
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_other_spellings_in_half_precision_from_a_hubs_cache(shop: Shop, tmp_path: Path, dtype: torch.dtype) -> None:
-    snapshot, blobs = tmp_path / "models--me--x" / "snapshots" / "0123", tmp_path / "models--me--x" / "blobs"
-    exchange.export([shop.run("dora")], "peft", tmp_path / "out", shop.session)
-    shutil.move(tmp_path / "out", snapshot)
-    tensors(lambda t: t.update({name: tensor.to(dtype) for name, tensor in t.items()}))(snapshot)
-    expected, _ = import_adapter(snapshot, shop.run("pretrain"), shop.session)
-
-    def respelled(found: dict[str, Tensor]) -> None:
-        for name in list(found):
-            head, _, tail = name.removeprefix("base_model.model.").partition(".weight")
-            tensor = found.pop(name)
-            vector = tensor.ndim == 1
-            found[f"base_model.model.{head}.mine{'.weight' if vector else '.weight' + tail}"] = (
-                tensor[:, None] if vector else tensor
-            )
-
-    tensors(respelled)(snapshot)
-    blobs.mkdir()
-    for name in (peft_format.CONFIG, peft_format.TENSORS):
-        (snapshot / name).rename(blobs / name.replace(".", "-"))
-        (snapshot / name).symlink_to(blobs / name.replace(".", "-"))
-    again, cached = import_adapter(snapshot, shop.run("pretrain"), shop.session)
-    assert (again.id, cached) == (expected.id, True)
-
-
-@pytest.mark.parametrize(
-    "init", [True, False, "gaussian", "orthogonal", "mica", "eva", "pissa", "pissa_niter_4", "olora"]
-)
-@pytest.mark.filterwarnings("ignore")
-def test_initialisations_that_leave_the_base_alone_are_read(peft: Any, shop: Shop, tmp_path: Path, init: Any) -> None:
-    """Measured: what PEFT does to the base's weights as it loads the folder."""
-    config = {"r": 4, "lora_alpha": 4, "target_modules": list(ALL)}
-    saved_by_peft(peft, shop, tmp_path, config)
-    edited(init_lora_weights=init)(tmp_path)
-    wrapped = with_peft(peft, shop, tmp_path)
-    base = shop.base().state_dict()
-    kept = all(
-        torch.equal(wrapped.state_dict()[f"base_model.model.{name}.base_layer.weight"], base[f"{name}.weight"])
-        for name in ALL
-    )
-    if kept:
-        run, _ = import_adapter(tmp_path, shop.run("pretrain"), shop.session)
-        same(shop.logits(wrapped), shop.run_logits(run))
-    else:
-        with pytest.raises(InputError, match="init_lora_weights"):
-            import_adapter(tmp_path, shop.run("pretrain"), shop.session)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"bias": "all"},
-        {"modules_to_save": ["fc3"], "target_modules": ["fc1"]},
-        {"lora_bias": True},
-        {"init_lora_weights": "olora"},
-    ],
-)
-@pytest.mark.filterwarnings("ignore")
-def test_what_we_cannot_represent_is_refused(peft: Any, shop: Shop, tmp_path: Path, options: dict[str, Any]) -> None:
-    saved_by_peft(peft, shop, tmp_path, {"r": 4, "target_modules": list(ALL), **options})
-    with pytest.raises(InputError) as stop:
-        import_adapter(tmp_path, shop.run("pretrain"), shop.session)
-    assert next(iter(options)) in str(stop.value)
-    assert "\n" not in str(stop.value)
-
-
-def edited(**changes: Any) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = folder / peft_format.CONFIG
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-    return change
-
-
-def tensors(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], None]:
-    def apply(folder: Path) -> None:
-        found = load((folder / peft_format.TENSORS).read_bytes())
-        change(found)
-        (folder / peft_format.TENSORS).write_bytes(save(found))
-
-    return apply
-
-
-def content(name: str, data: bytes) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_bytes(data)
-
-
-def linked(path: Path) -> None:
-    """The file, behind a symbolic link."""
-    path.rename(path.with_suffix(".real"))
-    path.symlink_to(path.with_suffix(".real"))
-
-
-def folder_instead(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-A1, B1 = "base_model.model.fc1.lora_A.weight", "base_model.model.fc1.lora_B.weight"
-HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no config": (lambda f: (f / peft_format.CONFIG).unlink(), "adapter_config.json: cannot be read"),
-    "no tensors": (lambda f: (f / peft_format.TENSORS).unlink(), "adapter_model.safetensors: cannot be read"),
-    "no JSON": (content(peft_format.CONFIG, b"{"), "no readable JSON"),
-    "no UTF-8": (content(peft_format.CONFIG, b"\xff\xfe\xff"), "no readable JSON"),
-    "deep JSON": (content(peft_format.CONFIG, b"[" * 200_000), "no readable JSON"),
-    "a list": (content(peft_format.CONFIG, b"[]"), "adapter_config.json: "),
-    "much JSON": (content(peft_format.CONFIG, b" " * 2_000_000), "2,000,000 bytes"),
-    "another type": (edited(peft_type="BOFT"), "peft_type"),
-    "no rank": (edited(r=0), "r: "),
-    "half a rank": (edited(r=4.5), "r: "),
-    "a huge rank": (edited(r=10**9), "r: "),
-    "another rank": (edited(r=3), "must be torch.float32 (3, 784)"),
-    "alpha zero": (edited(lora_alpha=0), "lora_alpha: "),
-    "alpha infinite": (edited(lora_alpha=float("inf")), "lora_alpha: "),
-    "alpha without measure": (edited(lora_alpha=1e300), "lora_alpha: "),
-    "logits overflow": (tensors(lambda t: t[B1].fill_(3e38)), "gives logits that are not finite numbers"),
-    "no layers": (edited(target_modules=[]), "target_modules: "),
-    "a pattern of nothing": (edited(target_modules="(a+)+$"), "target_modules selects none of the base's layers"),
-    "a long pattern": (edited(target_modules="a" * 501), "target_modules: "),
-    "all excluded": (edited(exclude_modules="fc."), "target_modules selects none of the base's layers"),
-    "two adapters": (tensors(lambda t: t.update({A1.replace("weight", "b.weight"): t[A1].clone()})), "of two adapters"),
-    "a rank that is another": (edited(rank_pattern={"fc1": 2}), "must be torch.float32 (2, 784)"),
-    "a base that is changed": (edited(init_lora_weights="pissa"), "init_lora_weights: "),
-    "double precision": (tensors(lambda t: t.update({A1: t[A1].double()})), "torch.float64"),
-    "a strange layer": (edited(target_modules=["fc1", "fc9"]), "no layer 'fc9'"),
-    "fewer layers": (edited(target_modules=["fc1"]), "does not belong to this model"),
-    "the future": (edited(use_magic=True), "use_magic is true"),
-    "one missing": (tensors(lambda t: t.pop(B1)), f"lacks the tensor {B1}"),
-    "one more": (tensors(lambda t: t.update(more=torch.zeros(1))), "more"),
-    "transposed": (tensors(lambda t: t.update({A1: t[A1].t().contiguous()})), "(784, 4), must be"),
-    "another base": (tensors(lambda t: t.update({A1: torch.zeros(4, 785)})), "(4, 785), must be"),
-    "NaN": (tensors(lambda t: t[A1].fill_(torch.nan)), "not finite numbers"),
-    "cut off": (lambda f: content(peft_format.TENSORS, (f / peft_format.TENSORS).read_bytes()[:-9])(f), "damaged"),
-    "empty": (content(peft_format.TENSORS, b""), "damaged"),
-    "a huge header": (content(peft_format.TENSORS, struct.pack("<Q", 2**60) + b"{}"), "damaged"),
-    "a pickle by another name": (content(peft_format.TENSORS, b"\x80\x04."), "damaged"),
-    "a linked config": (lambda f: linked(f / peft_format.CONFIG), "adapter_config.json: is a symbolic link"),
-    "linked tensors": (lambda f: linked(f / peft_format.TENSORS), "adapter_model.safetensors: is a symbolic link"),
-    "a folder": (lambda f: folder_instead(f / peft_format.CONFIG), "no regular file"),
-    "a hostile key": (edited(**{"\x1b[2J\n" + "x" * 500: True}), "which lorabench cannot represent"),
-    "a hostile layer": (edited(target_modules=["\x1b[2J\n" + "x" * 500]), "the base has no layer"),
-    "a hostile tensor": (tensors(lambda t: t.update({"\x1b\n" + "x" * 500: torch.zeros(1)})), "does not belong"),
-}
-
-
-@pytest.mark.parametrize("how", HOSTILE)
-def test_a_bad_folder_is_one_clear_line(shop: Shop, exported: Path, tmp_path: Path, how: str) -> None:
-    folder = tmp_path / "folder"
-    shutil.copytree(exported, folder)
-    spoil, message = HOSTILE[how]
-    spoil(folder)
+def test_an_adapter_whose_logits_overflow_is_refused(shop: Shop, exported: Path, tmp_path: Path) -> None:
+    changed(exported, tmp_path / "folder", 3e38)
     before = shop.store.scan()
-    with pytest.raises(InputError) as stop:
-        import_adapter(folder, shop.run("pretrain"), shop.session)
-    assert message in str(stop.value)
-    assert "\n" not in str(stop.value)
-    assert "\x1b" not in str(stop.value)
-    assert len(str(stop.value)) < 400 + len(str(folder))
+    with pytest.raises(InputError, match="gives logits that are not finite numbers"):
+        import_adapter(tmp_path / "folder", shop.run("pretrain"), shop.session)
     assert shop.store.scan() == before
 
 
-def test_a_pickle_is_not_opened(shop: Shop, exported: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    shutil.copytree(exported, folder)
-    ran = tmp_path / "ran"
-    opened = f"c__builtin__\nexec\n(Vimport pathlib; pathlib.Path({str(ran)!r}).touch()\ntR.".encode()
-    (folder / peft_format.TENSORS).rename(folder / "adapter_model.bin")
-    (folder / "adapter_model.bin").write_bytes(opened)
-    with pytest.raises(InputError, match=r"adapter_model\.bin: a pickle can run code and is never opened"):
-        import_adapter(folder, shop.run("pretrain"), shop.session)
-    assert not ran.exists()
-    import pickle
-
-    pickle.loads(opened)
-    assert ran.exists()
+def changed(folder: Path, copy: Path, factor: float) -> None:
+    """A copy of the folder, the last tensor multiplied."""
+    shutil.copytree(folder, copy)
+    tensors = load((copy / peft_format.TENSORS).read_bytes())
+    tensors[max(tensors)] *= factor
+    (copy / peft_format.TENSORS).write_bytes(save(tensors))
 
 
 def test_only_a_base_can_be_adapted(shop: Shop, exported: Path) -> None:
@@ -527,19 +318,19 @@ def test_the_same_adapter_is_the_same_run(shop: Shop, exported: Path, tmp_path: 
     assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session) == (run, True)
     assert measure.measure_again(run, shop.session).metrics == run.metrics
     assert "frozen_unchanged" not in run.checks
-    tensors(lambda t: t[A1].mul_(1.01))(tmp_path / "elsewhere")
-    assert import_adapter(tmp_path / "elsewhere", shop.run("pretrain"), shop.session)[0].id != run.id
+    changed(exported, tmp_path / "changed", 1.01)
+    assert import_adapter(tmp_path / "changed", shop.run("pretrain"), shop.session)[0].id != run.id
 
 
 def test_an_export_as_plain_data(shop: Shop, tmp_path: Path) -> None:
     run = shop.run("lora")
     done = exchange.export([run], "merged", tmp_path / "two words", shop.session)
-    document = tables.export_data(done, " --runs-dir x")
+    document = tables.export_data(done)
     assert json.loads(json.dumps(document)) == document
     assert (document["runs"], document["to"], document["folder"]) == ([run.id], "merged", str(tmp_path / "two words"))
     assert [file["name"] for file in document["files"]] == ["model.safetensors"]
     assert [same["flips"] for same in document["compared"]] == [0, 0]
-    assert document["next"] == f"lorabench report {run.id} --runs-dir x"
+    assert done.following == f"lorabench report {run.id}"
 
 
 def test_a_target_may_take_several_runs(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from contract import CASES, Case
 from report_factory import finetune, render
 from typer.testing import CliRunner
 
+from lorabench import methods
+from lorabench.classifier import CLASSIFIER
 from lorabench.cli import app
 from lorabench.methods import METHODS
+from lorabench.model import SimpleMnistClassifier
 from lorabench.report import explain
 from lorabench.report.blocks import Picture, leaves
 from lorabench.report.figures.material import Pictures
@@ -34,13 +38,29 @@ def test_lora_says_where_its_number_comes_from() -> None:
     assert [round(row["break_even"]) for row in explained()["layers"]] == [193, 85, 9]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_the_sum_of_every_method_is_what_it_trains(name: str) -> None:
-    found = explained(name)
-    terms = [row["sum"].replace("·", "*") for row in found["layers"] if row["sum"]]
-    assert sum(eval(term) for term in terms) == found["trained"] == sum(r["trained"] for r in found["layers"])
-    assert [row["layer"] for row in found["layers"] if row["trained"]] == found["targets"]
-    assert found["mergeable"] is (found["why_not"] is None)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_explained_is_what_the_model_trains(case: Case) -> None:
+    """Layer by layer, in numbers and as the sum that is written; every symbol that is drawn stands in the formula."""
+    targets = METHODS[case.name].where(list(CLASSIFIER), case.complete)
+    told = explain.Told(case.name, case.complete, targets)
+    model = SimpleMnistClassifier()
+    methods.apply(model, case.name, **case.options)
+    for row in explain.sizes(told):
+        weights = model.get_submodule(row.layer).parameters()
+        assert row.trained == sum(weight.numel() for weight in weights if weight.requires_grad), row.layer
+        assert row.trained == eval(row.sum.replace("·", "*") or "0")
+    assert explain.explanation_data(told)["trained"] == case.count
+    symbols = {part.name for part in told.parts(targets[0])} - {""}
+    assert symbols, told.method.formula
+    assert {symbol for symbol in symbols if symbol not in told.method.formula} == set()
+
+
+def test_a_break_even_is_told_where_a_and_b_are_what_is_trained() -> None:
+    """With more than 193 the two have more numbers than fc1; what trains others has another, or none."""
+    known = {name: explain.sizes(explain.by_default(name))[0].break_even for name in METHODS}
+    assert known["lora"] == pytest.approx(784 * 256 / (784 + 256))
+    assert [known[name] for name in ("lora-fa", "dora", "miss", "bitfit")] == [None] * 4
+    assert "are frozen; B is trained" in render(explain.explanation(explain.by_default("lora-fa")))
 
 
 @pytest.mark.parametrize("name", METHODS)

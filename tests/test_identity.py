@@ -14,8 +14,7 @@ import toy
 from report_factory import finetune, fmnist, pretrain, render, squeezed, study_data, study_report
 
 from lorabench import config, data, methods
-from lorabench.analysis import selection
-from lorabench.analysis.listing import listing_data
+from lorabench.analysis.listing import listing_data, select
 from lorabench.errors import InputError
 from lorabench.methods import registry
 from lorabench.report import listing, sweep
@@ -317,7 +316,7 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
     swept = SweepResult("sweep", ("k",), points, (0,), 0, *[Counts(0, 0, 0)] * 2)
     shown = [
         render(study_report(runs)),
-        render(listing.listing(selection.select(runs), now=datetime.now(UTC))),
+        render(listing.listing(select(runs), now=datetime.now(UTC))),
         render(sweep.sweep_report(swept)),
         render(runs_shown(Store(tmp_path), runs).table),
     ]
@@ -325,7 +324,7 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
     assert all(f"other ({odd.id})" in squeezed(text) for text in shown[:3])
     documents = [
         study_data(runs),
-        listing_data(selection.select(runs)),
+        listing_data(select(runs)),
         sweep.sweep_data(swept),
         runs_shown(Store(tmp_path), runs).data,
     ]

@@ -135,6 +135,7 @@ def test_a_pair_of_runs_is_decided_by_the_p_and_the_interval_never_contradicts_i
     for lost, gained in [(b, c) for b in range(81) for c in range(b, 81)] + beyond:
         found = inference.same_images(lost, gained, IMAGES)
         low, high = stats.paired_difference(lost, gained, IMAGES)
+        assert found.p is not None
         assert found.detectable == (found.p < 0.05) == (not found.low <= 0 <= found.high), (lost, gained)
         assert found.low <= 100 * low + 1e-12
         assert found.high == pytest.approx(100 * high)
@@ -147,11 +148,10 @@ def test_a_pair_of_runs_is_decided_by_the_p_and_the_interval_never_contradicts_i
 
 def test_different_images_are_compared_by_newcombes_interval() -> None:
     first, second = Count(9_276, 10_000), Count(4_893, 5_000)
-    difference, ends, decided = inference.other_images(first, second)
-    assert difference == pytest.approx(97.86 - 92.76)
-    assert ends == pytest.approx([100 * end for end in stats.independent_difference(first, second)])
-    assert decided is True
-    assert inference.other_images(first, first)[2] is False
+    found = inference.other_images(first, second)
+    assert found.difference == pytest.approx(97.86 - 92.76)
+    assert found[1:3] == pytest.approx([100 * end for end in stats.independent_difference(first, second)])
+    assert (found.detectable, inference.other_images(first, first).detectable) == (True, False)
 
 
 # Simulated studies: how often an interval holds the truth, a test finds what is not there, and what is.

@@ -15,8 +15,8 @@ import pytest
 from report_factory import FMNIST, failed, finetune, fmnist, metrics, pretrain, render, study
 
 from lorabench import query
-from lorabench.analysis import fields, selection
-from lorabench.analysis.listing import listing_data
+from lorabench.analysis import fields
+from lorabench.analysis.listing import listing_data, select
 from lorabench.analysis.settings import told_apart
 from lorabench.errors import UsageError
 from lorabench.report import listing
@@ -38,7 +38,7 @@ RUNS = [fmnist(), pretrain(), with_k(1, 300), with_k(2, 200), with_k(4, 200), wi
 
 def ids(**how: Any) -> list[str]:
     """The chosen runs by stage or rank, for short."""
-    chosen = selection.select(RUNS, **how)
+    chosen = select(RUNS, **how)
     return [run.status if run.error else f"k{run.k}" if run.k else run.stage for run in chosen.runs]
 
 
@@ -88,7 +88,7 @@ def test_where_keeps_the_runs_that_fit() -> None:
     assert ids(where="id ~ 'pretrain-*' or status == 'failed'") == ["pretrain", "failed"]
     assert ids(where="lr == 0.003 and fmnist.accuracy != null") == ["k1", "k2", "k4", "k8"]
     assert ids(where="k > 100") == []
-    assert selection.select(RUNS, where="k > 100").total == 7
+    assert select(RUNS, where="k > 100").total == 7
 
 
 def test_sort_puts_what_lacks_the_field_last_and_keeps_ties_in_order_of_time() -> None:
@@ -97,7 +97,7 @@ def test_sort_puts_what_lacks_the_field_last_and_keeps_ties_in_order_of_time() -
     assert ids(sort="-fmnist.accuracy, -k") == ["k8", "k4", "k2", "k1", "pretrain", "failed", "fmnist"]
     assert ids(sort="stage,-k")[:3] == ["k8", "k4", "failed"]
     lost = finetune(id="lora-k4-s0-00000000", metrics={"fmnist": metrics({}).model_copy(update={"loss": math.nan})})
-    order = selection.select([lost, *study([0, 1])], sort="-fmnist.loss").runs
+    order = select([lost, *study([0, 1])], sort="-fmnist.loss").runs
     assert [run.stage for run in order[-2:]] == ["finetune", "fmnist"]
     assert order[-2].id == lost.id
 
@@ -106,7 +106,7 @@ def test_limit_takes_the_first_of_an_order_or_the_newest() -> None:
     assert ids(sort="-k", limit=2) == ["k8", "k4"]
     assert ids(limit=2) == ["k8", "failed"]
     assert ids(where="k < 100", limit=100) == ["k1", "k2", "k4", "k8", "failed"]
-    assert selection.select(RUNS, where="k == 4", limit=1).fitting == 2
+    assert select(RUNS, where="k == 4", limit=1).fitting == 2
 
 
 @pytest.mark.parametrize(
@@ -125,18 +125,16 @@ def test_limit_takes_the_first_of_an_order_or_the_newest() -> None:
 )
 def test_what_cannot_be_selected_is_refused(how: dict[str, Any], problem: str) -> None:
     with pytest.raises(UsageError) as caught:
-        selection.select(RUNS, **how)
+        select(RUNS, **how)
     assert problem in str(caught.value)
 
 
 def test_an_empty_folder_has_no_wrong_names() -> None:
-    assert selection.select([], where="whatever > 4", sort="some,thing", columns="at,all").runs == ()
+    assert select([], where="whatever > 4", sort="some,thing", columns="at,all").runs == ()
 
 
 def test_columns_are_shown_in_full_and_in_percent_where_ls_is() -> None:
-    chosen = selection.select(
-        RUNS, columns="id,k,fmnist.accuracy,method,checks.frozen_unchanged", where="k == 8 or k == null"
-    )
+    chosen = select(RUNS, columns="id,k,fmnist.accuracy,method,checks.frozen_unchanged", where="k == 8 or k == null")
     long = "x" * 300
     table = listing.listing(chosen, [Broken("lora-k4-s9-aaaaaaaa", long)], now=NOW, width=20)
     lines = render(table, 400).splitlines()
@@ -160,12 +158,12 @@ def test_columns_are_shown_in_full_and_in_percent_where_ls_is() -> None:
 
 
 def test_numbers_stand_right_and_texts_left() -> None:
-    chosen = selection.select([with_k(8, 150), pretrain(), finetune(k=16)], columns="k,method")
+    chosen = select([with_k(8, 150), pretrain(), finetune(k=16)], columns="k,method")
     assert render(listing.listing(chosen, now=NOW)).splitlines()[:4] == [" k  method", " 8  lora", " -  -", "16  lora"]
 
 
 def test_nothing_fits() -> None:
-    assert render(listing.listing(selection.select(RUNS, where="k > 100"), now=NOW)) == "no runs fit\n"
+    assert render(listing.listing(select(RUNS, where="k > 100"), now=NOW)) == "no runs fit\n"
 
 
 def test_the_fields_are_listed_with_their_newest_values() -> None:
@@ -224,11 +222,11 @@ def test_ls_cuts_no_piped_line(folder: Path) -> None:
 
 def test_ls_and_its_columns_show_the_same_accuracy_and_a_condition_takes_it_back() -> None:
     run = with_k(8, 150)
-    usual = render(listing.listing(selection.select([run]), now=NOW), 400)
-    asked = render(listing.listing(selection.select([run], columns="fmnist.accuracy"), now=NOW), 400)
+    usual = render(listing.listing(select([run]), now=NOW), 400)
+    asked = render(listing.listing(select([run], columns="fmnist.accuracy"), now=NOW), 400)
     figure = asked.splitlines()[1].strip()
     assert figure.removesuffix("%") in usual
-    assert selection.select([run], where=f"fmnist.accuracy == {figure}").runs == (run,)
+    assert select([run], where=f"fmnist.accuracy == {figure}").runs == (run,)
 
 
 def test_ls_refuses_a_wrong_condition_and_lists_the_fields(folder: Path) -> None:
@@ -263,7 +261,7 @@ def test_what_a_name_fits_is_told_apart_by_what_differs_and_named_as_shortly_as_
 
 def test_ls_shows_the_settings_in_which_its_rows_differ() -> None:
     def heads(runs: list[Run]) -> str:
-        return render(listing.listing(selection.select(runs), now=NOW, width=120, known=runs)).splitlines()[0]
+        return render(listing.listing(select(runs), now=NOW, width=120, known=runs)).splitlines()[0]
 
     assert "setting" in heads(SEVERAL)
     assert "setting" not in heads([SEVERAL[0], SEVERAL[1]])

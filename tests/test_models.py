@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import hostile_models
 import pytest
 import torch
+from contract import stir
 from hostile_models import HOSTS, LIBRARY, ROWS, Host, Language
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -16,9 +17,11 @@ from torch.nn.utils import parametrizations
 from lorabench import methods
 from lorabench.errors import UsageError
 from lorabench.methods.layers import LeftOutWarning
+from lorabench.model import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def trained(model: nn.Module) -> set[str]:
@@ -138,6 +141,47 @@ def test_attention_is_answered() -> None:
         methods.targeted(hostile_models.attention(), "lora", ["attention"])
 
 
+@pytest.mark.parametrize(
+    ("layer", "name", "reason"),
+    [
+        (nn.Embedding(9, 4, max_norm=1.0), "lora", "with max_norm it changes its own weight"),
+        (nn.Embedding(9, 4), "vera", "of the class Embedding, which lora adapts where it is named"),
+        (nn.ConvTranspose2d(1, 2, 3), "lora", "of the class ConvTranspose2d$"),
+        (parametrizations.weight_norm(nn.Conv2d(1, 2, 3)), "lora", "parametrised"),
+        (nn.Conv2d(1, 2, 3, bias=False), "bitfit", "no bias '1'"),
+    ],
+)
+def test_layers_that_a_method_cannot_adapt(layer: nn.Module, name: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        methods.targeted(nn.Sequential(nn.Linear(4, 4), layer), name, ["1"])
+
+
+def test_embeddings_and_convolutions_are_saved_and_switched(tmp_path: Path) -> None:
+    def base() -> nn.Sequential:
+        with seeded(0):
+            return nn.Sequential(nn.Embedding(9, 16), nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 2, 3, padding="same"))
+
+    model, x = base(), torch.arange(9)
+    plain = model(x)
+    methods.apply(model, "lora", targets=["0", "2"], k=2)
+    tuned = stir(model)(x)
+    assert {module.training for module in model.modules()} == {True}
+    for name in "ab":
+        methods.save(model, tmp_path / name)
+    again = base()
+    methods.load(again, tmp_path / "a")
+    methods.load(again, tmp_path / "b")
+    assert torch.equal(again(x), tuned)
+    methods.use(again, None)
+    assert torch.equal(again(x), plain)
+    methods.use(again, "a")
+    assert torch.equal(again(x), tuned)
+    assert [group["lr"] for group in methods.parameter_groups(again, 0.1)] == [0.1]
+    torch.testing.assert_close(methods.merge(again)(x), tuned)
+    methods.remove(again)
+    assert torch.equal(again(x), plain)
+
+
 class Keys(nn.Module):
     """An attention of which the first layer makes keys."""
 
@@ -202,6 +246,7 @@ def test_a_quantised_weight() -> None:
 
 
 WRAPPING = {str(case) for case in ROWS if not methods.METHODS[case.name].in_place}
+NOT_LORA = {str(case) for case in ROWS if not methods.METHODS[case.name].wider} - {"full", "bitfit"}
 REFUSED: dict[str, set[str]] = {
     "tied": {"head"},
     "named pruned": {*WRAPPING, "head"},
@@ -209,8 +254,11 @@ REFUSED: dict[str, set[str]] = {
     "a Linear": WRAPPING,
     "no bias": {"bitfit"},
     "Conv2d": {"adapter"},
-    "Conv2d named": {*WRAPPING, "head"},
-    "Embedding named": {str(case) for case in ROWS},
+    "Conv2d named": NOT_LORA,
+    "groups named": {*NOT_LORA, "bitfit"},
+    "tied Embedding named": {str(case) for case in ROWS},
+    "Embedding named": {*NOT_LORA, "bitfit"},
+    "bf16 Embedding named": {*NOT_LORA, "bitfit"},
     "attention": {"adapter"},
     "GPT-2": {"head"},
     "Llama": {"bitfit"},

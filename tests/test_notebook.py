@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from report_factory import finetune, fmnist, pretrain
 
 import lorabench
+from lorabench.errors import LorabenchError
 from lorabench.report.shown import study_shown
 from lorabench.runner import queue
 from lorabench.runs import Store
@@ -56,3 +57,19 @@ def test_the_report_hears_of_both_notes_as_the_command_does(tmp_path: Path, monk
     monkeypatch.setattr(Store, "newest_measurement", measurement)
     lorabench.study(seeds=1, runs_dir=tmp_path, workers=1, quiet=True)
     assert heard == ["bench", "measurement"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"k": 0}, "k  finetune.k  input should be"),
+        ({"seeds": "4-0"}, "seeds  study.seeds  the range"),
+        ({"workers": 0}, "workers  study.workers  input"),
+        ({"settings": {"threads": 0}}, 'settings["threads"]  threads  input'),
+        ({"k": 2, "config": "methods"}, "k: study.methods of the config"),
+    ],
+)
+def test_what_is_wrong_is_called_as_python_calls_it(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(LorabenchError) as raised:
+        lorabench.study(runs_dir=tmp_path, quiet=True, **wrong)
+    assert str(raised.value).startswith(message)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parent.parent
+FOLDER = "my [b]runs"
+"""A folder whose name a shell and Rich would take for something else."""
 
 OUTPUT = {"--json", "--debug"}
 RUNS = {*OUTPUT, "--quiet", "--runs-dir"}
@@ -118,7 +120,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
     """What a command says, run in this process on the runs of `folder`."""
-    done = CliRunner().invoke(app, [*arguments, "--runs-dir", str(folder / "runs")])
+    done = CliRunner().invoke(app, [*arguments, "--runs-dir", str(folder / FOLDER)])
     assert done.exit_code == code, (arguments, done.output)
     return done.output
 
@@ -146,7 +148,7 @@ WAYS: dict[str, list[list[str]]] = {
 
 @pytest.mark.parametrize("name", SHARED)
 def test_a_command_reads_every_option_that_it_has(name: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: set[str] = set()
+    read, following = set[str](), list[str]()
 
     def spy(self: options.Output, name: str) -> Any:
         read.add(f"--{name.replace('_', '-')}")
@@ -158,18 +160,23 @@ def test_a_command_reads_every_option_that_it_has(name: str, runs: Path, monkeyp
     monkeypatch.setattr(tune, "WIDENINGS", 0)
     for way in WAYS[name]:
         filled = [word.replace("PLACE", str(runs)) for word in way]
-        done = CliRunner().invoke(app, [name, *filled, "--runs-dir", str(runs / "runs")])
+        done = CliRunner().invoke(app, [name, *filled, "--runs-dir", str(runs / FOLDER)])
         assert (done.exit_code == 0) == (way is WAYS[name][0]), done.output
+        for line in re.findall(r"^next  lorabench (.*)$", done.stdout, re.MULTILINE):
+            parse(shlex.split(line))
+            assert shlex.quote(str(runs / FOLDER)) in line
+            following.append(line)
+    assert len(following) == (name not in {"report", "rm"})  # here one writes a file, and one does nothing
     assert (read | ({"--set"} if "--sets" in read else set())) & set(ALL) == SHARED[name]
 
 
 def test_rm_says_what_was_made_from_a_run(runs: Path, tmp_path: Path) -> None:
     for kind in ("fmnist", "pretrain", "lora-k4"):  # other tests leave runs of theirs there
-        (made,) = (runs / "runs").glob(f"{kind}-s0-*")
-        shutil.copytree(made, tmp_path / "runs" / made.name)
-    (base,) = (tmp_path / "runs").glob("pretrain-s0-*")
-    (tuned,) = (tmp_path / "runs").glob("lora-k4-s0-*")
-    Store(tmp_path / "runs").remember_study("mine", [tuned.name])
+        (made,) = (runs / FOLDER).glob(f"{kind}-s0-*")
+        shutil.copytree(made, tmp_path / FOLDER / made.name)
+    (base,) = (tmp_path / FOLDER).glob("pretrain-s0-*")
+    (tuned,) = (tmp_path / FOLDER).glob("lora-k4-s0-*")
+    Store(tmp_path / FOLDER).remember_study("mine", [tuned.name])
     said = command(tmp_path, "rm", base.name, "--dry-run")
     assert f"would remove  {base.name}\n" in said
     assert f"not evaluated or exported without them: {tuned.name}\n" in said
@@ -177,11 +184,12 @@ def test_rm_says_what_was_made_from_a_run(runs: Path, tmp_path: Path) -> None:
     said = command(tmp_path, "rm", "pretrain-s0", "lora-k4-s0")
     assert "made from" not in said
     assert "they are part of: mine" in said
-    left = [path.name.partition("-")[0] for path in (tmp_path / "runs").glob("*-s0-*")]
+    assert f"next  lorabench ls --runs-dir {shlex.quote(str(tmp_path / FOLDER))}\n" in said
+    left = [path.name.partition("-")[0] for path in (tmp_path / FOLDER).glob("*-s0-*")]
     assert left == ["fmnist"]
-    base.symlink_to(runs / "runs" / base.name)
+    base.symlink_to(runs / FOLDER / base.name)
     with pytest.raises(InputError, match="removes no run through one"):
-        Store(tmp_path / "runs").remove(base.name)
+        Store(tmp_path / FOLDER).remove(base.name)
 
 
 def test_a_dry_run_of_a_study_says_how_long_it_may_take(runs: Path) -> None:
@@ -190,17 +198,18 @@ def test_a_dry_run_of_a_study_says_how_long_it_may_take(runs: Path) -> None:
 
 
 def test_what_comes_next_can_be_pasted_whatever_the_folder_is_called() -> None:
-    assert options.Runs(runs_dir=Path("my runs")).elsewhere == " --runs-dir 'my runs'"
+    shared = options.Runs(runs_dir=Path("my [b]runs"))
+    assert shared.following("report", "a b") == "lorabench report 'a b' --runs-dir 'my [b]runs'"
 
 
 def test_a_dry_run_looks_at_what_it_would_read(runs: Path) -> None:
     missing = ("import-peft", str(runs / "none"), "--base", "pretrain-s0", "--dry-run")
     assert "cannot be read" in command(runs, *missing, code=4)
-    before = sorted(path.name for path in (runs / "runs").iterdir())
+    before = sorted(path.name for path in (runs / FOLDER).iterdir())
     assert "would import  peft-lora-k4-s0-" in command(
         runs, "import-peft", str(runs / "peft"), "--base", "pretrain-s0", "--dry-run", "--force"
     )
-    assert sorted(path.name for path in (runs / "runs").iterdir()) == before
+    assert sorted(path.name for path in (runs / FOLDER).iterdir()) == before
     peft = ("export", "lora-k4-s0", "--to", "peft", "--dry-run", "--out", str(runs / "peft"))
     assert "would write lora-k4-s0-" in command(runs, *peft)
     assert "is not in PEFT" in command(runs, "export", "pretrain-s0", "--to", "peft", "--dry-run", code=2)
@@ -272,7 +281,7 @@ def test_another_programs_option_names_ours(
 
 
 def test_a_report_is_utf_8_whatever_the_console(runs: Path) -> None:
-    arguments = ["report", "--format", "html", "--runs-dir", str(runs / "runs")]
+    arguments = ["report", "--format", "html", "--runs-dir", str(runs / FOLDER)]
     plain, narrow = (CliRunner(charset=charset).invoke(app, arguments) for charset in ("utf-8", "ascii"))
     assert narrow.exit_code == 0, narrow.exception
     assert narrow.stdout_bytes == plain.stdout_bytes

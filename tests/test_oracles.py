@@ -582,3 +582,95 @@ def test_lora_on_gpt2s_conv1d_is_pefts() -> None:
     assert off(weight, theirs.merge_and_unload().transformer.h[0].attn.c_attn.weight) <= 1e-13
     assert off(ours.weight, weight) == 0
     assert weight.shape == (16, 48)
+
+
+def wide(seed: int = 0) -> nn.Sequential:
+    """Ids (n, 36) to images (n, 2, 6, 6) to classes (n, 10), in float64."""
+    with seeded(seed):
+        image = nn.Unflatten(1, (2, 6, 6))
+        model = nn.Sequential(
+            nn.Embedding(9, 2, padding_idx=3), nn.Flatten(), image, nn.Conv2d(2, 8, 3, 2, 1), nn.Conv2d(8, 6, 1)
+        )
+        return nn.Sequential(*model, nn.Flatten(), nn.Linear(54, 10)).double()
+
+
+IDS = torch.randint(9, (100, 36), generator=torch.Generator().manual_seed(0))
+
+
+def adam(model: Any) -> None:
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(20):
+        optimizer.zero_grad()
+        F.cross_entropy(model(IDS), labels()).backward()
+        optimizer.step()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # between PEFT and transformers
+def test_lora_on_embeddings_and_convolutions_is_pefts(peft: Any) -> None:
+    """From birth through 20 steps, and merged; both begin an embedding with A = 0 and a drawn B."""
+    ours, names = wide(), ["0", "3", "4"]
+    with seeded(1):
+        methods.apply(ours, "lora", targets=names, k=3, alpha=6.0, init="kaiming")
+    theirs = peft.get_peft_model(wide(), peft.LoraConfig(r=3, lora_alpha=6, target_modules=names)).double()
+    assert methods.count(ours).trainable == methods.count(theirs).trainable
+    for name in names:
+        mine, other = cast("Any", ours.get_submodule(name)), theirs.base_model.model.get_submodule(name)
+        embedding = name == "0"
+        A, B = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A", "lora_B")
+        factors = [find(other, f"{factor}.default" + ".weight" * (not embedding)) for factor in (A, B)]
+        assert [not factor.any() for factor in factors] == [not mine.At.any(), not mine.B.any()]
+        for factor, value in zip(factors, (mine.At, mine.B.t()), strict=True):
+            factor.data.copy_(value.detach().reshape(factor.shape))
+    for model in (ours, theirs):
+        adam(model)
+    assert not cast("Any", ours[0]).A[3].any()  # the padding
+    assert off(ours(IDS), theirs(IDS)) <= 1e-12
+    for name, weight in methods.merge(ours).state_dict().items():
+        assert off(weight, theirs.merge_and_unload().state_dict()[name]) <= 1e-12
+
+
+def test_lora_on_embeddings_and_convolutions_is_that_of_loralib() -> None:
+    loralib: Any = import_module("loralib")
+    ours, theirs = wide(), wide()
+    methods.apply(ours, "lora", targets=["0", "4"], k=3, alpha=6.0)
+    scale = {"r": 3, "lora_alpha": 6, "merge_weights": False}
+    layers = {"0": loralib.Embedding(9, 2, padding_idx=3, **scale), "4": loralib.Conv2d(8, 6, 1, **scale)}
+    for name, layer in layers.items():
+        layer.double().load_state_dict(
+            {f"conv.{key}" if name == "4" else key: t for key, t in theirs.get_submodule(name).state_dict().items()},
+            strict=False,
+        )
+        mine = cast("Any", ours.get_submodule(name))
+        layer.lora_A.data, layer.lora_B.data = mine.At.data.clone(), mine.B.data.t().clone()
+        theirs.set_submodule(name, layer)
+    loralib.mark_only_lora_as_trainable(theirs)
+    for model in (ours, theirs):
+        adam(model)
+    assert off(ours(IDS), theirs(IDS)) <= 1e-12
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"groups": 4, "dilation": 2, "padding": 2, "stride": 2},
+        {"groups": 2, "padding": "same", "padding_mode": "reflect"},
+        {"kernel_size": (1, 3), "padding": (0, 1), "padding_mode": "circular", "bias": False},
+    ],
+    ids=str,
+)
+def test_lora_on_a_convolution_is_that_on_its_weight(how: dict[str, Any]) -> None:
+    """PEFT forgets dilation and padding_mode, and cannot merge groups: the oracle is the convolution by W0 + (AB)ᵀ."""
+    with seeded(0):
+        conv: Any = nn.Conv2d(4, 8, **cast("Any", {"kernel_size": 3, **how})).double()
+        model, x = nn.Sequential(conv, nn.ReLU()), torch.randn(2, 4, 9, 9).double()
+        methods.apply(model, "lora", targets=["0"], k=3, alpha=6.0)
+        layer = cast("Any", stir(model))[0]
+    W1 = conv.weight + 2 * (layer.A @ layer.B).t().view_as(conv.weight)
+    expected = conv._conv_forward(x, W1, conv.bias).relu()
+    assert off(model(x), expected) <= 1e-12
+    for mine, other in zip(
+        *(torch.autograd.grad(y.square().sum(), (layer.At, layer.B)) for y in (model(x), expected)), strict=True
+    ):
+        assert off(mine, other) <= 1e-12
+    assert off(methods.merge(model)(x), expected) <= 1e-12
+    assert (layer.stride, layer.padding, layer.groups, layer.in_channels) == (conv.stride, conv.padding, conv.groups, 4)

@@ -16,9 +16,8 @@ from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.fields import fields, measured, suits, unit
 from lorabench.analysis.gates import failing, group_rows
 from lorabench.analysis.groups import groups, groups_data, method_rows, rows_data
-from lorabench.analysis.listing import fields_data, listing_data
+from lorabench.analysis.listing import fields_data, listing_data, select
 from lorabench.analysis.quantities import QUANTITIES, Column, Quantity
-from lorabench.analysis.selection import select
 from lorabench.analysis.settings import records
 from lorabench.analysis.single import run_data
 from lorabench.analysis.unit import COUNT, SECONDS
@@ -46,7 +45,7 @@ def seconds(run: Run) -> float | None:
 def slow(monkeypatch: pytest.MonkeyPatch) -> Quantity:
     """A quantity that no file of lorabench knows."""
     columns = {table: Column("slow, s", spread=table == "methods", decimals=1) for table in TABLES}
-    toy = Quantity(SLOW, SECONDS, seconds, name="slow_s", columns=columns, better="lower", compared=True)
+    toy = Quantity(SLOW, SECONDS, "slow_s", columns, "lower", seconds, compared=True)
     monkeypatch.setitem(QUANTITIES, SLOW, toy)
     return toy
 

@@ -24,8 +24,7 @@ from report_factory import (
 from rich.console import Console
 
 from lorabench import stats
-from lorabench.analysis import selection
-from lorabench.analysis.listing import listing_data
+from lorabench.analysis.listing import listing_data, select
 from lorabench.analysis.single import run_data, scores
 from lorabench.report import digits, listing, single, summary
 from lorabench.report.writers.terminal import renderable
@@ -92,7 +91,7 @@ def test_run_data_are_the_record_and_what_follows_from_it() -> None:
 
 
 def listed(runs: list[Run], broken: tuple[Broken, ...] = (), width: int = 80) -> str:
-    return render(listing.listing(selection.select(runs), broken, now=NOW, width=width), width, crop=False)
+    return render(listing.listing(select(runs), broken, now=NOW, width=width), width, crop=False)
 
 
 def test_the_list_shows_every_run() -> None:
@@ -122,7 +121,7 @@ def test_ids_are_never_cut_and_what_they_say_is_dropped_first() -> None:
 def test_broken_folders_are_named() -> None:
     text = listed([finetune()], (Broken("lora-k4-s9-aaaaaaaa", "run.json: no valid run record"),))
     assert "lora-k4-s9-aaaaaaaa  cannot be read: run.json: no valid run record" in text
-    found = listing_data(selection.select([finetune()]), [Broken("lora-k4-s9-aaaaaaaa", "why")])
+    found = listing_data(select([finetune()]), [Broken("lora-k4-s9-aaaaaaaa", "why")])
     assert found["broken"] == [{"id": "lora-k4-s9-aaaaaaaa", "reason": "why"}]
     assert (found["runs"][0]["id"], found["runs"][0]["fmnist"]) == (finetune().id, 97.74)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -135,27 +134,24 @@ def test_no_runs() -> None:
 # The end of a command
 
 
-@pytest.mark.parametrize(
-    ("run", "next_command"), [(pretrain(), "lorabench finetune-lora --k 4"), (finetune(), "lorabench ls")]
-)
-def test_a_command_ends_with_the_run_and_what_to_type_next(run: Run, next_command: str) -> None:
+@pytest.mark.parametrize("run", [pretrain(), finetune()], ids=["base", "fine-tune"])
+def test_a_command_ends_with_the_run(run: Run) -> None:
     folder = Path("runs") / run.id
-    text = render(summary.summary(run, cached=False, folder=folder, next_command=next_command))
+    text = render(summary.summary(run, cached=False, folder=folder))
     lines = text.splitlines()
     assert len(lines) <= 15
     assert widest(text) <= 80
     assert lines[0].startswith(f"{run.id}   ran ")
     assert "images/s" in lines[0]
-    assert lines[-2] == str(folder)
-    assert lines[-1].split("  ") == ["next", next_command]
+    assert lines[-1] == str(folder)
     assert "97.78 [97.47, 98.05]" in text
-    found = summary.summary_data(run, cached=False, folder=folder, next_command=next_command)
+    found = summary.summary_data(run, cached=False, folder=folder, next_command="lorabench ls")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["accuracy"][0]["accuracy"] == 97.78
 
 
 def test_a_cached_run_says_so() -> None:
-    text = render(summary.summary(fmnist(), cached=True, folder=Path("runs"), next_command="lorabench pretrain"))
+    text = render(summary.summary(fmnist(), cached=True, folder=Path("runs")))
     assert "there already, not run again" in text
     assert "axis horizontal, seed 0, sha256 train abababababab, test cdcdcdcdcdcd" in text
     assert "1,787" in text
@@ -164,7 +160,7 @@ def test_a_cached_run_says_so() -> None:
 
 def test_a_long_folder_is_not_cut() -> None:
     folder = Path("/".join(["a-folder-somewhere"] * 8)) / LONG
-    text = render(summary.summary(finetune(), cached=False, folder=folder, next_command="x"))
+    text = render(summary.summary(finetune(), cached=False, folder=folder))
     assert str(folder) in text.replace("\n", "")
 
 

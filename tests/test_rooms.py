@@ -168,6 +168,7 @@ def test_torch_is_imported_late_where_commands_must_be_quick() -> None:
         ["study", "--dry-run"],
         ["sweep", "--grid", "k=1,2", "--dry-run"],
         ["scale", "mlp"],
+        ["explain"],
         ["--show-completion", "bash"],
     ],
 )

@@ -17,12 +17,11 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lorabench import scale
 from lorabench.analysis import inference, measured, number
-from lorabench.analysis.facts import base_run
 from lorabench.analysis.quantities import count
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
@@ -32,15 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.settings import Setting
+    from lorabench.analysis.settings import Collection, Setting
     from lorabench.config import Expectation
     from lorabench.runs import Metrics, Params, Run
 
 
-Counted = Literal["exact", "rounds to 3%", "differs"]
-Judged = Literal["reproduced", "above", "below", "undecided", "no verdict"]
-Computed = Literal["holds", "possible", "no", "unknown"]
-Verdict = Counted | Judged | Computed | Literal["runs", "not run here"]
+Verdict = (
+    Literal["exact", "rounds to 3%", "differs"]  # of what is counted
+    | Literal["reproduced", "above", "below", "undecided", "no verdict"]  # of what is measured
+    | Literal["holds", "possible", "no", "unknown"]  # of what is computed
+    | Literal["runs", "not run here"]
+)
 Source = Literal["counted", "measured", "computed"]
 TOLERANCE = 0.5
 """Points from the talk's figure within which a whole interval must lie to have reproduced it."""
@@ -56,9 +57,18 @@ K = 4
 """The rank of the talk's LoRA."""
 
 
-class Answer(NamedTuple):
-    """Our figure for a claim. Without a value there is none; `note` may then say what was run instead."""
+@dataclass(frozen=True)
+class Row:
+    """A figure of the talk, as it prints it, and ours, as text and as a number in the claim's unit.
 
+    `low` and `high` are a 95% interval; `n` is the number of runs behind them. Without a value nothing answers the
+    claim; `note` may then say what was run instead.
+    """
+
+    key: str
+    label: str
+    talk: str
+    source: Source
     ours_text: str = ""
     value: float | None = None
     low: float | None = None
@@ -67,14 +77,21 @@ class Answer(NamedTuple):
     verdict: Verdict = "not run here"
     note: str = ""
 
+    def answered(self, text: str, value: float, verdict: Verdict, *, n: int = 1, note: str = "") -> Row:
+        """With a figure that has no interval."""
+        return replace(self, ours_text=text, value=value, verdict=verdict, n=n, note=note)
 
-@dataclass(frozen=True)
-class Claim:
-    """One figure of the talk, `talk` as it prints it, and how a study answers it.
+    def instead(self, departures: Sequence[str]) -> Row:
+        """Without a figure: what there is departs from the talk's setting."""
+        return replace(self, note=f"here with {', '.join(departures)}")
+
+
+class Claim(NamedTuple):
+    """One figure of the talk, `talk` as it prints it.
 
     Attributes:
         source: how our figure is found.
-        answer: from a study; None if it has no run for it.
+        answer: the row with our figure, from the empty row and a study; None if the study has no run for it.
         unit: of the row's numbers.
     """
 
@@ -82,28 +99,8 @@ class Claim:
     label: str
     talk: str
     source: Source
-    answer: Callable[[Study], Answer | None]
+    answer: Callable[[Row, Study], Row | None]
     unit: Literal["percent", "count", "number"] = "percent"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A claim and our answer, as text and as numbers in the claim's unit.
-
-    `low` and `high` are a 95% interval; `n` is the number of runs behind them.
-    """
-
-    key: str
-    label: str
-    talk: str
-    source: Source
-    ours_text: str
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    verdict: Verdict
-    note: str
 
 
 def ledger(
@@ -118,26 +115,29 @@ def ledger(
         bench: what the last bench measured.
         measurement: what the last `scale --measure` measured.
     """
-    study = Study(study_runs, bench, collect(study_runs).settings, measurement)
-    return [
-        Row(claim.key, claim.label, claim.talk, claim.source, *(claim.answer(study) or Answer())) for claim in CLAIMS
-    ]
+    study = Study(collect(study_runs), bench, measurement)
+    rows = [Row(claim.key, claim.label, claim.talk, claim.source) for claim in CLAIMS]
+    return [claim.answer(row, study) or row for claim, row in zip(CLAIMS, rows, strict=True)]
 
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a study with their parents, what the last bench measured, the fine-tunes by setting."""
+    """The runs of a study with their parents, and what was measured last."""
 
-    runs: Sequence[Run]
+    runs: Collection
     bench: Mapping[str, Any] | None
-    arms: Sequence[Setting]
-    measurement: Mapping[str, Any] | None = None
+    measurement: Mapping[str, Any] | None
 
     @property
     def whole(self) -> int | None:
         """The base's parameters."""
-        base = base_run(self.runs)
+        base = self.runs.base
         return base.params.total if base and base.params else None
+
+    @property
+    def trained(self) -> Params | None:
+        """Parameters of the LoRA of the talk's size, the same for each of its seeds."""
+        return self.sized.runs[0].params if self.sized else None
 
     @cached_property
     def fmnists(self) -> list[Run]:
@@ -148,33 +148,32 @@ class Study:
     @cached_property
     def sized(self) -> Setting | None:
         """The LoRA of the talk's size, on whatever images."""
-        return featured_setting([arm for arm in self.arms if arm.method == "lora" and not _size(arm.runs[0])])
+        return featured_setting([setting for setting in self.of("lora") if not _size(setting.runs[0])])
 
     @cached_property
     def lora(self) -> Setting | None:
         """The LoRA that is the talk's in all, on the talk's images."""
-        return featured_setting([arm for arm in self.arms if arm.method == "lora" and not self.departures(arm)])
+        return featured_setting([setting for setting in self.of("lora") if not self.departures(setting)])
 
-    @property
-    def trained(self) -> Params | None:
-        """Parameters of the LoRA of the talk's size, the same for each of its seeds."""
-        return self.sized.runs[0].params if self.sized else None
+    def of(self, method: str) -> list[Setting]:
+        """The settings of a method."""
+        return [setting for setting in self.runs.settings if setting.method == method]
 
     def images(self, run: Run) -> list[str]:
         """How the F-MNIST that a run was measured on departs from the talk's."""
         return _data(next((data for data in self.fmnists if data.id == run.parents.data), None))
 
-    def departures(self, arm: Setting) -> list[str]:
+    def departures(self, setting: Setting) -> list[str]:
         """How a setting departs from what the talk says of its method, as words such as `k=8`.
 
         Of others than these two methods the talk says the name alone.
         """
-        run = arm.runs[0]
+        run = setting.runs[0]
         init, alpha = run.settings.get("init"), run.settings.get("alpha")
         # With alpha = k the factor is 1.
         scaled = alpha is not None and alpha != run.k
         layer = [*([f"init={init}"] if init != "talk" else []), *([f"alpha={alpha:g}"] if scaled else [])]
-        own = {"lora": [*_size(run), *layer], "full": _targets(run)}.get(arm.method, [])
+        own = {"lora": [*_size(run), *layer], "full": _targets(run)}.get(setting.method, [])
         return [*own, *self.images(run)]
 
 
@@ -200,47 +199,48 @@ def _data(run: Run | None) -> list[str]:
     ]
 
 
-def _instead(departures: Sequence[str]) -> Answer:
-    return Answer(note=f"here with {', '.join(departures)}")
+def _exact(row: Row, ours: int | None) -> Row | None:
+    """A number that the talk prints in full."""
+    return row.answered(f"{ours:,}", ours, "exact" if f"{ours:,}" == row.talk else "differs") if ours else None
 
 
-def _total(study: Study) -> Answer | None:
-    return _exact(study.whole, 235_146)
+def _total(row: Row, study: Study) -> Row | None:
+    return _exact(row, study.whole)
 
 
-def _trainable(study: Study) -> Answer | None:
-    return _exact(study.trained and study.trained.trainable, 6_248)
+def _trainable(row: Row, study: Study) -> Row | None:
+    return _exact(row, study.trained and study.trained.trainable)
 
 
-def _exact(ours: int | None, talk: int) -> Answer | None:
-    return Answer(f"{ours:,}", ours, n=1, verdict="exact" if ours == talk else "differs") if ours else None
-
-
-def _flipped(split: str, study: Study) -> Answer | None:
+def _flipped(row: Row, study: Study) -> Row | None:
+    split = row.key.partition(".")[2]
     run = next(iter(study.fmnists), None)
     if run is None or split not in run.checks:
         return None
     if departures := _data(run):
-        return _instead(departures)
+        return row.instead(departures)
     images, flipped = run.checks[split]["images"], run.checks[split]["flipped"]
     talks = [round(0.3 * count) if digit in (2, 3) else 0 for digit, count in enumerate(images)]
     affected = sum(count for digit, count in enumerate(images) if flipped[digit])
     parts = " + ".join(f"{count:,}" for count in flipped if count)
     text = f"{parts}, {100 * sum(flipped) / affected:.2f}%" if affected else "none"
-    return Answer(text, sum(flipped), n=1, verdict="exact" if flipped == talks else "differs")
+    return row.answered(text, sum(flipped), "exact" if flipped == talks else "differs")
 
 
-def _share(study: Study) -> Answer | None:
+def _share(row: Row, study: Study) -> Row | None:
     if study.whole is None or study.trained is None:
         return None
     share = 100 * study.trained.trainable / study.whole
-    return Answer(f"{share:.2f}%", share, n=1, verdict="rounds to 3%" if round(share) == 3 else "differs")
+    return row.answered(f"{share:.2f}%", share, "rounds to 3%" if round(share) == 3 else "differs")
 
 
-def _base(name: str, talk: float, study: Study) -> Answer | None:
-    """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was."""
+def _base(row: Row, study: Study) -> Row | None:
+    """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was.
+
+    What was measured on another F-MNIST than the talk's is left out.
+    """
+    name = row.key.partition(".")[0]
     runs = [run for run in study.runs if not run.holdout]
-    # What was measured on another F-MNIST than the talk's is left out.
     for index, run in enumerate(runs):
         if run.stage != "fmnist" and study.images(run):
             metrics, before = (
@@ -250,29 +250,29 @@ def _base(name: str, talk: float, study: Study) -> Answer | None:
     recipes = [
         bases for bases in collect(runs).bases_by_recipe.values() if any(name in metrics for metrics in bases.values())
     ]
-    arm = study.lora or study.sized
-    own = (arm.runs[0].parents.base, arm.runs[0].parents.data) if arm else None
+    setting = study.lora or study.sized
+    own = (setting.runs[0].parents.base, setting.runs[0].parents.data) if setting else None
     chosen = next((bases for bases in recipes if own in bases), recipes[0] if recipes else {})
-    return _accuracy(chosen.values(), name, talk)
+    return _accuracy(row, chosen.values(), name, float(row.talk))
 
 
-def _tuned(study: Study) -> Answer | None:
+def _tuned(row: Row, study: Study) -> Row | None:
     if study.lora is None:
-        other = featured_setting([arm for arm in study.arms if arm.method == "lora"])
-        return _instead(study.departures(other)) if other else None
-    return _accuracy([run.metrics for run in study.lora.runs], "fmnist", 97.74)
+        other = featured_setting(study.of("lora"))
+        return row.instead(study.departures(other)) if other else None
+    return _accuracy(row, [run.metrics for run in study.lora.runs], "fmnist", float(row.talk))
 
 
-def _other(method: str, study: Study) -> Answer | None:
+def _other(row: Row, study: Study) -> Row | None:
     """The accuracy of another method, beside none of the talk's."""
-    settings = [arm for arm in study.arms if arm.method == method]
-    arm = next((arm for arm in settings if not study.departures(arm)), None)
-    if arm is None:
-        return _instead(study.departures(settings[0])) if settings else Answer(note="no run in this study")
-    return _accuracy([run.metrics for run in arm.runs], "fmnist", None)
+    settings = study.of(row.key.partition(".")[2])
+    setting = next((setting for setting in settings if not study.departures(setting)), None)
+    if setting is None:
+        return row.instead(study.departures(settings[0])) if settings else replace(row, note="no run in this study")
+    return _accuracy(row, [run.metrics for run in setting.runs], "fmnist", None)
 
 
-def _unchanged(study: Study) -> Answer | None:
+def _unchanged(row: Row, study: Study) -> Row | None:
     """Whether adding the LoRA changes the logits before it is trained."""
     runs = study.lora.runs if study.lora else ()
     checked = [run.checks for run in runs if "max_logit_change_at_birth" in run.checks]
@@ -281,68 +281,61 @@ def _unchanged(study: Study) -> Answer | None:
     change = max(float(checks["max_logit_change_at_birth"]) for checks in checked)
     same = change == 0 and all(checks.get("frozen_unchanged") for checks in checked)
     text = f"change by up to {change:.1g}" if change else "the same"
-    return Answer(text, change, n=len(checked), verdict="exact" if same else "differs")
+    return row.answered(text, change, "exact" if same else "differs", n=len(checked))
 
 
-def _gpt3(key: str, study: Study) -> Answer:
+def _gpt3(row: Row, study: Study) -> Row:
     """By arithmetic alone, so of no run: LoRA on the query and value matrices, in 2 bytes; `scale` shows all of it."""
     case = scale.project("gpt3-175b", "lora", {"k": K})
-    claim = next(claim for claim in scale.claims(case) if claim.key == key)
-    ours, tuned, full = claim.value or 0, case.tuned, case.full
-    before, after = scale.PAPER_SPEED
-    value, form, note = {
-        "checkpoint": (
-            -100 * ours,
-            "{:+.2f}%",
-            f"{scale.size(tuned.checkpoint_bytes)} of {scale.size(full.checkpoint_bytes)}",
-        ),
-        "speed": (
-            100 / (1 - ours) - 100,
-            "up to {:+.0f}%",
-            f"multiply-adds; quoted from the paper: {after / before - 1:+.0%}",
-        ),
-        "gpus": (100 * ours, "{:.2f}%", f"{tuned.gpus} of {full.gpus} of {tuned.gpu_gb} GB, at {tuned.precision.name}"),
-    }[key]
-    return Answer(form.format(value), value, verdict=claim.verdict, note=note + _measured(key, study.measurement))
+    tuned, full, (before, after) = case.tuned, case.full, scale.PAPER_SPEED
+    claim = next(claim for claim in scale.claims(case) if row.key == f"gpt3.{claim.key}")
+    ours = claim.value or 0
+    if claim.key == "checkpoint":
+        value, form, here = -100 * ours, "{:+.2f}%", "{:+.2%}"
+        note = f"{scale.size(tuned.checkpoint_bytes)} of {scale.size(full.checkpoint_bytes)}"
+    elif claim.key == "speed":
+        value, form, here = 100 / (1 - ours) - 100, "up to {:+.0f}%", "{:+.0%} time"
+        note = f"multiply-adds; quoted from the paper: {after / before - 1:+.0%}"
+    else:
+        value, form, here = 100 * ours, "{:.2f}%", "{:.0%} of the memory"
+        note = f"{tuned.gpus} of {full.gpus} of {tuned.gpu_gb} GB, at {tuned.precision.name}"
+    record = study.measurement
+    if (measured_here := _measured(claim.key, record)) is not None and record:
+        note += f"; measured on {record['architecture']}: {here.format(measured_here)}"
+    return row.answered(form.format(value), value, claim.verdict, n=0, note=note)
 
 
-def _measured(key: str, measurement: Mapping[str, Any] | None) -> str:
-    """What a clock and a scale say of a smaller language model, or of some blocks: `; measured on gpt2: -35% time`."""
-    if measurement is None or (name := measurement["architecture"]) not in scale.ARCHITECTURES:
-        return ""
-    if (measurement["method"], measurement["options"].get("k"), measurement["targets"]) != ("lora", K, ["q", "v"]):
-        return ""
-    quantity, form, less = {
-        "checkpoint": ("checkpoint", "{:+.2%}", 1),
-        "speed": ("step", "{:+.0%} time", 1),
-        "gpus": ("peak", "{:.0%} of the memory", 0),
-    }[key]
-    times = measured.whole(measurement, cast("measured.Quantity", quantity))
-    return f"; measured on {name}: {form.format(1 / times[0] - less)}" if times else ""
+def _measured(key: str, record: Mapping[str, Any] | None) -> float | None:
+    """What a clock and a scale say of a smaller language model, or of some blocks."""
+    if record is None or record["architecture"] not in scale.ARCHITECTURES:
+        return None
+    if (record["method"], record["options"].get("k"), record["targets"]) != ("lora", K, ["q", "v"]):
+        return None
+    return next(claim.measured for claim in measured.claims(record) if claim.key == key)
 
 
-def _checkpoint(study: Study) -> Answer | None:
+def _checkpoint(row: Row, study: Study) -> Row | None:
     ours = study.sized and study.sized.runs[0].checkpoint_bytes
-    base = base_run(study.runs)
+    base = study.runs.base
     if not ours or base is None or not base.checkpoint_bytes:
         return None
     saving = 100 * (ours / base.checkpoint_bytes - 1)
-    return Answer(f"{saving:+.2f}%", saving, n=1, verdict="differs", note=f"{ours:,} of {base.checkpoint_bytes:,} B")
+    return row.answered(f"{saving:+.2f}%", saving, "differs", note=f"{ours:,} of {base.checkpoint_bytes:,} B")
 
 
-def _speed(study: Study) -> Answer:
+def _speed(row: Row, study: Study) -> Row:
     """A step of LoRA against one of full fine-tuning, as `bench` timed them in turns."""
     costs: Sequence[Mapping[str, Any]] = study.bench["costs"] if study.bench else []
     ours = next((cost for cost in costs if cost["label"] == f"lora k={K}" and cost["speedup"]), None)
     if study.bench is None or ours is None:
-        return Answer(note="run lorabench bench")
+        return replace(row, note="run lorabench bench")
     noisy = any(cost.get("noisy") for cost in costs if cost["label"] in ("full", ours["label"]))
     note = f"a step of {study.bench['batch_size']} images, {study.bench['threads']} thread(s){', noisy' * noisy}"
-    answer = _ratio(ours.get("ratios") or [ours["speedup"]], 25, lambda ratio: 100 * (ratio - 1), "+")
-    return answer._replace(n=study.bench["rounds"], note=note)
+    answer = _ratio(row, ours.get("ratios") or [ours["speedup"]], 25, lambda ratio: 100 * (ratio - 1), "+")
+    return replace(answer, n=study.bench["rounds"], note=note)
 
 
-def _memory(study: Study) -> Answer | None:
+def _memory(row: Row, study: Study) -> Row | None:
     """The bytes that follow from the numbers of parameters."""
     if study.whole is None or study.trained is None:
         return None
@@ -351,11 +344,10 @@ def _memory(study: Study) -> Answer | None:
     whole = scale.training_bytes(study.whole, study.whole, fp32)
     share = 100 * ours / whole
     verdict = "holds" if share <= 100 * scale.GPU_SHARE else "no"
-    note = f"weights, gradients, Adam: {ours:,} of {whole:,} B"
-    return Answer(f"{share:.2f}%", share, n=1, verdict=verdict, note=note)
+    return row.answered(f"{share:.2f}%", share, verdict, note=f"weights, gradients, Adam: {ours:,} of {whole:,} B")
 
 
-def _peak(study: Study) -> Answer | None:
+def _peak(row: Row, study: Study) -> Row | None:
     """What the process took for training the LoRA, over what it took for its base, of which all is trained."""
     trained = {run.id: run.cost.training_rss_bytes for run in study.runs if run.cost}
     runs = study.sized.runs if study.sized else ()
@@ -364,33 +356,33 @@ def _peak(study: Study) -> Answer | None:
     if not both:
         return None
     ours, whole = (sum(column) / len(both) / 1e6 for column in zip(*both, strict=True))
-    answer = _ratio([ours / whole for ours, whole in both], 100 * scale.GPU_SHARE, lambda ratio: 100 * ratio)
-    return answer._replace(note=f"{ours:,.0f} MB; {whole:,.0f} MB to train the base")
+    answer = _ratio(row, [ours / whole for ours, whole in both], 100 * scale.GPU_SHARE, lambda ratio: 100 * ratio)
+    return replace(answer, note=f"{ours:,.0f} MB; {whole:,.0f} MB to train the base")
 
 
-def _accuracy(measured: Iterable[Mapping[str, Metrics]], name: str, talk: float | None) -> Answer | None:
-    counts = [counted for metrics in measured if (counted := count(metrics, name))]
+def _accuracy(row: Row, seeds: Iterable[Mapping[str, Metrics]], name: str, talk: float | None) -> Row | None:
+    counts = [counted for metrics in seeds if (counted := count(metrics, name))]
     wide, narrow = (inference.accuracy(counts, level) for level in LEVELS)
     if wide is None or narrow is None:
         return None
-    return _judged(number.estimate(wide), wide, narrow, talk)._replace(note=number.undecided(wide))
+    return replace(_judged(row, number.estimate(wide), wide, narrow, talk), note=number.undecided(wide))
 
 
 def _ratio(
-    ratios: Sequence[float], talk: float, percent: Callable[[float], float], sign: Literal["", "+"] = ""
-) -> Answer:
+    row: Row, ratios: Sequence[float], talk: float, percent: Callable[[float], float], sign: Literal["", "+"] = ""
+) -> Row:
     """Ratios of which `percent` makes the talk's unit: `556% [430, 680]`."""
-    wide, narrow = (_scaled(inference.ratio(ratios, level), percent) for level in LEVELS)
+
+    def scaled(estimate: Estimate) -> Estimate:
+        low, high = (None if end is None else percent(end) for end in (estimate.low, estimate.high))
+        return replace(estimate, mean=percent(estimate.mean), low=low, high=high)
+
+    wide, narrow = (scaled(inference.ratio(ratios, level)) for level in LEVELS)
     ends = "" if wide.low is None else f" [{wide.low:{sign}.0f}, {wide.high:{sign}.0f}]"
-    return _judged(f"{wide.mean:{sign}.0f}%{ends}", wide, narrow, talk)
+    return _judged(row, f"{wide.mean:{sign}.0f}%{ends}", wide, narrow, talk)
 
 
-def _scaled(estimate: Estimate, by: Callable[[float], float]) -> Estimate:
-    low, high = (None if end is None else by(end) for end in (estimate.low, estimate.high))
-    return replace(estimate, mean=by(estimate.mean), low=low, high=high)
-
-
-def _judged(text: str, wide: Estimate, narrow: Estimate, talk: float | None) -> Answer:
+def _judged(row: Row, text: str, wide: Estimate, narrow: Estimate, talk: float | None) -> Row:
     """Our figure, and what follows for the talk's from its intervals of both `LEVELS`."""
     if talk is None:
         verdict: Verdict = "runs"
@@ -400,30 +392,31 @@ def _judged(text: str, wide: Estimate, narrow: Estimate, talk: float | None) -> 
         verdict = "reproduced"
     else:
         verdict = "above" if wide.low > talk else "below" if wide.high < talk else "undecided"
-    return Answer(text, wide.mean, wide.low, wide.high, wide.n, verdict)
+    return replace(row, ours_text=text, value=wide.mean, low=wide.low, high=wide.high, n=wide.n, verdict=verdict)
 
 
 CLAIMS = (
     Claim("params.total", "classifier's parameters", "235,146", "counted", _total, "count"),
-    Claim("mnist.base", "accuracy on MNIST", "97.78", "measured", partial(_base, "mnist", 97.78)),
-    Claim("flipped.train", "2s and 3s mirrored, train", "30%", "counted", partial(_flipped, "train"), "count"),
-    Claim("flipped.test", "2s and 3s mirrored, test", "30%", "counted", partial(_flipped, "test"), "count"),
-    Claim("fmnist.base", "accuracy on F-MNIST", "92.87", "measured", partial(_base, "fmnist", 92.87)),
+    Claim("mnist.base", "accuracy on MNIST", "97.78", "measured", _base),
+    Claim("flipped.train", "2s and 3s mirrored, train", "30%", "counted", _flipped, "count"),
+    Claim("flipped.test", "2s and 3s mirrored, test", "30%", "counted", _flipped, "count"),
+    Claim("fmnist.base", "accuracy on F-MNIST", "92.87", "measured", _base),
     Claim("params.trainable", f"trained by LoRA k = {K}", "6,248", "counted", _trainable, "count"),
     Claim("params.share", "  of the classifier's", "3%", "counted", _share),
     Claim("fmnist.tuned", f"F-MNIST after LoRA k = {K}", "97.74", "measured", _tuned),
     Claim("lora.birth", "logits when LoRA is added", "the same", "measured", _unchanged, "number"),
-    Claim("gpt3.checkpoint", "GPT-3: size of a checkpoint", "-99.99%", "computed", partial(_gpt3, "checkpoint")),
+    Claim("gpt3.checkpoint", "GPT-3: size of a checkpoint", "-99.99%", "computed", _gpt3),
     Claim("cost.checkpoint", "  this classifier's", "-99.99%", "counted", _checkpoint),
-    Claim("gpt3.speed", "GPT-3: speed of training", "+25%", "computed", partial(_gpt3, "speed")),
+    Claim("gpt3.speed", "GPT-3: speed of training", "+25%", "computed", _gpt3),
     Claim("cost.speed", "  this classifier's", "+25%", "measured", _speed),
-    Claim("gpt3.gpus", "GPT-3: GPUs to train on", "a third", "computed", partial(_gpt3, "gpus")),
+    Claim("gpt3.gpus", "GPT-3: GPUs to train on", "a third", "computed", _gpt3),
     Claim("cost.memory", "  this classifier's state", "a third", "computed", _memory),
     Claim("cost.peak", "  this classifier's peak", "a third", "measured", _peak),
-    Claim("fmnist.full", "full fine-tuning", "named", "measured", partial(_other, "full")),
-    Claim("fmnist.adapter", "adapter layers", "named", "measured", partial(_other, "adapter")),
-    Claim("fmnist.prompt", "prompt optimisation", "named", "measured", partial(_other, "prompt")),
+    Claim("fmnist.full", "full fine-tuning", "named", "measured", _other),
+    Claim("fmnist.adapter", "adapter layers", "named", "measured", _other),
+    Claim("fmnist.prompt", "prompt optimisation", "named", "measured", _other),
 )
+"""An answer reads from the key of its row which test set, split or method it is about."""
 
 _UNITS = {claim.key: claim.unit for claim in CLAIMS}
 _DIGITS = 9
@@ -440,17 +433,28 @@ def check_keys(expectations: Mapping[str, Expectation], places: Mapping[str, str
     Raises:
         ConfigError: with a line for each; of an unknown key with the valid ones, the nearest first.
     """
-    if not expectations:
-        return
-    problems: list[str] = []
-    for key, wanted in expectations.items():
-        place = (places or {}).get(f"expect.{key}")
-        nearest = sorted(_UNITS, key=lambda name: -difflib.SequenceMatcher(None, key, name).ratio())
-        unknown = f"unknown key; known keys: {', '.join(nearest)}" if key not in _UNITS else None
-        if problem := unknown or _wrong_unit(key, wanted):
-            problems.append(f"{f'{place}  ' if place else ''}expect.{key}  {problem}")
+    problems = [
+        f"{f'{place}  ' if (place := (places or {}).get(f'expect.{key}')) else ''}expect.{key}  {problem}"
+        for key, wanted in expectations.items()
+        if (problem := _problem(key, wanted))
+    ]
     if problems:
         raise ConfigError(problems)
+
+
+def _problem(key: str, wanted: Expectation) -> str | None:
+    if key not in _UNITS:
+        nearest = sorted(_UNITS, key=lambda name: -difflib.SequenceMatcher(None, key, name).ratio())
+        return f"unknown key; known keys: {', '.join(nearest)}"
+    value, unit = _figure(wanted.value), _UNITS[key]
+    written = f"{float(value):.10g}"
+    if unit != "percent" and (isinstance(wanted.value, str) or isinstance(wanted.tolerance, str)):
+        return "is not measured in percent; write numbers without %"
+    if unit == "percent" and not isinstance(wanted.value, str) and 0 < abs(value) <= 1:
+        return f"{written}: is measured in percent; write {written}% or {float(100 * value):.10g}%"
+    if unit == "count" and value.denominator != 1:
+        return f"{written}: is a count; write a whole number"
+    return None
 
 
 def check(expectations: Mapping[str, Expectation], rows: Sequence[Row]) -> list[str]:
@@ -466,18 +470,6 @@ def check(expectations: Mapping[str, Expectation], rows: Sequence[Row]) -> list[
     check_keys(expectations)
     known = {row.key: row for row in rows}
     return [line for key, wanted in expectations.items() if (line := _unmet(wanted, known[key]))]
-
-
-def _wrong_unit(key: str, wanted: Expectation) -> str | None:
-    value, unit = _figure(wanted.value), _UNITS[key]
-    written = f"{float(value):.10g}"
-    if unit != "percent" and (isinstance(wanted.value, str) or isinstance(wanted.tolerance, str)):
-        return "is not measured in percent; write numbers without %"
-    if unit == "percent" and not isinstance(wanted.value, str) and 0 < abs(value) <= 1:
-        return f"{written}: is measured in percent; write {written}% or {float(100 * value):.10g}%"
-    if unit == "count" and value.denominator != 1:
-        return f"{written}: is a count; write a whole number"
-    return None
 
 
 def _unmet(wanted: Expectation, row: Row) -> str | None:

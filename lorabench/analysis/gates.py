@@ -36,8 +36,12 @@ if TYPE_CHECKING:
 _ENDS = ("mean", "low", "high", "p")
 
 
+def _names(stem: str) -> list[str]:
+    return [f"{stem}.delta.{end}" for end in _ENDS]
+
+
 def _delta_names() -> list[str]:
-    return [f"{quantity.stem}.delta.{end}" for quantity in compared() for end in _ENDS]
+    return [name for quantity in compared() for name in _names(quantity.stem)]
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,6 @@ class GateRow:
 
 def run_rows(runs: Sequence[Run], accuracy: Sequence[Contrast] = ()) -> list[GateRow]:
     """A row for each run; the second of two has the differences of `accuracy`."""
-    checks = _checks(runs)
     deltas: dict[str, Value] = {}
     for contrast in accuracy:
         first, second = contrast.first, contrast.second
@@ -66,8 +69,9 @@ def run_rows(runs: Sequence[Run], accuracy: Sequence[Contrast] = ()) -> list[Gat
         deltas |= _deltas(QUANTITIES[f"{contrast.name}.accuracy"], mean, contrast.low, contrast.high, contrast.p)
     why = dict.fromkeys(_delta_names(), f"nothing of {runs[0].id} to compare it with")
     why |= dict.fromkeys(deltas, "not compared image by image")
+    checks = _checks(runs)
     rows = [
-        _row(run.id, [run], checks) if run is runs[0] else _row(run.id, [run], checks, deltas, why)
+        _row(run.id, [run], checks, None if run is runs[0] else (deltas, why))
         for run in runs
         if run.status == "done" and run.stage != "fmnist"
     ]
@@ -83,17 +87,14 @@ def group_rows(runs: Sequence[Run], groups: Groups, bases: Mapping[str, Run]) ->
         bases: by id, as `groups` takes them.
     """
     by_id = {run.id: run for run in runs}
+    members = [[by_id[run.id] for run in row.setting.runs] for row in groups.rows]
+    reference = [run for row, own in zip(groups.rows, members, strict=True) if row.baseline for run in own]
     checks = _checks(runs)
-    reference = [by_id[run.id] for row in groups.rows if row.baseline for run in row.setting.runs]
-    rows: list[GateRow] = []
-    for row in groups.rows:
-        own = [by_id[run.id] for run in row.setting.runs]
-        if row.baseline:
-            rows.append(_row(row.label, own, checks))
-        else:
-            deltas, why = _differences(row, pairs(own, reference, bases))
-            rows.append(_row(row.label, own, checks, deltas, why))
-    shown = {run.id for row in groups.rows for run in row.setting.runs}
+    rows = [
+        _row(row.label, own, checks, None if row.baseline else _differences(row, pairs(own, reference, bases)))
+        for row, own in zip(groups.rows, members, strict=True)
+    ]
+    shown = {run.id for own in members for run in own}
     doubles = [run for run in runs if run.status == "done" and run.stage != "fmnist" and run.id not in shown]
     rows += [GateRow(run.id, fields(run), lost="in no row: another run stands for its seed") for run in doubles]
     return rows + _unfinished(runs)
@@ -113,9 +114,10 @@ def failing(condition: Condition, rows: Sequence[GateRow], lost: Sequence[str] =
     Raises:
         UsageError: no row knows a name of the condition, or values of different kinds are compared.
     """
-    check_names(condition.names, {name for row in rows for name in row.values} | set(_delta_names()))
+    differences = set(_delta_names())
+    check_names(condition.names, {name for row in rows for name in row.values} | differences)
     asked = [row for row in rows if row.lost is None]
-    deltas = [name for name in condition.names if name in set(_delta_names())]
+    deltas = [name for name in condition.names if name in differences]
     lines = [*lost, *(f"{row.label}  {row.lost}" for row in rows if row.lost is not None)]
     if deltas and not lines and not any(name in row.values for name in deltas for row in asked):
         raise UsageError(f"{deltas[0]}: no row is compared with another one here; name more runs, or --baseline RUN")
@@ -135,8 +137,8 @@ def failing(condition: Condition, rows: Sequence[GateRow], lost: Sequence[str] =
 
 
 def _told(condition: Condition, row: GateRow) -> str:
-    there = {name: value for name in condition.names if (value := row.values.get(name)) is not None}
-    return ", ".join(f"{name} {_shown(name, value)}" for name, value in there.items())
+    known = {name: value for name in condition.names if (value := row.values.get(name)) is not None}
+    return ", ".join(f"{name} {_shown(name, value)}" for name, value in known.items())
 
 
 def _shown(name: str, value: Value) -> str:
@@ -150,26 +152,24 @@ def _row(
     label: str,
     runs: Sequence[Run],
     checks: Mapping[str, set[str]],
-    deltas: Mapping[str, Value] | None = None,
-    why: Mapping[str, str] | None = None,
+    differences: tuple[Mapping[str, Value], Mapping[str, str]] | None,
 ) -> GateRow:
-    """The row of finished `runs` of one stage; `deltas` and why one may be missing: None for a baseline."""
-    each = [fields(run) for run in runs]
-    stage = runs[0].stage
+    """The row of finished `runs` of one stage; `differences` and why one may be missing, None for a baseline."""
+    named, stage = [fields(run) for run in runs], runs[0].stage
     values: dict[str, Value] = {}
     missing: dict[str, str] = {}
-    for name in dict.fromkeys([name for one in each for name in one] + sorted(checks[stage])):
-        of_runs = [_finite(one.get(name)) for one in each]
-        values[name] = _mean(of_runs) if measured(name) else _shared(of_runs)
-        if values[name] is not None or not (
-            _applies(name, stage) if measured(name) else any(value is not None for value in of_runs)
-        ):
+    for name in dict.fromkeys([*(name for each in named for name in each), *sorted(checks[stage])]):
+        of_runs = [_finite(each.get(name)) for each in named]
+        alike, came = all(value == of_runs[0] for value in of_runs), measured(name)
+        values[name] = of_runs[0] if alike else _mean(of_runs) if came else None
+        if values[name] is not None or not (_applies(name, stage) if came else not alike):
             continue
         without = ", ".join(run.id for run, value in zip(runs, of_runs, strict=True) if value is None)
-        missing[name] = f"not measured in {without}" if without and measured(name) else "its runs differ in it"
-    if deltas is not None:
+        missing[name] = f"not measured in {without}" if without and came else "its runs differ in it"
+    if differences:
+        deltas, why = differences
         values |= dict.fromkeys(_delta_names()) | dict(deltas)
-        missing |= {name: (why or {})[name] for name in _delta_names() if values[name] is None}
+        missing |= {name: why[name] for name in _delta_names() if values[name] is None}
     return GateRow(label, values, missing)
 
 
@@ -184,10 +184,10 @@ def _unfinished(runs: Iterable[Run]) -> list[GateRow]:
 
 def _checks(runs: Iterable[Run]) -> dict[str, set[str]]:
     """Stage -> the names of the checks that its finished runs made of themselves; no record says which it should."""
-    checks: dict[str, set[str]] = {run.stage: set() for run in runs}
+    checks: dict[str, set[str]] = {}
     for run in runs:
         if run.status == "done":
-            checks[run.stage] |= {name for name in fields(run) if name.startswith("checks.")}
+            checks.setdefault(run.stage, set()).update(name for name in fields(run) if name.startswith("checks."))
     return checks
 
 
@@ -201,17 +201,9 @@ def _finite(value: Value) -> Value:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _shared(values: Sequence[Value]) -> Value:
-    return values[0] if all(value == values[0] for value in values) else None
-
-
-def _mean(values: Sequence[Value]) -> Value:
-    """The value that all share, or the exact mean of numbers; None if one is missing or they are no numbers."""
-    if all(value == values[0] for value in values):
-        return values[0]
-    numbers = [
-        _exact(value) for value in values if isinstance(value, Fraction | float | int) and not isinstance(value, bool)
-    ]
+def _mean(values: Sequence[Value]) -> Fraction | None:
+    """The exact mean of numbers; None if one is missing or is no number."""
+    numbers = [_exact(value) for value in values if not isinstance(value, str | bool) and value is not None]
     return sum(numbers, Fraction(0)) / len(numbers) if len(numbers) == len(values) else None
 
 
@@ -226,23 +218,19 @@ def _differences(row: SettingRow, paired: Sequence[tuple[Run, Run]]) -> tuple[di
     why = dict.fromkeys(_delta_names(), "no run has a partner in the baseline")
     both = [(fields(other), fields(run)) for other, run in paired]
     for quantity in compared():
-        stem, gap = quantity.stem, row.difference.get(quantity.stem)
+        gap, of = row.difference.get(quantity.stem), len(row.setting.runs)
         if gap is None:
             continue
-        n, of = gap.estimate.n, len(row.setting.runs)
+        n = gap.estimate.n
         if n < of:
-            why |= {f"{stem}.delta.{end}": f"{of - n} of {of} runs have no partner in the baseline" for end in _ENDS}
-            continue
-        mean = _mean([_gap(other[quantity.key], run[quantity.key]) for other, run in both])
-        deltas |= _deltas(quantity, mean, gap.estimate.low, gap.estimate.high, gap.holm)
-        why |= {f"{stem}.delta.{end}": f"no interval, {gap.estimate.lacks}" for end in _ENDS}
+            lack = f"{of - n} of {of} runs have no partner in the baseline"
+        else:
+            before, after = (_mean([pair[side][quantity.key] for pair in both]) for side in (0, 1))
+            mean = None if before is None or after is None else after - before
+            deltas |= _deltas(quantity, mean, gap.estimate.low, gap.estimate.high, gap.holm)
+            lack = f"no interval, {gap.estimate.lacks}"
+        why |= dict.fromkeys(_names(quantity.stem), lack)
     return deltas, why
-
-
-def _gap(before: Value, after: Value) -> Value:
-    if isinstance(before, str) or isinstance(after, str) or before is None or after is None:
-        return None
-    return _exact(after) - _exact(before)
 
 
 def _deltas(
@@ -250,8 +238,5 @@ def _deltas(
 ) -> dict[str, Value]:
     """The mean in the unit of the field already; `low` and `high` of accuracies in points."""
     share = 100 if quantity.counts else 1
-    ends = {"low": low, "high": high}
-    exact = {
-        f"{quantity.stem}.delta.{end}": None if value is None else _exact(value) / share for end, value in ends.items()
-    }
-    return {f"{quantity.stem}.delta.mean": mean, **exact, f"{quantity.stem}.delta.p": p}
+    ends = (None if end is None else _exact(end) / share for end in (low, high))
+    return dict(zip(_names(quantity.stem), [mean, *ends, p], strict=True))

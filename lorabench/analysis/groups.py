@@ -13,7 +13,7 @@ from lorabench.analysis.aggregate import by_key, differences, means
 from lorabench.analysis.fairness import unequal, unfinished
 from lorabench.analysis.inference import Estimate
 from lorabench.analysis.plain import plain
-from lorabench.analysis.quantities import QUANTITIES
+from lorabench.analysis.quantities import HEADLINE, QUANTITIES
 from lorabench.analysis.settings import collect, featured_setting, group_by_setting, pairs, records
 from lorabench.errors import UsageError
 
@@ -168,25 +168,22 @@ def _reference(settings: Sequence[Setting], baseline: Collection[str]) -> Settin
 def _rows(settings: Sequence[Setting], reference: Setting, bases: Mapping[str, Run]) -> list[SettingRow]:
     told = [q for q in QUANTITIES.values() if q.name or q.columns or q.compared]
     values = [means(setting.runs, told) for setting in settings]
-    gaps = by_key(
-        [
-            {} if setting is reference else differences(pairs(setting.runs, reference.runs, bases))
-            for setting in settings
-        ]
-    )
-    sizes = [trained if isinstance(trained := each.get("params.trainable"), int) else None for each in values]
-    size = sizes[next(place for place, setting in enumerate(settings) if setting is reference)]
-    fronts = _fronts(settings, values, sizes)
+    gaps = [
+        {} if setting is reference else differences(pairs(setting.runs, reference.runs, bases)) for setting in settings
+    ]
+    sizes = [size if isinstance(size := each.get("params.trainable"), int) else None for each in values]
+    wanted = next(size for setting, size in zip(settings, sizes, strict=True) if setting is reference)
+    rows = zip(settings, values, by_key(gaps), sizes, _fronts(settings, values, sizes), strict=True)
     return [
         SettingRow(
             setting=setting,
             baseline=setting is reference,
-            values=values[place],
-            difference=gaps[place],
-            matched=abs(own / size - 1) <= MATCHED if (own := sizes[place]) and size else None,
-            front=fronts[place],
+            values=own,
+            difference=gap,
+            matched=abs(size / wanted - 1) <= MATCHED if size and wanted else None,
+            front=on_front,
         )
-        for place, setting in enumerate(settings)
+        for setting, own, gap, size, on_front in rows
     ]
 
 
@@ -195,15 +192,14 @@ def _fronts(
 ) -> list[bool]:
     """Which settings are on the Pareto front of those on their F-MNIST."""
     points = [
-        (float(size), mean.mean)
-        if size is not None and isinstance(mean := each.get("fmnist.accuracy"), Estimate) and not mean.lacks
+        (setting.recipe["data"], (float(size), mean.mean))
+        if size is not None and isinstance(mean := each.get(HEADLINE), Estimate) and not mean.lacks
         else None
-        for size, each in zip(sizes, values, strict=True)
+        for setting, size, each in zip(settings, sizes, values, strict=True)
     ]
-    images = [setting.recipe["data"] for setting in settings]
     return [
-        front([point if other == own else None for point, other in zip(points, images, strict=True)])[place]
-        for place, own in enumerate(images)
+        front([point[1] if point and point[0] == own[0] else None for point in points])[place] if own else False
+        for place, own in enumerate(points)
     ]
 
 
@@ -211,8 +207,8 @@ def front(points: Sequence[tuple[float, float] | None]) -> list[bool]:
     """Whether each point, a cost and a gain, is on the front: no other costs at most as much and gains at least as
     much, one of the two truly. None is never on it, and equal points are on it together.
     """
-    there = [point for point in points if point is not None]
+    known = [point for point in points if point is not None]
     return [
-        point is not None and not any(c <= point[0] and g >= point[1] and (c, g) != point for c, g in there)
+        point is not None and not any(c <= point[0] and g >= point[1] and (c, g) != point for c, g in known)
         for point in points
     ]

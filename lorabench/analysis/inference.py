@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lorabench import stats
 from lorabench.analysis.quantities import Count
@@ -86,18 +86,18 @@ class Difference:
         return None if self.p is None else self.p < 1 - LEVEL
 
 
-@dataclass(frozen=True)
-class Paired:
-    """Second − first of two runs on the same images, in points, with its interval over images.
+class OfTwo(NamedTuple):
+    """Second − first of two runs, in points, with its interval over images.
 
-    `detectable` is whether `p` is below 1 − LEVEL, and then `low` to `high` excludes 0, else it does not.
+    `detectable` is whether `low` to `high` excludes 0; on the same images `p` is below 1 − LEVEL just then, on others
+    there is none.
     """
 
     difference: float
     low: float
     high: float
-    p: float
     detectable: bool
+    p: float | None = None
 
 
 def accuracy(counts: Sequence[Count], level: float = LEVEL) -> Estimate | None:
@@ -163,7 +163,7 @@ def corrected(differences: Sequence[Difference]) -> list[Difference]:
     ]
 
 
-def same_images(lost: int, gained: int, n: int) -> Paired:
+def same_images(lost: int, gained: int, n: int) -> OfTwo:
     """Two runs on `n` images, of which only the first got `lost` right and only the second `gained`.
 
     The mid-p McNemar test decides. Where it finds nothing, Tango's interval holds 0 but for 27 pairs of counts up
@@ -174,7 +174,7 @@ def same_images(lost: int, gained: int, n: int) -> Paired:
     detectable = p < 1 - LEVEL
     if not detectable:
         low, high = min(low, 0.0), max(high, 0.0)
-    return Paired(100 * (gained - lost) / n, 100 * low, 100 * high, p, detectable)
+    return OfTwo(100 * (gained - lost) / n, 100 * low, 100 * high, detectable, p)
 
 
 def one_run(count: Count) -> Interval:
@@ -183,10 +183,10 @@ def one_run(count: Count) -> Interval:
     return Interval(100 * low, 100 * high)
 
 
-def other_images(first: Count, second: Count) -> tuple[float, Interval, bool]:
-    """Two runs on different images: second − first in points, its interval, and whether that excludes 0."""
+def other_images(first: Count, second: Count) -> OfTwo:
+    """Two runs on different images, by Newcombe's interval."""
     low, high = stats.independent_difference(first, second, LEVEL)
-    return second.percent - first.percent, Interval(100 * low, 100 * high), not low <= 0 <= high
+    return OfTwo(second.percent - first.percent, 100 * low, 100 * high, not low <= 0 <= high)
 
 
 def _estimate(values: Sequence[float], image: float, level: float) -> Estimate:

@@ -65,27 +65,13 @@ class Contrast:
 def paired(name: str, label: str, first: Right, second: Right, told: str | None = None) -> Contrast:
     """The same images: `first` and `second` (n,) say which of them each got right; n is not 0."""
     n, lost, gained = len(first), int((first & ~second).sum()), int((~first & second).sum())
-    change = inference.same_images(lost, gained, n)
-    return Contrast(
-        name=name,
-        label=label,
-        first=Count(int(first.sum()), n),
-        second=Count(int(second.sum()), n),
-        difference=change.difference,
-        low=change.low,
-        high=change.high,
-        detectable=change.detectable,
-        lost=lost,
-        gained=gained,
-        p=change.p,
-        told=told,
-    )
+    counts, change = (Count(int(first.sum()), n), Count(int(second.sum()), n)), inference.same_images(lost, gained, n)
+    return Contrast(name, label, *counts, **change._asdict(), lost=lost, gained=gained, told=told)
 
 
 def unpaired(name: str, label: str, first: Count, second: Count, reason: str) -> Contrast:
     """Different images, or images whose predictions are not there any more: `reason` says which."""
-    gap, ends, apart = inference.other_images(first, second)
-    return Contrast(name, label, first, second, gap, *ends, apart, unpaired=reason)
+    return Contrast(name, label, first, second, **inference.other_images(first, second)._asdict(), unpaired=reason)
 
 
 _CHOOSE = ("fraction", "classes", "seed")

@@ -9,13 +9,12 @@ declarations: who adds one finds it in all of them. Imports neither scipy nor to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from lorabench.analysis.unit import BYTES, COUNT, MILLISECONDS, NATS, NUMBER, POINTS, SECONDS, SHARE, Unit
-from lorabench.classifier import CLASSIFIER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,8 +50,6 @@ class Lost(NamedTuple):
 
 Measured = Count | Lost | float | bool
 """What a run gives of a quantity."""
-
-
 Better = Literal["higher", "lower"]
 
 
@@ -79,11 +76,11 @@ class Quantity:
     Attributes:
         key: the field's name; of an accuracy it ends in `.accuracy`.
         unit: of the field; an accuracy is a fraction there and percent in tables.
-        of: what a run gives; None if it was not measured.
         name: what the rows of JSON call it; empty: it stands in no such row.
         columns: table -> how it is shown there: `runs` (of `ls`), `accuracy`, `settings`, `methods`, `comparison`
             (of two runs, and of one), `sweep`.
         better: which way is.
+        read: how a run gives it, None if it was not measured; without `read` it stands in the record at `key`.
         compared: whether differences between settings are formed, paired run by run.
         shared: whether all seeds of a setting have the same, so that there is no mean to form.
         tuned: whether only a fine-tune has it.
@@ -91,10 +88,10 @@ class Quantity:
 
     key: str
     unit: Unit
-    of: Callable[[Run], Measured | None]
     name: str = ""
     columns: Mapping[str, Column] = field(default_factory=dict[str, Column])
     better: Better | None = None
+    read: Callable[[Run], Measured | None] | None = None
     compared: bool = False
     shared: bool = False
     tuned: bool = False
@@ -108,6 +105,10 @@ class Quantity:
     def counts(self) -> bool:
         """Whether it is an accuracy, of which a run says how many images are right of how many."""
         return self.stem != self.key
+
+    def of(self, run: Run) -> Measured | None:
+        """What the run gives; None if it was not measured."""
+        return self.read(run) if self.read else _at(self.key, run)
 
     def fields(self, run: Run) -> dict[str, Value]:
         """What can be asked of the run by name: exact, in the units of run.json."""
@@ -129,51 +130,16 @@ def count(metrics: Mapping[str, Metrics], stem: str) -> Count | None:
     return Count(counted.correct, counted.n) if counted else None
 
 
-def _accuracies() -> list[Quantity]:
-    """Of a run and, under `before.`, of its base: of each test set, and of each part of F-MNIST."""
-    names = {"mnist": "mnist", "fmnist": "fmnist", "fmnist.flipped": "flipped"}
-    columns: dict[str, Mapping[str, Column]] = {
-        "mnist": dict.fromkeys(("runs", "accuracy", "methods", "sweep"), Column("MNIST")),
-        "fmnist": dict.fromkeys(("runs", "accuracy", "settings", "sweep"), Column("F-MNIST")),
-        "fmnist.flipped": dict.fromkeys(("settings", "sweep"), Column(SLICES["flipped"], spread=True)),
-    }
-    stems = [*SETS, *(f"fmnist.{part}" for part in SLICES)]
-    own = [
-        Quantity(f"{stem}.accuracy", SHARE, partial(_count, stem), names.get(stem, ""), columns.get(stem, {}), "higher")
-        for stem in stems
-    ]
-    of_base = [
-        Quantity(f"before.{stem}.accuracy", SHARE, partial(_count_before, stem), better="higher", tuned=True)
-        for stem in stems
-    ]
-    return [*(replace(quantity, compared=True) for quantity in own), *of_base]
+def _at(path: str, run: Run) -> Any:
+    """What stands at a dotted path of the record; None where something on the way there is missing."""
+    value: Any = run
+    for name in path.split("."):
+        value = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else getattr(value, name, None)
+    return value
 
 
-def _losses() -> list[Quantity]:
-    quantities: list[Quantity] = []
-    for name, title in SETS.items():
-        column = {"comparison": Column(f"{title} loss, nats", decimals=4)}
-        quantities += [
-            Quantity(f"{name}.loss", NATS, partial(_loss, name), columns=column, better="lower"),
-            Quantity(f"before.{name}.loss", NATS, partial(_loss_before, name), better="lower", tuned=True),
-        ]
-    return quantities
-
-
-def _count(stem: str, run: Run) -> Count | None:
-    return count(run.metrics, stem)
-
-
-def _count_before(stem: str, run: Run) -> Count | None:
-    return count(run.before, stem)
-
-
-def _loss(name: str, run: Run) -> float | None:
-    return run.metrics[name].loss if name in run.metrics else None
-
-
-def _loss_before(name: str, run: Run) -> float | None:
-    return run.before[name].loss if name in run.before else None
+def _counted(of: Literal["metrics", "before"], stem: str, run: Run) -> Count | None:
+    return count(getattr(run, of), stem)
 
 
 def _forgotten(run: Run) -> Lost | None:
@@ -185,81 +151,68 @@ def _mergeable(run: Run) -> bool | None:
     return True if "delta_w" in run.checks else False if "delta_w_skipped" in run.checks else None
 
 
-def _rank90(layer: str, run: Run) -> int | None:
-    return run.checks.get("delta_w", {}).get(layer, {}).get("rank90")
+def _in(*, spread: bool = False, decimals: int = 0, per: float = 1, **heads: str) -> dict[str, Column]:
+    """By table, the column with this head."""
+    return {table: Column(head, spread, decimals, per) for table, head in heads.items()}
 
 
-def _reading(path: str) -> Callable[[Run], Measured | None]:
-    """What stands at a dotted path of the record; None where something on the way there is missing."""
-    return lambda run: reduce(lambda part, name: getattr(part, name, None), path.split("."), cast("Any", run))
+def _accuracy(stem: str, name: str = "", columns: Mapping[str, Column] | None = None) -> Quantity:
+    read = partial(_counted, "metrics", stem)
+    return Quantity(f"{stem}.accuracy", SHARE, name, columns or {}, "higher", read, compared=True)
 
 
-def _size(key: str, name: str = "", columns: Mapping[str, Column] | None = None) -> Quantity:
-    """A number of parameters."""
-    return Quantity(key, COUNT, _reading(key), name, columns or {}, shared=True)
+def _accuracy_before(stem: str) -> Quantity:
+    read = partial(_counted, "before", stem)
+    return Quantity(f"before.{stem}.accuracy", SHARE, better="higher", read=read, tuned=True)
 
 
-def _cost(
-    field: str, unit: Unit, name: str = "", columns: Mapping[str, Column] | None = None, better: Better = "lower"
-) -> Quantity:
-    """What a run took."""
-    return Quantity(f"cost.{field}", unit, _reading(f"cost.{field}"), name, columns or {}, better)
-
+_TRAINED = _in(runs="trained", settings="trained", methods="trained", sweep="trained", comparison="  trained")
+_STORED = _in(settings="stored", methods="stored", comparison="checkpoint, B")
 
 _DECLARED = [
-    *_accuracies(),
-    *_losses(),
+    _accuracy("mnist", "mnist", _in(runs="MNIST", accuracy="MNIST", methods="MNIST", sweep="MNIST")),
+    _accuracy("fmnist", "fmnist", _in(runs="F-MNIST", accuracy="F-MNIST", settings="F-MNIST", sweep="F-MNIST")),
+    _accuracy("fmnist.flipped", "flipped", _in(settings="mirrored", sweep="mirrored", spread=True)),
+    _accuracy("fmnist.upright"),
+    _accuracy("fmnist.rest"),
+    *map(_accuracy_before, [*SETS, *(f"fmnist.{part}" for part in SLICES)]),
     Quantity(
-        "forgotten", POINTS, _forgotten, "forgotten", {"methods": Column("forgotten", spread=True)}, "lower", tuned=True
-    ),
-    _size("params.total", columns={"comparison": Column("parameters")}),
-    _size(
-        "params.trainable",
-        "trained",
-        {
-            "comparison": Column("  trained"),
-            **dict.fromkeys(("runs", "settings", "methods", "sweep"), Column("trained")),
-        },
-    ),
-    _size("params.frozen"),
-    Quantity(
-        "checkpoint_bytes",
-        BYTES,
-        _reading("checkpoint_bytes"),
-        "stored_bytes",
-        {"comparison": Column("checkpoint, B"), "settings": Column("stored"), "methods": Column("stored")},
+        "mnist.loss",
+        NATS,
+        "",
+        _in(comparison="MNIST loss, nats", decimals=4),
         "lower",
-        shared=True,
+        partial(_at, "metrics.mnist.loss"),
     ),
-    _cost("steps", COUNT, columns={"comparison": Column("steps")}),
-    _cost(
-        "train_s",
-        SECONDS,
-        "train_s",
-        {"comparison": Column("training, s", decimals=2), "settings": Column("s", decimals=2)},
+    Quantity("before.mnist.loss", NATS, better="lower", tuned=True),
+    Quantity(
+        "fmnist.loss",
+        NATS,
+        "",
+        _in(comparison="F-MNIST loss, nats", decimals=4),
+        "lower",
+        partial(_at, "metrics.fmnist.loss"),
     ),
-    _cost("wall_s", SECONDS, columns={"comparison": Column("the whole run, s", decimals=2)}),
-    _cost(
-        "step_ms",
-        MILLISECONDS,
-        "step_ms",
-        {"comparison": Column("  a step, ms", decimals=2), "methods": Column("ms", decimals=2)},
+    Quantity("before.fmnist.loss", NATS, better="lower", tuned=True),
+    Quantity("forgotten", POINTS, "forgotten", _in(methods="forgotten", spread=True), "lower", _forgotten, tuned=True),
+    Quantity("params.total", COUNT, columns=_in(comparison="parameters"), shared=True),
+    Quantity("params.trainable", COUNT, "trained", _TRAINED, shared=True),
+    Quantity("params.frozen", COUNT, shared=True),
+    Quantity("checkpoint_bytes", BYTES, "stored_bytes", _STORED, "lower", shared=True),
+    Quantity("cost.steps", COUNT, columns=_in(comparison="steps"), better="lower"),
+    Quantity("cost.train_s", SECONDS, "train_s", _in(comparison="training, s", settings="s", decimals=2), "lower"),
+    Quantity("cost.wall_s", SECONDS, columns=_in(comparison="the whole run, s", decimals=2), better="lower"),
+    Quantity(
+        "cost.step_ms", MILLISECONDS, "step_ms", _in(comparison="  a step, ms", methods="ms", decimals=2), "lower"
     ),
-    _cost("images_per_s", NUMBER, columns={"comparison": Column("  images/s")}, better="higher"),
-    _cost("peak_rss_bytes", BYTES),
-    _cost("rss_before_bytes", BYTES, columns={"comparison": Column("memory before training, MB", per=1e6)}),
-    _cost("training_rss_bytes", BYTES, columns={"comparison": Column("  most that it took, MB", per=1e6)}),
-    Quantity("mergeable", NUMBER, _mergeable, "merges", {"methods": Column("mergeable")}, shared=True, tuned=True),
-    *(
-        Quantity(
-            f"checks.delta_w.{layer}.rank90",
-            COUNT,
-            partial(_rank90, layer),
-            columns={"methods": Column("rank")} if layer == "fc1" else {},
-            tuned=True,
-        )
-        for layer in CLASSIFIER
-    ),
+    Quantity("cost.images_per_s", NUMBER, columns=_in(comparison="  images/s"), better="higher"),
+    Quantity("cost.peak_rss_bytes", BYTES, better="lower"),
+    Quantity("cost.rss_before_bytes", BYTES, "", _in(comparison="memory before training, MB", per=1e6), "lower"),
+    Quantity("cost.training_rss_bytes", BYTES, "", _in(comparison="  most that it took, MB", per=1e6), "lower"),
+    Quantity("mergeable", NUMBER, "merges", _in(methods="mergeable"), read=_mergeable, shared=True, tuned=True),
+    Quantity("checks.delta_w.fc1.rank90", COUNT, columns=_in(methods="rank"), tuned=True),
+    Quantity("checks.delta_w.fc2.rank90", COUNT, tuned=True),
+    Quantity("checks.delta_w.fc3.rank90", COUNT, tuned=True),
 ]
 
 HEADLINE = "fmnist.accuracy"
@@ -285,9 +238,4 @@ def quantity_of(name: str) -> Quantity | None:
     `fmnist.correct` and `fmnist.n` belong to `fmnist.accuracy`, and `fmnist.delta.low` does.
     """
     stem = name.partition(".delta.")[0]
-    return QUANTITIES.get(stem) or QUANTITIES.get(f"{stem}.accuracy") or QUANTITIES.get(_parent(stem))
-
-
-def _parent(name: str) -> str:
-    stem, _, word = name.rpartition(".")
-    return f"{stem}.accuracy" if word in {"correct", "n"} else ""
+    return QUANTITIES.get(stem) or QUANTITIES.get(f"{stem.removesuffix('.correct').removesuffix('.n')}.accuracy")

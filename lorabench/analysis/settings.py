@@ -49,6 +49,11 @@ class Collection(tuple[Run, ...]):
         """The runs that others are made from, bases and F-MNISTs, by id."""
         return records(self)
 
+    @property
+    def base(self) -> Run | None:
+        """The first finished base whose sizes are recorded: every base has the same architecture."""
+        return next((run for run in self if run.stage == "pretrain" and run.status == "done" and run.params), None)
+
     @cached_property
     def settings(self) -> list[Setting]:
         """The settings of the finished fine-tunes, in the order in which they first appear.
@@ -184,28 +189,25 @@ def told_apart(runs: Sequence[Run], known: Iterable[Run]) -> dict[str, str]:
         known: where the bases and F-MNISTs are among that they were made from.
     """
     bases = records(known)
-    recipes = {
-        run.id: {"holdout": run.holdout or None, **(_recipe(run, bases) if run.stage == "finetune" else _asked(run))}
-        for run in runs
-    }
-    of_label: dict[str, list[str]] = {}
+    of_label: dict[str, dict[str, dict[str, Any]]] = {}
     for run in runs:
-        of_label.setdefault(run.label, []).append(run.id)
+        asked = _recipe(run, bases) if run.stage == "finetune" else _asked(run)
+        of_label.setdefault(run.label, {})[run.id] = {"holdout": run.holdout or None, **asked}
     words: dict[str, str] = {}
-    for ids in of_label.values():
-        keys = dict.fromkeys(key for run_id in ids for key in recipes[run_id])
-        differing = [key for key in keys if len({str(recipes[run_id].get(key)) for run_id in ids}) > 1]
+    for recipes in of_label.values():
+        keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+        differing = [key for key in keys if _kinds(recipes.values(), [key]) > 1]
         own = [key for key in differing if not key.startswith("pretrain.")]
-        by_own, by_all = ({tuple(str(recipes[i].get(key)) for key in of) for i in ids} for of in (own, differing))
-        differing = own if len(by_own) == len(by_all) else differing
-        for run_id in ids:
-            given = [(key, recipes[run_id].get(key)) for key in differing]
-            words[run_id] = " ".join(
-                _word(key, value)
-                for key, value in given
-                if value is not None and not (key == "data" and value in bases)
-            )
+        told = own if _kinds(recipes.values(), own) == _kinds(recipes.values(), differing) else differing
+        for run_id, recipe in recipes.items():
+            given = [(key, value) for key in told if (value := recipe.get(key)) is not None]
+            words[run_id] = " ".join(_word(key, value) for key, value in given if key != "data" or value not in bases)
     return words
+
+
+def _kinds(recipes: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> int:
+    """How many of the recipes differ in these keys."""
+    return len({tuple(str(recipe.get(key)) for key in keys) for recipe in recipes})
 
 
 def _word(key: str, value: Any) -> str:

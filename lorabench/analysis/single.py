@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import confusion, inference
 from lorabench.analysis.comparison import metrics_of
-from lorabench.analysis.facts import class_counts, spectrum_rows
 from lorabench.analysis.fairness import unfinished
 from lorabench.analysis.paired import paired
 from lorabench.analysis.plain import plain
@@ -32,6 +31,27 @@ class RunAccuracy:
     low: float
     high: float
     before: float | None
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """`flipped` of the `images` of one digit in one split; `share` in percent."""
+
+    split: str
+    digit: int
+    images: int
+    flipped: int
+    share: float
+
+
+@dataclass(frozen=True)
+class SpectrumRow:
+    """One layer: ‖ΔW‖_F, ‖ΔW‖_F² / ‖ΔW‖₂², and how many singular directions hold 90% of ‖ΔW‖_F², ΔW = W1 − W0."""
+
+    layer: str
+    frobenius: float
+    stable_rank: float
+    rank90: int
 
 
 def scores(run: Run) -> list[RunAccuracy]:
@@ -65,6 +85,25 @@ def before_and_after(predictions: Mapping[str, Digits] | None, labels: Digits | 
     both = [name for name in SETS if name in predictions and f"before_{name}" in predictions]
     return [
         paired(name, SETS[name], predictions[f"before_{name}"] == labels, predictions[name] == labels) for name in both
+    ]
+
+
+def class_counts(run: Run) -> list[ClassCount]:
+    """A row for every digit of every split that has changed images; none if the run did not come so far."""
+    return [
+        ClassCount(split, digit, images, flipped, 100 * flipped / images)
+        for split, counts in run.checks.items()
+        for digit, (images, flipped) in enumerate(zip(counts["images"], counts["flipped"], strict=True))
+        if flipped
+    ]
+
+
+def spectrum_rows(run: Run) -> list[SpectrumRow]:
+    """A row for each layer; none if the run recorded none, say because its method does not merge."""
+    layers: dict[str, dict[str, float]] = run.checks.get("delta_w", {})
+    return [
+        SpectrumRow(layer, values["frobenius"], values["stable_rank"], int(values["rank90"]))
+        for layer, values in layers.items()
     ]
 
 

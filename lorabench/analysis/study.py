@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis import confusion
 from lorabench.analysis.aggregate import AccuracyRow, SliceRow, accuracy_rows, slice_rows
 from lorabench.analysis.claims import ledger
-from lorabench.analysis.facts import SizeRow, size_rows
 from lorabench.analysis.fairness import grounds, unfinished
 from lorabench.analysis.groups import method_rows, rows_data
 from lorabench.analysis.plain import plain
@@ -22,6 +21,17 @@ if TYPE_CHECKING:
     from lorabench.analysis.groups import SettingRow
     from lorabench.analysis.settings import Collection, Setting
     from lorabench.runs import Run
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """Numbers of parameters; `share` is the trainable ones in percent of the base's."""
+
+    label: str
+    total: int
+    trainable: int
+    share: float | None
+    checkpoint_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def overview(
         main=main.label if main else None,
         accuracy=accuracy_rows(runs, runs.settings),
         slices=slice_rows(runs, main) if main else [],
-        parameters=size_rows(runs, runs.settings),
+        parameters=_sizes(runs),
         confusion=_repair(main, runs) if main else None,
         methods=method_rows(runs),
         ledger=[] if any(run.holdout for run in runs) else ledger(runs, bench, measurement),
@@ -82,6 +92,24 @@ def overview(
 def overview_data(study: Overview) -> dict[str, Any]:
     """The same as plain data."""
     return {key: rows_data(study.methods) if key == "methods" else plain(value) for key, value in vars(study).items()}
+
+
+def _sizes(runs: Collection) -> list[SizeRow]:
+    """The base, then each setting, as far as they recorded their sizes."""
+    named = [("base", runs.base)] if runs.base else []
+    named += [(setting.label, setting.runs[0]) for setting in runs.settings]
+    whole = runs.base.params.total if runs.base and runs.base.params else None
+    return [
+        SizeRow(
+            label,
+            run.params.total,
+            run.params.trainable,
+            100 * run.params.trainable / whole if whole else None,
+            run.checkpoint_bytes,
+        )
+        for label, run in named
+        if run.params
+    ]
 
 
 def _repair(setting: Setting, runs: Collection) -> Repair | None:

@@ -8,9 +8,8 @@ import typer
 
 from lorabench.cli import complete
 from lorabench.cli.app import app
-from lorabench.cli.options import Folder, command, emit
-from lorabench.cli.stages import select
-from lorabench.cli.streams import stdout
+from lorabench.cli.options import Folder, command
+from lorabench.cli.stages import answer, select
 from lorabench.errors import InputError, UsageError
 
 
@@ -29,16 +28,14 @@ def explain(
     from lorabench.methods import METHODS
     from lorabench.report import explain as room
     from lorabench.report.style import line, stack
-    from lorabench.report.writers.terminal import renderable
 
     if name in METHODS:
         told = room.by_default(name)
-        if shared.json:
-            emit({"command": "explain", **room.explanation_data(told)})
-            return
         others = ", ".join(other for other in METHODS if other != name)
-        following = line("also  ", "dim") + f"lorabench explain RUN, or another METHOD: {others}"
-        stdout().print(renderable(stack([room.explanation(told), following])))
+        also = line("also  ", "dim") + f"lorabench explain RUN, or another METHOD: {others}"
+        following = shared.following("finetune", name)
+        document = stack([room.explanation(told), also])
+        answer(shared, "explain", lambda: room.explanation_data(told), lambda: document, following)
         return
     try:
         runs, _ = select(shared, [name])
@@ -53,7 +50,10 @@ def explain(
     images = shared.store.finished(run.parents.data) if run.parents.data else None
     settings = images.settings if images else {}
     pictures = pictures_of(run, shared.store, None)
-    if shared.json:
-        emit({"command": "explain", **room.explanation_data(told), "run": room.outcome_data(run, pictures, settings)})
-    else:
-        stdout().print(renderable(stack([room.explanation(told), room.outcome(run, pictures, settings)])))
+    answer(
+        shared,
+        "explain",
+        lambda: {**room.explanation_data(told), "run": room.outcome_data(run, pictures, settings)},
+        lambda: stack([room.explanation(told), room.outcome(run, pictures, settings)]),
+        shared.following("report", run.id),
+    )

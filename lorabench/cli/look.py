@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,16 +16,19 @@ from lorabench.cli.stages import (
     K,
     MaybeNames,
     Names,
+    answer,
     device_settings,
     find,
     load,
     log,
     newest_costs,
     noted_study,
+    opened,
+    reporting,
     result_first,
     select,
 )
-from lorabench.cli.streams import stderr, stdout, write_document
+from lorabench.cli.streams import stdout, write_document
 from lorabench.errors import GateError, UsageError
 from lorabench.report import writers
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.report.blocks import Block
-    from lorabench.report.figures import Outcome
     from lorabench.report.shown import Shown
     from lorabench.runs import Run
 
@@ -48,30 +50,28 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
-    from lorabench.cli import progress
     from lorabench.data import shifts
     from lorabench.report import evaluation
-    from lorabench.report.writers.terminal import renderable
+    from lorabench.report.style import stack
     from lorabench.runner import measure
     from lorabench.runner.load import own_config
-    from lorabench.runner.session import open_session
 
     settings, found = device_settings(shared), find(shared, runs)
-    with (
-        progress.show(stderr(), quiet=shared.quiet) as on_event,
-        open_session(shared.store, shared.data_dir, settings, on_event) as session,
-    ):
+    with opened(shared, settings) as session:
         measured = [measure.measure_again(run, session) for run in found]
         wrong = {run.id: measure.mistakes(run, session) for run in found} if show_errors else {}
-    if shared.json:
-        emit({"command": "evaluate", "runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]})
-        return
-    console = stdout()
-    console.print(renderable(evaluation.evaluation(measured)))
-    if show_errors:
-        for run in measured:
-            word = shifts.of(own_config(run, shared.store).fmnist).word
-            console.print("", renderable(evaluation.mistakes(run, wrong[run.id], show_errors, word)), sep="\n")
+
+    def mistakes(run: Run) -> Block:
+        word = shifts.of(own_config(run, shared.store).fmnist).word
+        return evaluation.mistakes(run, wrong[run.id], show_errors or 0, word)
+
+    answer(
+        shared,
+        "evaluate",
+        lambda: {"runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]},
+        lambda: stack([evaluation.evaluation(measured), *(mistakes(run) for run in measured if wrong)]),
+        shared.following("report", *(run.id for run in found)),
+    )
 
 
 @command(app, name="report", epilog=unit.HELP)
@@ -118,31 +118,43 @@ def show(
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
     from lorabench import query
     from lorabench.analysis import fields, gates
-    from lorabench.report import summary
+    from lorabench.report import explain, summary
+    from lorabench.report import figures as room
+    from lorabench.report.figures.material import Material, gather
     from lorabench.report.style import stack
-    from lorabench.report.writers.terminal import renderable
 
     chosen = writers.chosen(form, out, json=shared.json)
     condition = query.parse(fail_on, fields.suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline, study)
     unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
-    outcomes = _write_figures(shown.runs, shared, figures) if figures else []
-    envelope = {"command": "report", **shown.data, "unmet": unmet}
-    envelope |= {"figures": summary.figures_data(outcomes)} if figures else {}
-    document = stack([shown.table, summary.figures_written(outcomes)]) if figures else shown.table
+
+    def material() -> Material:
+        return gather(shown.runs, shared.store, shared.data_dir)
+
+    data, document = {"command": "report", **shown.data, "unmet": unmet}, shown.table
+    if figures:
+        outcomes = room.write(material(), figures)
+        data["figures"] = summary.figures_data(outcomes)
+        document = stack([document, summary.figures_written(outcomes)])
     if chosen == "rich" and not out:
-        stdout().print(renderable(document), crop=False)
+        asked = [*(runs or []), *(["--study", study] if study else []), *(["--baseline", baseline] if baseline else [])]
+        answer(
+            shared, "report", lambda: data, lambda: document, shared.following("report", *asked, "--out", "report.html")
+        )
     else:
-        data = {"schema": SCHEMA, **envelope}
         told = writers.Report(
-            document, data, shown.runs, lambda: _pictures(shown.runs, shared), lambda: _story(shown.runs, shared)
+            document,
+            {"schema": SCHEMA, **data},
+            shown.runs,
+            lambda: room.svgs(material()),
+            lambda: explain.story(shown.runs, shared.store, shared.data_dir),
         )
         text = writers.write(told, chosen)
         if out:
             files.write(out, (text.rstrip("\n") + "\n").encode())
             log(shared, f"wrote {out}")
         if out and shared.json:
-            emit(envelope)
+            emit(data)
         elif not out:
             write_document(text)
     if unmet:
@@ -170,26 +182,6 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None, st
     for folder in broken if "broken" not in result.data else []:
         log(shared, f"left out: {folder.reason}")
     return replace(result, lost=[*lost, *(f"{folder.id}  cannot be read" for folder in unread)])
-
-
-def _write_figures(found: Sequence[Run], shared: Images, folder: Path) -> list[Outcome]:
-    from lorabench.report import figures
-    from lorabench.report.figures.material import gather
-
-    return figures.write(gather(found, shared.store, shared.data_dir), folder)
-
-
-def _pictures(found: Sequence[Run], shared: Images) -> list[tuple[str, str]]:
-    from lorabench.report import figures
-    from lorabench.report.figures.material import gather
-
-    return figures.svgs(gather(found, shared.store, shared.data_dir))
-
-
-def _story(found: Sequence[Run], shared: Images) -> Block | None:
-    from lorabench.report import explain
-
-    return explain.story(found, shared.store, shared.data_dir)
 
 
 @command(app, epilog=unit.HELP)
@@ -221,54 +213,55 @@ def ls(
     """List the runs, or the studies."""
     from lorabench.runs import uncollected
 
+    if studies and (where or sort or limit or cols):
+        raise UsageError("--studies lists the studies; leave --where, --sort, --limit and --cols out")
+    if cols == "help" and (where or sort or limit):
+        raise UsageError("--cols help lists the fields of all runs; leave --where, --sort and --limit out")
     if studies:
-        if where or sort or limit or cols:
-            raise UsageError("--studies lists the studies; leave --where, --sort, --limit and --cols out")
         _list_studies(shared)
-        return
-    with uncollected():
-        _list(shared, where, sort, limit, cols)
+    else:
+        with uncollected():
+            _list(shared, where, sort, limit, cols)
 
 
 def _list_studies(shared: Folder) -> None:
     from datetime import UTC, datetime
 
     from lorabench.report import listing
-    from lorabench.report.writers.terminal import renderable
 
     studies, broken = shared.store.studies()
-    if shared.json:
-        shown = [study.model_dump(include={"name", "kind", "ended", "runs"}) for study in studies]
-        emit({"command": "ls", "studies": shown, "broken": [vars(note) for note in broken]})
-    else:
-        when, holds = datetime.now(UTC), shared.store.holds
-        stdout().print(renderable(listing.studies_table(studies, broken, holds, when, shared.elsewhere)))
+    fields = {"name", "kind", "ended", "runs"}
+    answer(
+        shared,
+        "ls",
+        lambda: {"studies": [s.model_dump(include=fields) for s in studies], "broken": [vars(note) for note in broken]},
+        lambda: listing.studies_table(studies, broken, shared.store.holds, datetime.now(UTC)),
+        shared.following("report", "--study", studies[-1].name) if studies else shared.following("study"),
+    )
 
 
 def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None, cols: str | None) -> None:
     """What `ls` does, with the records gone at its end: the collector never sees thousands of them."""
     from datetime import UTC, datetime
 
-    from lorabench.analysis import selection
     from lorabench.analysis.listing import fields_data, listing_data
+    from lorabench.analysis.listing import select as select_runs
     from lorabench.report import listing
-    from lorabench.report.writers.terminal import renderable
 
-    if cols == "help" and (where or sort or limit):
-        raise UsageError("--cols help lists the fields of all runs; leave --where, --sort and --limit out")
     runs, broken = shared.store.scan()
-    listed = selection.select(runs, where=where, sort=sort, limit=limit, columns=cols) if cols != "help" else None
-    if shared.json:
-        emit({"command": "ls", **(listing_data(listed, broken) if listed else fields_data(runs))})
+    if cols == "help":
+        following = shared.following("ls", "--cols", "id,fmnist.accuracy", "--sort", "-fmnist.accuracy")
+        answer(shared, "ls", lambda: fields_data(runs), lambda: listing.fields_table(runs), following)
         return
-    console = stdout()
-    when = datetime.now(UTC)
-    table = (
-        listing.listing(listed, broken, now=when, width=console.width, known=runs)
-        if listed
-        else listing.fields_table(runs)
+    chosen = select_runs(runs, where=where, sort=sort, limit=limit, columns=cols)
+    done = [run for run in chosen.runs if run.status == "done"]
+    answer(
+        shared,
+        "ls",
+        lambda: listing_data(chosen, broken),
+        lambda: listing.listing(chosen, broken, now=datetime.now(UTC), width=stdout().width, known=runs),
+        shared.following("report", done[-1].id) if done else shared.following("study"),
     )
-    console.print(renderable(table), crop=False)
 
 
 @command(app)
@@ -319,13 +312,13 @@ def scale(
     from lorabench.report import scaling
     from lorabench.report.measured import measured_report
     from lorabench.report.style import stack
-    from lorabench.report.writers.terminal import renderable
 
     if arch and sizes:
         raise UsageError("give an architecture or --sizes, not both")
     given = {"batch": batch, "context": context, "limit": limit}
-    if not measure and (idle := [name for name, value in given.items() if value is not None]):
-        raise UsageError(f"--{idle[0]} is of a measurement; add --measure")
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if asked and not measure:
+        raise UsageError(f"--{next(iter(asked))} is of a measurement; add --measure")
     if method:
         room.check_method(method)
     settings = load(shared, {"finetune.method": method, "finetune.k": k}).config
@@ -336,27 +329,20 @@ def scale(
     found = room.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
     for warning in room.warnings(model, chosen.method, chosen.options, found.tuned.targets):
         log(shared, warning)
-    data, document = {"command": "scale", **scaling.scaling_data(found)}, scaling.scaling(found)
-    record = None
-    if measure:
-        usual = room.Setup
-        setup = usual(
-            precision=precision,
-            batch=batch or usual.batch,
-            context=context or usual.context,
-            limit=limit or usual.limit,
-            device=settings.device,
-            threads=settings.threads,
-        )
-        record = room.measure(
-            model, chosen.method, chosen.options, found.tuned.targets, setup, lambda text: log(shared, text)
-        )
-        data["measured"] = measured_data(record)
-        document = stack([document, measured_report(record, found.tuned.label)])
-    if shared.json:
-        emit(data)
-    else:
-        stdout().print(renderable(document))
-    if record:
-        with result_first():
-            shared.store.remember_measurement(record)
+    data, document = scaling.scaling_data(found), scaling.scaling(found)
+    if not measure:
+        answer(shared, "scale", lambda: data, lambda: document, shared.following("scale", "gpt2", "--measure"))
+        return
+    setup = room.Setup(precision=precision, device=settings.device, threads=settings.threads, **asked)
+    record = room.measure(
+        model, chosen.method, chosen.options, found.tuned.targets, setup, lambda text: log(shared, text)
+    )
+    answer(
+        shared,
+        "scale",
+        lambda: {**data, "measured": measured_data(record)},
+        lambda: stack([document, measured_report(record, found.tuned.label)]),
+        reporting(shared),
+    )
+    with result_first():
+        shared.store.remember_measurement(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,19 +10,8 @@ import typer
 
 from lorabench.cli import complete
 from lorabench.cli.app import app
-from lorabench.cli.options import Choosing, Training, command, emit
-from lorabench.cli.stages import (
-    Alpha,
-    Epochs,
-    K,
-    Lr,
-    Targets,
-    dry_run,
-    load,
-    log,
-    run_stages,
-)
-from lorabench.cli.streams import stderr, stdout
+from lorabench.cli.options import Choosing, Training, command
+from lorabench.cli.stages import Alpha, Epochs, K, Lr, Targets, answer, dry_run, load, log, opened, run_stages
 
 if TYPE_CHECKING:
     from lorabench.config import Config
@@ -35,7 +23,7 @@ if TYPE_CHECKING:
 @command(app)
 def pretrain(shared: Training, lr: Lr = None, epochs: Epochs = None) -> None:
     """Train the 784-256-128-10 classifier on MNIST."""
-    _make("pretrain", shared, {"pretrain.lr": lr, "pretrain.epochs": epochs}, "lorabench finetune-lora --k 4")
+    _make("pretrain", shared, {"pretrain.lr": lr, "pretrain.epochs": epochs})
 
 
 @command(app)
@@ -63,7 +51,7 @@ def make_fmnist(
         "fmnist.axis": axis,
         "fmnist.seed": shared.seed,
     }
-    _make("fmnist", shared, flags, "lorabench finetune-lora --k 4", write_idx=write_idx)
+    _make("fmnist", shared, flags, write_idx)
 
 
 @command(app)
@@ -125,20 +113,15 @@ def finetune(
 
 def _finetune(method: str, shared: Training, **own: Any) -> None:
     flags = {"finetune.method": method, **{f"finetune.{key}": value for key, value in own.items()}}
-    _make("finetune", shared, flags, "lorabench report {id}")
+    _make("finetune", shared, flags)
 
 
 def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
     """A base that was made beside another F-MNIST, measured on the one that is asked about."""
-    from lorabench.cli import progress
     from lorabench.runner import measure
-    from lorabench.runner.session import open_session
 
     log(shared, f"{run.id} was measured on {run.parents.data}; measuring it on {images.id}")
-    with (
-        progress.show(stderr(), quiet=shared.quiet) as on_event,
-        open_session(shared.store, shared.data_dir, settings, on_event) as session,
-    ):
+    with opened(shared, settings) as session:
         return measure.measure_again(run, session, on=images)
 
 
@@ -157,14 +140,12 @@ def _make(
     kind: Literal["pretrain", "fmnist", "finetune"],
     shared: Choosing,
     flags: dict[str, Any],
-    following: str,
-    *,
     write_idx: Path | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
     from lorabench import config
     from lorabench.report import summary
-    from lorabench.report.writers.terminal import renderable
+    from lorabench.report.style import line, stack
     from lorabench.runner import stages
 
     loaded = load(shared, flags)
@@ -175,10 +156,8 @@ def _make(
         return
     cached = not shared.force and stages.cached(stage, shared.store) is not None
     if missing := [parent.id for parent in todo[:-1] if not stages.cached(parent, shared.store)]:
-        log(
-            shared,
-            f"{stage.id} needs {' and '.join(missing)}: making {'them' if len(missing) > 1 else 'it'} first",
-        )
+        them = "them" if len(missing) > 1 else "it"
+        log(shared, f"{stage.id} needs {' and '.join(missing)}: making {them} first")
     run = run_stages(todo, loaded.config, shared, workers=1, force=[stage])[stage.id]
     images = stages.placed(todo[0], shared.store)
     if kind == "pretrain" and run.parents.data != images.id:
@@ -187,20 +166,17 @@ def _make(
     if kind == "fmnist" and (write_idx or not shared.json):
         pictures, written = _preview(loaded.config, shared, write_idx)
     folder = shared.store.path(run.id)
-    defaults = config.load().config
-    usual = stages.placed(stages.chain(defaults, kind)[-1], shared.store).id
-    on_this = "" if kind == "finetune" or run.id == usual else f" -c {shlex.quote(str(folder / 'config.yaml'))}"
-    how: dict[str, Any] = {
-        "cached": cached,
-        "folder": folder,
-        "next_command": following.format(id=run.id) + on_this + shared.elsewhere,
-    }
-    if shared.json:
-        emit({"command": kind, **summary.summary_data(run, **how), "written": [str(path) for path in written]})
-        return
-    console = stdout()
-    if pictures:
-        console.print(renderable(pictures))
-    if written:
-        console.print(f"wrote {len(written)} files below {write_idx}", soft_wrap=True)
-    console.print(renderable(summary.summary(run, **how)))
+    usual = stages.placed(stages.chain(config.load().config, kind)[-1], shared.store).id
+    on_this = [] if run.id == usual else ["-c", folder / "config.yaml"]
+    following = ["report", run.id] if kind == "finetune" else ["finetune-lora", "--k", 4, *on_this]
+    files = line(f"wrote {len(written)} files below {write_idx}") if written else None
+    answer(
+        shared,
+        kind,
+        lambda: {
+            **summary.summary_data(run, cached=cached, folder=folder, next_command=shared.following(*following)),
+            "written": [str(path) for path in written],
+        },
+        lambda: stack([pictures, files, summary.summary(run, cached=cached, folder=folder)]),
+        shared.following(*following),
+    )

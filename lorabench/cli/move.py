@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,14 +12,7 @@ from lorabench import exchange
 from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Exporting, Importing, Removing, command, emit
-from lorabench.cli.stages import (
-    Names,
-    device_settings,
-    find,
-    log,
-    select,
-)
-from lorabench.cli.streams import stderr, stdout
+from lorabench.cli.stages import Names, answer, device_settings, find, log, opened, select
 from lorabench.errors import UsageError
 
 
@@ -40,13 +34,10 @@ def export(
     ] = None,
 ) -> None:
     """Take a run elsewhere; done only once the files, read again, give what the run gives."""
-    from lorabench.cli import progress
     from lorabench.report import summary
-    from lorabench.report.writers.terminal import renderable
 
     settings, found = device_settings(shared), find(shared, runs)
-    usual = exchange.place(found, to, Path("exports"))
-    folder = out or usual
+    folder = exchange.place(found, to, Path("exports")) if out is None else out
     if shared.dry_run:
         exchange.check(found, to, folder)
         names = [run.id for run in found]
@@ -55,17 +46,16 @@ def export(
         else:
             typer.echo(f"would write {' '.join(names)} to {to} into {folder}")
         return
-    from lorabench.runner.session import open_session
-
-    with (
-        progress.show(stderr(), quiet=shared.quiet) as on_event,
-        open_session(shared.store, shared.data_dir, settings, on_event) as session,
-    ):
+    with opened(shared, settings) as session:
         done = exchange.export(found, to, folder, session, force=shared.force)
-    if shared.json:
-        emit({"command": "export", **summary.export_data(done, shared.elsewhere)})
-    else:
-        stdout().print(renderable(summary.export_summary(done, shared.elsewhere)), soft_wrap=True)
+    following = shared.following(*shlex.split(done.following)[1:])
+    answer(
+        shared,
+        "export",
+        lambda: {**summary.export_data(done), "next": following},
+        lambda: summary.export_summary(done),
+        following,
+    )
 
 
 @command(app)
@@ -80,51 +70,39 @@ def import_peft(
     ],
 ) -> None:
     """Bring a LoRA adapter back from PEFT as a finished run."""
-    from lorabench.cli import progress
+    from lorabench.exchange import peft
     from lorabench.report import summary
-    from lorabench.report.writers.terminal import renderable
+    from lorabench.runner import stages
 
     settings, found = device_settings(shared), find(shared, [base])
     if len(found) > 1:
         raise UsageError(f"--base {base} fits {len(found)} runs; name one")
-    from lorabench.exchange import peft
-    from lorabench.runner import stages
-    from lorabench.runner.session import open_session
-
     if shared.dry_run:
         stage, _ = peft.plan(folder, found[0], shared.store)
         there = not shared.force and stages.cached(stage, shared.store) is not None
         if shared.json:
-            emit(
-                {
-                    "command": "dry-run",
-                    "folder": str(folder),
-                    "base": found[0].id,
-                    "stages": {stage.id: there},
-                }
-            )
+            plan = {"folder": str(folder), "base": found[0].id, "stages": {stage.id: there}}
+            emit({"command": "dry-run", **plan})
         else:
             typer.echo(f"{'cached' if there else 'would import'}  {stage.id}, of {folder} onto {found[0].id}")
         return
-    with (
-        progress.show(stderr(), quiet=shared.quiet) as on_event,
-        open_session(shared.store, shared.data_dir, settings, on_event) as session,
-    ):
+    with opened(shared, settings) as session:
         run, cached = peft.import_adapter(folder, found[0], session, force=shared.force, wait=not shared.no_wait)
-    how: dict[str, Any] = {
-        "cached": cached,
-        "folder": shared.store.path(run.id),
-        "next_command": f"lorabench report {found[0].id} {run.id}{shared.elsewhere}",
-    }
-    if shared.json:
-        emit({"command": "import-peft", **summary.summary_data(run, **how)})
-    else:
-        stdout().print(renderable(summary.summary(run, **how)))
+    place, following = shared.store.path(run.id), shared.following("report", found[0].id, run.id)
+    answer(
+        shared,
+        "import-peft",
+        lambda: summary.summary_data(run, cached=cached, folder=place, next_command=following),
+        lambda: summary.summary(run, cached=cached, folder=place),
+        following,
+    )
 
 
 @command(app)
 def rm(shared: Removing, runs: Names) -> None:
     """Remove runs, and say what was made from them; the commands that made them make them again."""
+    from lorabench.report.style import group, line
+
     chosen, broken = select(shared, runs)
     ids = [run.id for run in chosen] + [folder.id for folder in broken]
     known, _ = shared.store.scan()
@@ -132,12 +110,15 @@ def rm(shared: Removing, runs: Names) -> None:
     studies = [study.name for study in shared.store.studies()[0] if {*study.runs} & {*ids}]
     for run_id in [] if shared.dry_run else ids:
         shared.store.remove(run_id)
-    if shared.json:
-        done = {"command": "dry-run" if shared.dry_run else "rm", "runs": ids, "needed_by": needing, "studies": studies}
-        emit(done)
-        return
-    for run_id in ids:
-        typer.echo(f"{'would remove' if shared.dry_run else 'removed'}  {run_id}")
+    done = {"runs": ids, "needed_by": needing, "studies": studies}
+    verb = "would remove" if shared.dry_run else "removed"
+    answer(
+        shared,
+        "dry-run" if shared.dry_run else "rm",
+        lambda: done,
+        lambda: group(*(line(f"{verb}  {run_id}") for run_id in ids)),
+        None if shared.dry_run else shared.following("ls"),
+    )
     if needing:
         more = f" and {len(needing) - 5} more" if len(needing) > 5 else ""
         log(shared, f"made from them, and not evaluated or exported without them: {', '.join(needing[:5])}{more}")

@@ -77,11 +77,11 @@ class Folder(Output):
 
         return Store(self.runs_dir)
 
-    @property
-    def elsewhere(self) -> str:
-        """What a further command needs to find the same runs: ` --runs-dir DIR`, or nothing if it finds them anyway."""
-        usual = Path(os.environ.get("LORABENCH_RUNS", "runs"))
-        return "" if self.runs_dir == usual else f" --runs-dir {shlex.quote(str(self.runs_dir))}"
+    def following(self, *words: object) -> str:
+        """A further `lorabench` command as it can be pasted, which finds the same runs."""
+        usual = Path(os.environ.get("LORABENCH_RUNS") or "runs")
+        elsewhere = [] if self.runs_dir == usual else ["--runs-dir", self.runs_dir]
+        return shlex.join(map(str, ["lorabench", *words, *elsewhere]))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabench.cli import complete
-from lorabench.cli.options import Choosing, Device, Folder, Making, Messages, Runs, Settings, Writing, emit
-from lorabench.cli.streams import stderr
+from lorabench.cli.options import Choosing, Device, Folder, Images, Making, Messages, Runs, Settings, Writing, emit
+from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import InputError, RunFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -20,39 +20,26 @@ if TYPE_CHECKING:
 
     from lorabench.config import Config, Loaded, Source
     from lorabench.events import Event
+    from lorabench.report.blocks import Block
     from lorabench.runner.queue import Result
+    from lorabench.runner.session import Session
     from lorabench.runner.stages import Stage
     from lorabench.runs import Broken, Run, Study
-
 
 Names = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Id, unique prefix, glob, or @last.", autocompletion=complete.runs)
 ]
-
-
 MaybeNames = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RUN]...", help="Id, unique prefix, glob, or @last.", autocompletion=complete.runs),
 ]
-
-
 K = Annotated[int | None, typer.Option("--k", "-k", help="The rank (PEFT calls it r).")]
-
-
 Lr = Annotated[float | None, typer.Option("--lr", help="The learning rate at its peak.")]
-
-
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the training images.")]
-
-
 Workers = Annotated[
     int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
 ]
-
-
 Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, rsLoRA's by α/√k.")]
-
-
 Targets = Annotated[
     str | None,
     typer.Option(metavar="LAYER,...", autocompletion=complete.layers, help="Only these layers, e.g. fc1,fc3."),
@@ -76,7 +63,7 @@ Engine = Annotated[
         envvar="LORABENCH_ENGINE",
         metavar="dask://HOST:PORT",
         callback=_scheduler,
-        help="Run on this Dask cluster, not on this machine.",
+        help="Run on this Dask cluster (`dask scheduler --host HOST`), not on this machine; tls:// with certificates.",
     ),
 ]
 
@@ -84,7 +71,11 @@ Engine = Annotated[
 def load(shared: Settings, flags: dict[str, Any]) -> Loaded:
     from lorabench import config
 
-    loaded = config.check(gather(shared, flags))
+    return checked(config.check(gather(shared, flags)))
+
+
+def checked(loaded: Loaded) -> Loaded:
+    """The same, once what it expects of the study is known to be a figure of it."""
     if loaded.config.expect:
         from lorabench.analysis import claims
 
@@ -95,16 +86,33 @@ def load(shared: Settings, flags: dict[str, Any]) -> Loaded:
 def gather(shared: Settings, flags: dict[str, Any]) -> Source:
     from lorabench import config
 
-    given = {key: value for key, value in {**shared.flags, **flags}.items() if value is not None}
-    return config.gather(shared.config or [], shared.sets or [], given)
+    return config.gather(shared.config or [], shared.sets or [], {**shared.flags, **flags})
 
 
 def device_settings(shared: Device) -> Config:
     """The settings of a command that reads no config: the device and the threads."""
     from lorabench import config
 
-    flags = {key: value for key, value in shared.flags.items() if value is not None}
-    return config.load(flags=flags).config
+    return config.load(flags=shared.flags).config
+
+
+def study_plan(source: Source, k: int | None) -> tuple[Loaded, list[Stage], int]:
+    """A study's settings, its stages, and how many workers are to make them; `k` is what its caller asked for.
+
+    Raises:
+        ConfigError: as `config.check`.
+        UsageError: each method of the study has a `k` of its own.
+    """
+    from lorabench import config
+    from lorabench.runner import engines, stages
+
+    loaded = checked(config.check(source))
+    study = loaded.config.study
+    if k is not None and study.methods:
+        place = loaded.origins["finetune.k"]
+        raise UsageError(f"{place}: study.methods of the config says every method's rank; change it there")
+    todo = stages.study(loaded.config)
+    return loaded, todo, study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
 
 
 def run_stages(
@@ -155,24 +163,61 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing, workers: int
         stages.placed(stage, shared.store).id: not shared.force and stages.cached(stage, shared.store) is not None
         for stage in todo
     }
+    missing = [stage for stage in todo if not cached[stages.placed(stage, shared.store).id]]
+    seconds, unknown = sweep.time_of(missing, shared.store, workers)
     if shared.json:
-        emit(
-            {
-                "command": "dry-run",
-                "stages": cached,
-                "settings": loaded.config.model_dump(mode="json"),
-                "origins": loaded.origins,
-            }
-        )
+        expected = {"missing": len(missing), "seconds": seconds, "unknown": unknown, "workers": workers}
+        settings = loaded.config.model_dump(mode="json")
+        emit({"command": "dry-run", "stages": cached, **expected, "settings": settings, "origins": loaded.origins})
         return
     for run_id, done in cached.items():
         typer.echo(f"{'cached   ' if done else 'would run'}  {run_id}")
     for key, origin in loaded.origins.items():
         typer.echo(f"{key} set by {origin}")
-    typer.echo(f"would run {list(cached.values()).count(False)}, cached {list(cached.values()).count(True)}")
-    missing = [stage for stage in todo if not cached[stages.placed(stage, shared.store).id]]
-    for line in time_lines(*sweep.time_of(missing, shared.store, workers), workers):
+    typer.echo(f"would run {len(missing)}, cached {len(cached) - len(missing)}")
+    for line in time_lines(seconds, unknown, workers):
         typer.echo(line)
+
+
+@contextlib.contextmanager
+def opened(shared: Runs, settings: Config) -> Generator[Session]:
+    """The runs folder and MNIST, for a command that computes with them; what it does is shown."""
+    from lorabench.cli import progress
+    from lorabench.runner.session import open_session
+
+    data_dir = shared.data_dir if isinstance(shared, Images) else None
+    with (
+        progress.show(stderr(), quiet=shared.quiet) as on_event,
+        open_session(shared.store, data_dir, settings, on_event) as session,
+    ):
+        yield session
+
+
+def answer(
+    shared: Folder,
+    command: str,
+    data: Callable[[], dict[str, Any]],
+    document: Callable[[], Block],
+    following: str | None = None,
+) -> None:
+    """Print the result of a command: its `data` for a program, or else its `document` and what may be typed next."""
+    if shared.json:
+        emit({"command": command, **data()})
+        return
+    from lorabench.report.writers.terminal import renderable
+
+    console = stdout()
+    console.print(renderable(document()), crop=False)
+    if following:
+        console.print(f"\nnext  {following}", markup=False, soft_wrap=True)
+
+
+def reporting(shared: Folder) -> str:
+    """The command that shows the newest study, or makes one where there is none."""
+    with contextlib.suppress(InputError):
+        if shared.store.newest_study():
+            return shared.following("report")
+    return shared.following("study")
 
 
 def find(shared: Runs, names: Sequence[str]) -> list[Run]:
@@ -218,20 +263,15 @@ def result_first() -> Generator[None]:
         raise
 
 
-def seeds_of(shared: Choosing, seeds: str | None) -> str | None:
-    """The seeds of a command that runs many: `--seed 4` is `--seeds 4`."""
+def asked(shared: Choosing, seeds: str | None, workers: int | None, engine: str | None) -> dict[str, Any]:
+    """The settings that a command which runs many sets by its options: `--seed 4` is `--seeds 4`."""
     if seeds is not None and shared.seed is not None:
         raise UsageError("give --seed or --seeds, not both")
     if seeds is not None and seeds.isdecimal() and 1 < int(seeds) < 1000:
         log(shared, f"--seeds {seeds} is seed {seeds} alone; for {seeds} seeds write 0-{int(seeds) - 1}")
-    return seeds if shared.seed is None else str(shared.seed)
-
-
-def workers_of(workers: int | None, engine: str | None) -> int | None:
-    """How many workers a command asks for; a cluster has its own."""
     if engine and workers is not None:
         raise UsageError("--workers: with --engine the cluster has its own")
-    return workers
+    return {"study.seeds": seeds if shared.seed is None else str(shared.seed), "study.workers": workers}
 
 
 def noted_study(shared: Runs, name: str | None = None) -> tuple[Study | None, list[Run], list[str]]:

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorabench.cli import complete
 from lorabench.cli.app import app
-from lorabench.cli.options import Device, Training, command, emit
+from lorabench.cli.options import Device, Training, command
 from lorabench.cli.stages import (
     Engine,
     K,
     Workers,
+    answer,
+    asked,
+    checked,
     device_settings,
     dry_run,
     gather,
     load,
     log,
     newest_costs,
+    opened,
     remember,
+    reporting,
     result_first,
     run_stages,
-    seeds_of,
-    workers_of,
+    study_plan,
 )
-from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import GateError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lorabench.report.blocks import Block
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run
 
@@ -54,16 +59,11 @@ def whole_study(
     from lorabench.analysis.settings import collect
     from lorabench.analysis.study import overview, overview_data
     from lorabench.report.overview import overview_report
-    from lorabench.report.writers.terminal import renderable
-    from lorabench.runner import engines, stages
+    from lorabench.report.style import line, stack
 
-    asked = {"study.seeds": seeds_of(shared, seeds), "study.workers": workers_of(workers, engine)}
-    loaded = load(shared, {**asked, "finetune.k": k})
+    given = asked(shared, seeds, workers, engine) | {"finetune.k": k}
+    loaded, todo, workers = study_plan(gather(shared, given), k)
     settings = loaded.config
-    if k is not None and settings.study.methods:
-        raise UsageError("--k: study.methods of the config says every method's rank; change it there")
-    todo = stages.study(settings)
-    workers = settings.study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
     if shared.dry_run:
         dry_run(todo, loaded, shared, workers)
         return
@@ -71,15 +71,13 @@ def whole_study(
     costs = newest_costs(shared)
     found = overview(done, *costs)
     unmet = claims.check(settings.expect, found.ledger or claims.ledger(done, *costs))
-    if shared.json:
-        emit({"command": "study", **overview_data(found), "unmet": unmet})
-    else:
-        console = stdout()
-        console.print(renderable(overview_report(found, done)))
-        console.print(
-            f"\n{shared.runs_dir} holds the {len(done)} runs\nnext  lorabench report {done[-1].id}{shared.elsewhere}",
-            soft_wrap=True,
-        )
+    answer(
+        shared,
+        "study",
+        lambda: {**overview_data(found), "unmet": unmet},
+        lambda: stack([overview_report(found, done), line(f"{shared.runs_dir} holds the {len(done)} runs")]),
+        shared.following("report", done[-1].id),
+    )
     remember(shared, settings.study.name, todo)
     if unmet:
         raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
@@ -100,11 +98,11 @@ def tune(
     from lorabench.analysis.plain import plain
     from lorabench.report.curves import curves_data, curves_table
     from lorabench.report.fairness import unequal_note
-    from lorabench.report.writers.terminal import renderable
+    from lorabench.report.style import stack
     from lorabench.runner import engines
 
-    asked = {"study.seeds": seeds_of(shared, seeds) or "0", "study.workers": workers_of(workers, engine)}
-    loaded = load(shared, asked)
+    given = asked(shared, seeds, workers, engine)
+    loaded = load(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
     workers = loaded.config.study.workers or engines.cores()
@@ -118,16 +116,16 @@ def tune(
     found, done = room.tune(curves, perform, lambda text: log(shared, text))
     rows, held_out = room.rows(found, done), found[0].config.holdout
     unequal = grounds(done.values())
-    if shared.json:
-        emit({"command": "tune", "holdout": held_out, "curves": curves_data(rows), "unequal": plain(unequal)})
-    else:
-        stdout().print(renderable(curves_table(rows, images=held_out, seeds=loaded.config.study.seeds)))
-        if warning := unequal_note(unequal):
-            stdout().print("", renderable(warning), sep="\n")
-        again = f"lorabench report --study {loaded.config.study.name}-tune{shared.elsewhere}"
-        stdout().print(f"\nnext  {again}", soft_wrap=True)
+    seeds_shown, name = loaded.config.study.seeds, f"{loaded.config.study.name}-tune"
+    answer(
+        shared,
+        "tune",
+        lambda: {"holdout": held_out, "curves": curves_data(rows), "unequal": plain(unequal)},
+        lambda: stack([curves_table(rows, images=held_out, seeds=seeds_shown), unequal_note(unequal)]),
+        shared.following("report", "--study", name),
+    )
     config = loaded.config.model_dump(mode="json")
-    remember(shared, f"{loaded.config.study.name}-tune", room.todo(found), kind="tune", config=config)
+    remember(shared, name, room.todo(found), kind="tune", config=config)
 
 
 @command(app)
@@ -153,25 +151,21 @@ def sweep(
 ) -> None:
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
     from lorabench import sweep as room
-    from lorabench.analysis import claims
     from lorabench.report import sweep as tables
     from lorabench.report.plot import rank_plot
-    from lorabench.report.writers.terminal import renderable
+    from lorabench.report.style import stack
     from lorabench.runner import engines, stages
 
-    asked = {"study.seeds": seeds_of(shared, seeds), "study.workers": workers_of(workers, engine)}
-    source = gather(shared, asked)
+    source = gather(shared, asked(shared, seeds, workers, engine))
     given = copy.deepcopy(source.values)
     planned = room.plan(source, grid or [])
-    settings, todo = planned.config, planned.todo
-    claims.check_keys(settings.expect, planned.loaded.origins)
+    settings, todo = checked(planned.loaded).config, planned.todo
     workers = settings.study.workers or engines.cores()
     if shared.dry_run:
         expected = room.preview(planned, shared.store, workers, shared.force)
-        if shared.json:
-            emit({"command": "dry-run", **tables.plan_data(expected), "origins": planned.loaded.origins})
-        else:
-            stdout().print(renderable(tables.plan_report(expected)))
+        origins = planned.loaded.origins
+        document = functools.partial(tables.plan_report, expected)
+        answer(shared, "dry-run", lambda: {**tables.plan_data(expected), "origins": origins}, document)
         return
     results = room.Results(planned, shared.store)
     run_stages(
@@ -185,15 +179,12 @@ def sweep(
         on_result=results.add,
     )
     found = results.result()
-    if shared.json:
-        emit({"command": "sweep", **tables.sweep_data(found)})
-    else:
-        console = stdout()
-        console.print(renderable(tables.sweep_report(found)), crop=False)
+
+    def document() -> Block:
         runs = [run for stage in todo if (run := stages.cached(stage, shared.store))] if planned.ranks else []
-        if picture := rank_plot(runs):
-            console.print("", renderable(picture), sep="\n")
-        console.print(f"\nnext  lorabench report{shared.elsewhere}", soft_wrap=True)
+        return stack([tables.sweep_report(found), rank_plot(runs)])
+
+    answer(shared, "sweep", lambda: tables.sweep_data(found), document, shared.following("report"))
     axes = {axis.key: list(axis.values) for axis in planned.axes}
     given["sweep"] = {**given.get("sweep", {}), "grid": axes}
     remember(shared, settings.sweep.name, todo, kind="sweep", config=given)
@@ -223,21 +214,11 @@ def bench(
     settings = settings.model_copy(update={"threads": settings.threads or 1})
     from lorabench import bench as room
     from lorabench import threads
-    from lorabench.cli import progress
     from lorabench.report import costs
-    from lorabench.report.writers.terminal import renderable
-    from lorabench.runner.session import open_session
 
     chosen = room.cases(names or [], [int(k) for k in ranks.split(",")])
-    with (
-        progress.show(stderr(), quiet=shared.quiet) as on_event,
-        open_session(shared.store, None, settings, on_event) as session,
-        threads.using(session.threads),
-    ):
+    with opened(shared, settings) as session, threads.using(session.threads):
         record = room.record(chosen, batch_size=batch_size, rounds=rounds, steps=steps, device=session.device)
-    if shared.json:
-        emit({"command": "bench", **record})
-    else:
-        stdout().print(renderable(costs.costs_table(record)))
+    answer(shared, "bench", lambda: record, lambda: costs.costs_table(record), reporting(shared))
     with result_first():
         shared.store.remember_bench(record)

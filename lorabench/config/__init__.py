@@ -36,7 +36,7 @@ from lorabench.data import shifts
 from lorabench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -78,7 +78,7 @@ def load(
     Args:
         files: YAML files, or names of configs that come with lorabench; a later one wins over an earlier one.
         sets: `key.path=value` texts, the value read as YAML.
-        flags: dotted key to value, as given by flags of the command line (named `--last-part` in messages).
+        flags: dotted key to value, as given by flags of the command line; None is not given.
 
     Raises:
         ConfigError: with every problem of every source, each with its place.
@@ -87,11 +87,25 @@ def load(
     return check(gather(files, sets, flags))
 
 
-def gather(files: Sequence[Path] = (), sets: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> Source:
-    """All sources as one, later ones winning; nothing in it is checked yet. Arguments and errors as in `load`."""
+def option(key: str) -> str:
+    """What messages call the flag of a setting: `--last-part`."""
+    return "--" + key.rsplit(".", 1)[-1].replace("_", "-")
+
+
+def gather(
+    files: Sequence[Path] = (),
+    sets: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    called: Callable[[str], str] = option,
+) -> Source:
+    """All sources as one, later ones winning; nothing in it is checked yet.
+
+    Arguments and errors as in `load`; `called` gives of a flag's key what messages call the flag.
+    """
     sources = [read_yaml(find(path)) for path in files]
     sources += [_from_set(text) for text in sets]
-    sources += [_from_flag(key, value) for key, value in (flags or {}).items()]
+    given = [(key, value) for key, value in (flags or {}).items() if value is not None]
+    sources += [_nested(tuple(key.split(".")), value, called(key)) for key, value in given]
     merged = Source()
     for source in sources:
         _merge(merged.values, source.values, Config.model_fields)
@@ -126,10 +140,6 @@ def _from_set(text: str) -> Source:
     if inner.problems or set(inner.values) != {"value"}:
         raise ConfigError(inner.problems or [f"--set {text}  must set one value"])
     return _nested(tuple(parts), inner.values["value"], f"--set {text}")
-
-
-def _from_flag(key: str, value: Any) -> Source:
-    return _nested(tuple(key.split(".")), value, "--" + key.rsplit(".", 1)[-1].replace("_", "-"))
 
 
 def _nested(parts: tuple[str, ...], value: Any, place: str) -> Source:

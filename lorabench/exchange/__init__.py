@@ -2,7 +2,7 @@
 
     merged       plain weights: W1 = W0 + ΔW in one file; and any model read back, against the run
     peft         a folder for Hugging Face's PEFT, and such a folder becomes a finished run
-    peft_format  writes and reads such a folder without PEFT
+    peft_format  writes and reads such a folder without PEFT, by what peft_types says of each type of adapter
     idx          the run's F-MNIST as IDX files
     events       curves and settings for TensorBoard
 

@@ -13,7 +13,7 @@ import torch
 
 from lorabench import checkpoint, config, evaluate, methods
 from lorabench.errors import InputError, UsageError
-from lorabench.exchange import peft_format
+from lorabench.exchange import peft_format, peft_types
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
 from lorabench.runner.load import IMPORTED, apply_method, finetune_of, load_base, load_model, own_config
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lorabench.runner.session import Session
     from lorabench.runs import Run, Store
 
-KINDS = {method: method for method in peft_format.PARTS} | dict.fromkeys(
+KINDS = {method: method for method in peft_format.METHODS} | dict.fromkeys(
     ("lora-plus", "lora-fa", "pissa", "olora"), "lora"
 )
 """The methods that PEFT has, and which of them what each has trained is."""
@@ -68,10 +68,9 @@ def _adapter(run: Run, session: Session) -> peft_format.Adapter:
     kind = KINDS[str(run.method)]
     model, base = load_model(run, session.store), load_base(run, session.store)
     targets = tuple(run.settings["targets"] or methods.linear_layers(base))
-    names = [f"{target}.{own}" for target in targets for own in peft_format.PARTS[kind]]
+    parts = dict.fromkeys(part.ours for part in peft_types.TYPES[peft_format.METHODS[kind]].PARTS)
+    names = [f"{target}.{own}" for target in targets for own in parts if hasattr(model.get_submodule(target), own)]
     tensors = {name: _factor(model, name) for name in names}
-    if kind == "vera":
-        tensors |= {f"{targets[0]}.{own}": _factor(model, f"{targets[0]}.{own}") for own in ("VA", "VB")}
     options: dict[str, Any] = {name: run.settings.get(name) for name in methods.METHODS[kind].options}
     if run.method in _FROM_WEIGHTS:
         untrained = apply_method(base, finetune_of(run, session.store))

@@ -148,10 +148,11 @@ def apply(
     """Make `model` ready to be fine-tuned by the method `name`, in place.
 
     Args:
-        model: a trained model with `nn.Linear` layers, not yet wrapped.
+        model: a trained model, not yet wrapped.
         name: a key of `METHODS`.
-        targets: the linear layers to adapt: their names, patterns as `*.fc1`, or a function of a layer's name and the
-            layer that says yes or no; None for those that the method goes to by itself.
+        targets: the layers to adapt, linear ones or for `lora` also `nn.Conv2d` and `nn.Embedding`: their names,
+            patterns as `*.fc1`, or a function of a layer's name and the layer that says yes or no; None for those that
+            the method goes to by itself.
         also_train: modules of any kind that are trained whole beside it, as heads and norms, told in the same ways.
         options: the method's own settings; defaults fill the rest.
 

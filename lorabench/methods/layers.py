@@ -39,14 +39,20 @@ def linear(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {name: sides(cast("nn.Linear", layer)) for name, layer in modules(model) if why_not(layer) is None}
 
 
-def why_not(layer: nn.Module) -> str | None:
-    """Why no method puts a wrapper around the layer, or None if one can."""
+def why_not(layer: nn.Module, *, wider: bool = False) -> str | None:
+    """Why no method puts a wrapper around the layer, or none but those that reach `wider`; None if one can."""
     kind, own = type(layer), dict(layer.named_parameters(recurse=False))
     if nn.utils.parametrize.is_parametrized(layer):
         return "it is parametrised: its weight is made of other parameters"
     if isinstance(layer, nn.MultiheadAttention):
         return "nn.MultiheadAttention reads its weights itself and calls no layer; `full` and `bitfit` train them"
-    if kind is not nn.Linear and not transposed(layer):
+    if kind in (nn.Conv2d, nn.Embedding):
+        if not wider:
+            able = " and ".join(name for name, method in METHODS.items() if method.wider)
+            return f"it is of the class {kind.__name__}, which {able} adapts where it is named in targets"
+        if getattr(layer, "max_norm", None) is not None:
+            return "with max_norm it changes its own weight whenever it is called"
+    elif kind is not nn.Linear and not transposed(layer):
         if isinstance(layer, nn.Linear):
             return f"{kind.__name__} is a Linear of its own kind, whose weight may be read without calling it"
         return f"it is of the class {kind.__name__}"
@@ -115,7 +121,7 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
     """
     method = METHODS[name]
     if method.reach == "linear":
-        named = [layer for layer, module in modules(model) if why_not(module) is None]
+        named = [layer for layer, module in modules(model) if why_not(module, wider=method.wider) is None]
         default = list(linear(model))
         if not method.in_place:
             heads, everything = output_heads(model), dict(modules(model))
@@ -129,7 +135,8 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
     everything = dict(modules(model))
     for target in chosen:
         if target not in named:
-            if target in everything and (reason := why_not(everything[target])):
+            layer = everything.get(target) if method.reach == "linear" else None
+            if layer and (reason := why_not(layer, wider=method.wider)):
                 raise UsageError(f"{name} cannot adapt {target!r}: {reason}")
             raise UsageError(f"the model has no {what} {target!r}; it has {', '.join(named) or 'none'}")
     if twice := [target for target in dict.fromkeys(chosen) if chosen.count(target) > 1]:

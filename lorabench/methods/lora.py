@@ -25,16 +25,19 @@ class LoRALayer(LowRank):
     """`inner(x) + x @ A @ B`, with `inner` frozen.
 
     Args:
-        inner: a linear layer, n inputs to m outputs.
+        inner: a linear layer, n inputs to m outputs; or an `nn.Conv2d`, n the values that it reads for one of its m
+            channels, or an `nn.Embedding`, n ids to vectors (m,).
         k: the rank. A has shape (n, k); B has shape (k, m) and is zero, so that at birth the layer computes what
-            `inner` does.
+            `inner` does. On an embedding A is zero and B from N(0, 1), as in loralib and PEFT: what does not occur
+            does not move.
         init: how A is drawn, see `draw`.
         alpha: if given, the low-rank part is multiplied by alpha / k, as in the paper.
     """
 
     def __init__(self, inner: nn.Linear, k: int, init: str = "talk", alpha: float | None = None) -> None:
         n, m = sides(inner)
-        A, B = draw(init, n, k), torch.zeros(k, m)
+        embedding = isinstance(inner, nn.Embedding)
+        A, B = (torch.zeros(n, k), torch.randn(k, m)) if embedding else (draw(init, n, k), torch.zeros(k, m))
         super().__init__(inner, A.t(), B, 1.0 if alpha is None else alpha / k)
 
 

@@ -37,6 +37,23 @@ class Shared(nn.Module):
             self.register_parameter(name, nn.Parameter(added(drawn, like), requires_grad=False))
 
 
+def add_product(layer: nn.Module, frozen: Tensor, x: Tensor, At: Tensor, B: Tensor, scale: float) -> Tensor:
+    """`frozen + scale · x @ A @ B`, with x (..., n) what the layer multiplies by its own weight.
+
+    An embedding looks its ids up in A. A convolution applies A as k filters of its own kind, to each of its groups, and
+    B as filters of one pixel: merged it adds (AB)ᵀ to its weight as (m, n).
+    """
+    if isinstance(layer, nn.Embedding):
+        low = F.embedding(x, At.t(), layer.padding_idx, scale_grad_by_freq=layer.scale_grad_by_freq)
+    elif isinstance(layer, nn.Conv2d):
+        filters = At.view(len(At), *layer.weight.shape[1:]).repeat(layer.groups, 1, 1, 1)
+        low = layer._conv_forward(x, filters, None)  # pyright: ignore[reportPrivateUsage]
+        return frozen + scale * F.conv2d(low, B.t()[:, :, None, None], groups=layer.groups)
+    else:
+        low = F.linear(x, At)
+    return add_low_rank(frozen, low, B, scale)
+
+
 class LowRank(SplitWrapper):
     """`inner(x) + scale · x @ A @ B`, with `inner` frozen.
 
@@ -62,7 +79,7 @@ class LowRank(SplitWrapper):
 
     def tuned(self, x: Tensor, frozen: Tensor, /) -> Tensor:
         """`frozen + scale · x @ A @ B`."""
-        return add_low_rank(frozen, F.linear(x, self.At), self.B, self.scale)
+        return add_product(self.inner, frozen, x, self.At, self.B, self.scale)
 
     def merged_weight(self) -> Tensor:
         """W1 = W0 + scale · (AB)ᵀ."""

@@ -71,12 +71,13 @@ def every(layers: Sequence[str], options: Options) -> Sequence[str]:
 class Part(NamedTuple):
     """What a layer multiplies by: a matrix of shape (inputs, outputs), or a vector (values,).
 
-    `trained` by the method; or frozen, and then `added` by it or the layer's own.
+    `trained` by the method; or frozen, and then `added` by it or the layer's own. `name` is its symbol in the formula.
     """
 
     shape: tuple[int, ...]
     trained: bool = True
     added: bool = True
+    name: str = ""
 
     @property
     def size(self) -> int:
@@ -93,19 +94,19 @@ Layer = Sequence[Sequence[Part]]
 """What a layer computes: the sum of paths, each of them parts that are applied one after the other."""
 
 
-def trained(*shape: int) -> Part:
+def trained(*shape: int, name: str = "") -> Part:
     """A part that the method trains."""
-    return Part(shape)
+    return Part(shape, name=name)
 
 
-def frozen(*shape: int) -> Part:
+def frozen(*shape: int, name: str = "") -> Part:
     """A part that the method draws and does not train."""
-    return Part(shape, trained=False)
+    return Part(shape, trained=False, name=name)
 
 
-def own(n: int, m: int) -> Part:
+def own(n: int, m: int, name: str = "W0") -> Part:
     """The layer's own weight, frozen."""
-    return Part((n, m), trained=False, added=False)
+    return Part((n, m), trained=False, added=False, name=name)
 
 
 class Products(NamedTuple):
@@ -149,6 +150,7 @@ class Method:
         where: which of the layers within its reach are targeted when none are named, of their names in order.
         reach: what it trains or adapts: `linear` layers, all `parameters` of any module, or all `biases`.
         low_rank: a rank k above the smaller side of a layer adds nothing to what it can reach.
+        wider: it adapts `nn.Conv2d` and `nn.Embedding` too, where they are named.
         in_place: it trains parameters that the layers have anyway, their biases among them, and adds none.
         shared: what it adds and does not train is there once, as large as the largest layer needs.
         remakes: it makes a weight of its parts in each step, which a batch shares, so that an example has no products.
@@ -165,6 +167,7 @@ class Method:
     where: Callable[[Sequence[str], Options], Sequence[str]] = every
     reach: Literal["linear", "parameters", "biases"] = "linear"
     low_rank: bool = False
+    wider: bool = False
     in_place: bool = False
     shared: bool = False
     remakes: bool = False
@@ -223,22 +226,29 @@ class Method:
 def _weight(n: int, m: int, o: Options) -> Layer:
     """W and b themselves."""
     del o
-    return [[trained(n, m), trained(m)]]
+    return [[trained(n, m, name="W"), trained(m, name="b")]]
 
 
 def _low_rank(n: int, m: int, o: Options) -> Layer:
     """A (n, k) and B (k, m) beside W."""
-    return [[own(n, m)], [trained(n, o["k"]), trained(o["k"], m)]]
+    return [[own(n, m)], [trained(n, o["k"], name="A"), trained(o["k"], m, name="B")]]
+
+
+def _residual(n: int, m: int, o: Options) -> Layer:
+    """The same beside what they leave of W."""
+    return [[own(n, m, "W_res")], *_low_rank(n, m, o)[1:]]
 
 
 def _adapter(n: int, m: int, o: Options) -> Layer:
     """D and U with their biases, before W."""
-    return [[trained(n, o["bottleneck"]), trained(o["bottleneck"]), trained(o["bottleneck"], n), trained(n), own(n, m)]]
+    w = o["bottleneck"]
+    down, up = [trained(n, w, name="D"), trained(w, name="d")], [trained(w, n, name="U"), trained(n, name="u")]
+    return [[*down, *up, own(n, m)]]
 
 
 def _prompt(n: int, m: int, o: Options) -> Layer:
     """One value per input; of an image of s x s, only the frame of 4 pixels: 4·4·(s − 4)."""
-    return [[trained(16 * (math.isqrt(n) - 4) if o["variant"] == "border" else n), own(n, m)]]
+    return [[trained(16 * (math.isqrt(n) - 4) if o["variant"] == "border" else n, name="v"), own(n, m)]]
 
 
 def square(n: int) -> tuple[int, int]:
@@ -248,9 +258,9 @@ def square(n: int) -> tuple[int, int]:
 
 
 def _kronecker(n: int, m: int, o: Options) -> Layer:
-    """C (m1, n1), and D (m2, n2) as a product of rank k."""
+    """C (m1, n1), and B A (m2, n2) of rank k."""
     (n1, n2), (m1, m2) = square(n), square(m)
-    return [[trained(m1, n1), trained(m2, o["k"]), trained(o["k"], n2)]]
+    return [[own(n, m)], [trained(n2, o["k"], name="A"), trained(o["k"], m2, name="B"), trained(n1, m1, name="C")]]
 
 
 def _random_bases(n: int, m: int, o: Options) -> Layer:
@@ -263,7 +273,7 @@ def _random_bases(n: int, m: int, o: Options) -> Layer:
 METHODS: dict[str, Method] = {
     "lora": Method(
         title="LoRA",
-        formula="h = W0 x + B A x",
+        formula="h = W0 x + B A x; with alpha: α/k B A x",
         paper="Hu et al. 2021, arXiv:2106.09685",
         options={
             "k": (Rank, 4),
@@ -273,10 +283,11 @@ METHODS: dict[str, Method] = {
         layer=_low_rank,
         lr=0.03,
         low_rank=True,
+        wider=True,
     ),
     "full": Method(
         title="full fine-tuning",
-        formula="W0 + ΔW, b0 + Δb",
+        formula="h = W x + b, from W0 and b0 on",
         paper="the usual way, no paper",
         options={},
         layer=_weight,
@@ -286,7 +297,7 @@ METHODS: dict[str, Method] = {
     ),
     "adapter": Method(
         title="adapter layers",
-        formula="h + relu(h D + d) U + u, before W0",
+        formula="W0 (x + U relu(D x + d) + u)",
         paper="Houlsby et al. 2019, arXiv:1902.00751",
         options={"bottleneck": (Rank, 8), "init": (Literal["houlsby", "zero"], "houlsby")},
         layer=_adapter,
@@ -304,7 +315,8 @@ METHODS: dict[str, Method] = {
     ),
     "prompt": Method(
         title="prompt optimisation",
-        formula="W0 (x + v); reprogram: v = tanh(W), clamped to pixels; deep: every layer its own v",
+        formula="h = W0 (x + v); border: v on a frame of 4 pixels; reprogram: W0 clamp(x + tanh(v)); "
+        "deep: each layer its v",
         paper="Bahng et al. 2022, arXiv:2203.17274; reprogram: Elsayed et al. 2018, arXiv:1806.11146; "
         "deep: after Li & Liang 2021, arXiv:2101.00190",
         options={"variant": (Literal["additive", "border", "reprogram", "deep"], "additive")},
@@ -322,17 +334,17 @@ METHODS: dict[str, Method] = {
     ),
     "bitfit": Method(
         title="BitFit",
-        formula="W0 x + b, b trained alone",
+        formula="h = W0 x + b, b alone trained",
         paper="Ben Zaken et al. 2021, arXiv:2106.10199",
         options={},
-        layer=lambda n, m, o: [[own(n, m), trained(m)]],
+        layer=lambda n, m, o: [[own(n, m), trained(m, name="b")]],
         reach="biases",
         in_place=True,
         lr=0.1,
     ),
     "head": Method(
         title="linear probe",
-        formula="softmax(W h + b), the last layer alone",
+        formula="softmax(W x + b), the last layer alone",
         paper="Alain & Bengio 2016, arXiv:1610.01644",
         options={},
         layer=_weight,
@@ -342,7 +354,7 @@ METHODS: dict[str, Method] = {
     ),
     "rslora": Method(
         title="rsLoRA",
-        formula="h = W0 x + α/√r B A x",
+        formula="h = W0 x + α/√k B A x",
         paper="Kalajdzievski 2023, arXiv:2312.03732",
         options={"k": (Rank, 4), "alpha": (Positive, 2.0)},
         layer=_low_rank,
@@ -351,7 +363,7 @@ METHODS: dict[str, Method] = {
     ),
     "lora-plus": Method(
         title="LoRA+",
-        formula="h = W0 x + B A x, learning rates η_B = λ η_A",
+        formula="h = W0 x + B A x, learning rates η_B = λ η_A, λ: ratio",
         paper="Hayou et al. 2024, arXiv:2402.12354",
         options={"k": (Rank, 4), "ratio": (Positive, 16.0)},
         layer=_low_rank,
@@ -363,37 +375,37 @@ METHODS: dict[str, Method] = {
         formula="h = W0 x + B A x, A frozen as it was drawn",
         paper="Zhang et al. 2023, arXiv:2308.03303",
         options={"k": (Rank, 4)},
-        layer=lambda n, m, o: [[own(n, m)], [frozen(n, o["k"]), trained(o["k"], m)]],
+        layer=lambda n, m, o: [[own(n, m)], [frozen(n, o["k"], name="A"), trained(o["k"], m, name="B")]],
         lr=0.1,
         lr_of=[({"k": 16}, 0.03)],
         low_rank=True,
     ),
     "dora": Method(
         title="DoRA",
-        formula="W' = m (W0 + B A) / ‖W0 + B A‖",
+        formula="W' = g (W0 + B A) / ‖W0 + B A‖, row by row; g, m in the paper: magnitudes",
         paper="Liu et al. 2024, arXiv:2402.09353",
         options={"k": (Rank, 4)},
-        layer=lambda n, m, o: [*_low_rank(n, m, o), [trained(m)]],
+        layer=lambda n, m, o: [*_low_rank(n, m, o), [trained(m, name="g")]],
         remakes=True,
         lr=0.03,
         low_rank=True,
     ),
     "pissa": Method(
         title="PiSSA",
-        formula="Y = X (W_res + A B), A B the r largest singular values of W0 at first",
+        formula="W' = W_res + B A, at first W0: B A its k largest singular values, W_res the others",
         paper="Meng et al. 2024, arXiv:2404.02948",
         options={"k": (Rank, 4)},
-        layer=_low_rank,
+        layer=_residual,
         lr=0.03,
         low_rank=True,
         exemptions=(Exemption("birth", "W0 is W_res + (AB)ᵀ only up to rounding", relative=1e-6),),
     ),
     "olora": Method(
         title="OLoRA",
-        formula="W' = W0 - Q_r R_r + B A, B A = Q_r R_r of W0 = Q R at first",
+        formula="W' = W_res + B A, at first W0 = Q R: B the first k columns of Q, A rows of R",
         paper="Büyükakyüz 2024, arXiv:2406.01775",
         options={"k": (Rank, 4)},
-        layer=_low_rank,
+        layer=_residual,
         lr=0.03,
         low_rank=True,
         exemptions=(Exemption("birth", "W0 is W_res + (AB)ᵀ only up to rounding", relative=1e-6),),
@@ -405,30 +417,40 @@ METHODS: dict[str, Method] = {
         options={"k": (Rank, 256)},
         layer=lambda n, m, o: [
             [own(n, m)],
-            [frozen(n, o["k"]), trained(o["k"]), frozen(o["k"], m), trained(m)],
+            [
+                frozen(n, o["k"], name="A"),
+                trained(o["k"], name="Λ_d"),
+                frozen(o["k"], m, name="B"),
+                trained(m, name="Λ_b"),
+            ],
         ],
         lr=0.03,
         shared=True,
     ),
     "ia3": Method(
         title="(IA)³",
-        formula="l ⊙ (W0 x)",
+        formula="l ⊙ (W0 x + b); in: W0 (l ⊙ x) + b",
         paper="Liu et al. 2022, arXiv:2205.05638",
         options={"place": (Literal["out", "in"], "out")},
-        layer=lambda n, m, o: [[own(n, m), trained(m)] if o["place"] == "out" else [trained(n), own(n, m)]],
+        layer=lambda n, m, o: [
+            [own(n, m), trained(m, name="l")] if o["place"] == "out" else [trained(n, name="l"), own(n, m)]
+        ],
         lr=0.3,
         lr_of=[({"place": "in"}, 0.1)],
     ),
     "adalora": Method(
         title="AdaLoRA",
-        formula="W = W0 + P Λ Q, the least important of Λ set to 0",
+        formula="W' = W0 + P Λ Q, the least important of Λ set to 0",
         paper="Zhang et al. 2023, arXiv:2303.10512",
         options={
             "k": (Rank, 4),
             "keep": (Annotated[float, Field(gt=0, le=1)], 2 / 3),
             "gamma": (Annotated[float, Field(ge=0, allow_inf_nan=False)], 0.1),
         },
-        layer=lambda n, m, o: [[own(n, m)], [trained(n, o["k"]), trained(o["k"]), trained(o["k"], m)]],
+        layer=lambda n, m, o: [
+            [own(n, m)],
+            [trained(n, o["k"], name="Q"), trained(o["k"], name="Λ"), trained(o["k"], m, name="P")],
+        ],
         lr=0.03,
         low_rank=True,
     ),
@@ -437,7 +459,10 @@ METHODS: dict[str, Method] = {
         formula="W' = W0 + (B1 A1) ⊙ (B2 A2)",
         paper="Hyeon-Woo et al. 2021, arXiv:2108.06098; Yeh et al. 2023, arXiv:2309.14859",
         options={"k": (Rank, 4)},
-        layer=lambda n, m, o: [*_low_rank(n, m, o), *_low_rank(n, m, o)[1:]],
+        layer=lambda n, m, o: [
+            [own(n, m)],
+            *([trained(n, o["k"], name=f"A{i}"), trained(o["k"], m, name=f"B{i}")] for i in (1, 2)),
+        ],
         remakes=True,
         lr=0.03,
     ),
@@ -452,7 +477,7 @@ METHODS: dict[str, Method] = {
     ),
     "hira": Method(
         title="HiRA",
-        formula="W' = W0 + W0 ⊙ (A B)",
+        formula="W' = W0 + W0 ⊙ (B A)",
         paper="Huang et al. 2025, ICLR",
         options={"k": (Rank, 4)},
         layer=_low_rank,
@@ -461,10 +486,10 @@ METHODS: dict[str, Method] = {
     ),
     "oft": Method(
         title="OFT",
-        formula="R W0, R = diag(R_1, R_2, ...), R_i = (I + Q_i)(I - Q_i)⁻¹, Q_i skew-symmetric",
+        formula="h = W0 Rᵀ x, R = diag(R_1, R_2, ...), R_i = (I + Q_i)(I - Q_i)⁻¹, Q_i skew-symmetric",
         paper="Qiu et al. 2023, arXiv:2306.07280",
         options={"block": (Annotated[int, Field(ge=2, le=256)], 4)},
-        layer=lambda n, m, o: [[trained(n * (o["block"] - 1) // 2), own(n, m)]],
+        layer=lambda n, m, o: [[trained(n * (o["block"] - 1) // 2, name="Q"), own(n, m)]],
         remakes=True,
         lr=0.01,
     ),
@@ -473,7 +498,7 @@ METHODS: dict[str, Method] = {
         formula="W' = W0 + expand(D), D repeated over the inputs",
         paper="Kang & Yin 2024, arXiv:2409.15371",
         options={"k": (Rank, 4)},
-        layer=lambda n, m, o: [[own(n, m)], [trained(o["k"], m)]],
+        layer=lambda n, m, o: [[own(n, m)], [trained(o["k"], m, name="D")]],
         lr=0.01,
         low_rank=True,
     ),

@@ -38,17 +38,17 @@ def added(tensor: Tensor, weight: Tensor) -> Tensor:
 
 
 def transposed(layer: nn.Module) -> bool:
-    """Whether it is a `Conv1D` of transformers, as in GPT-2: a linear layer that keeps its weight as (n, m)."""
-    return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
+    """Whether the layer keeps its weight as (n, m): an embedding, or a `Conv1D` of transformers, as in GPT-2."""
+    return type(layer) is nn.Embedding or (type(layer).__name__ == "Conv1D" and hasattr(layer, "nf"))
 
 
 def matrix(layer: nn.Linear) -> Tensor:
     """The layer's weight as (m, n)."""
-    return layer.weight.t() if transposed(layer) else layer.weight
+    return layer.weight.t() if transposed(layer) else layer.weight.flatten(1)
 
 
 def sides(layer: nn.Linear) -> tuple[int, int]:
-    """Its numbers of inputs and outputs, n and m."""
+    """Its numbers of inputs and outputs, n and m: of a convolution at one place, of an embedding n are the ids."""
     m, n = matrix(layer).shape
     return n, m
 
@@ -67,6 +67,8 @@ class Wrapper(nn.Module):
         super().__init__()
         self.inner = inner.requires_grad_(False)
         self.in_features, self.out_features = sides(inner)
+        for name in getattr(inner, "__constants__", ()):  # what models read of a layer, as a convolution's stride
+            setattr(self, name, getattr(inner, name))
         self.lr_scales: dict[str, float] = {}  # of own parameters, by name: times the learning rate
         self.trained_buffers: tuple[str, ...] = ()  # names of own buffers that training changes
 
@@ -91,7 +93,7 @@ class Wrapper(nn.Module):
         W1, W0 = self.merged_weight(), self.inner.weight
         if W1 is None:
             return W0.detach().as_subclass(NoWeight)
-        return (W1.t() if transposed(self.inner) else W1).to(W0.dtype)
+        return (W1.t() if transposed(self.inner) else W1).reshape(W0.shape).to(W0.dtype)
 
     @property
     def bias(self) -> Tensor | None:
@@ -110,7 +112,7 @@ class Wrapper(nn.Module):
 
     def merged_bias(self) -> Tensor | None:
         """b1 (m,) of that layer, not rounded; None if it has none."""
-        return cast("Tensor | None", self.inner.bias)
+        return getattr(self.inner, "bias", None)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
@@ -121,24 +123,33 @@ class Wrapper(nn.Module):
         """
         layer, bias = copy.deepcopy(self.inner), self.bias
         layer.weight.copy_(self.weight)
-        layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.clone()))
+        if bias is not None:
+            layer.register_parameter("bias", nn.Parameter(bias.clone()))
         return layer
 
     def probe(self) -> Tensor:
-        """Random inputs (8, n) for the layer, from a generator of its own."""
-        drawn = torch.randn(8, self.in_features, generator=torch.Generator().manual_seed(0))
-        return drawn.to(self.inner.weight)
+        """Eight random inputs for the layer, from a generator of its own: numbers (8, n), images, or ids."""
+        layer, generator = cast("nn.Module", self.inner), torch.Generator().manual_seed(0)
+        if isinstance(layer, nn.Embedding):
+            return torch.randint(layer.num_embeddings, (8,), generator=generator).to(layer.weight.device)
+        shape = [self.in_features]
+        if isinstance(layer, nn.Conv2d):
+            padding = (0, 0) if isinstance(layer.padding, str) else layer.padding
+            windows = zip(layer.kernel_size, layer.dilation, padding, strict=True)
+            shape = [layer.in_channels, *(size * apart + beside for size, apart, beside in windows)]
+        return torch.randn(8, *shape, generator=generator).to(self.inner.weight)
 
     @torch.no_grad()
     def merging_error(self, layer: nn.Module) -> float:
         """How far `layer`, merged, is off on `probe`, as a share of what rounding explains; 0 on the device meta."""
-        if self.inner.weight.is_meta:
+        weight = self.inner.weight
+        if weight.is_meta:
             return 0.0
-        x = self.probe()
+        x, rounding = self.probe(), torch.finfo(weight.dtype)
         expected, got = self.forward(x).double(), layer(x).double()
-        exact = x.dtype != torch.float32 or x.is_cpu or torch.get_float32_matmul_precision() == "highest"
-        allowed = (16 if x.itemsize < 4 else 1000) * (torch.finfo(x.dtype).eps if exact else 2**-10)
-        off = (got - expected).abs().max() / expected.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
+        exact = weight.dtype != torch.float32 or x.is_cpu or torch.get_float32_matmul_precision() == "highest"
+        allowed = (16 if weight.itemsize < 4 else 1000) * (rounding.eps if exact else 2**-10)
+        off = (got - expected).abs().max() / expected.abs().max().clamp(min=rounding.tiny)
         return (off / allowed).item()
 
 
@@ -161,7 +172,7 @@ class SplitWrapper(Wrapper):
         dtype, given = self.dtype, kept[-1].dtype
         if dtype == given:
             return self.tuned(*kept)
-        return self.tuned(*[part.to(dtype) for part in kept]).to(given)
+        return self.tuned(*[part.to(dtype) if part.is_floating_point() else part for part in kept]).to(given)
 
 
 class RemadeWrapper(Wrapper):

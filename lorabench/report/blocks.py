@@ -50,7 +50,7 @@ class Table:
     """Rows of as many cells as there are `heads`, of which the first is the table's own name.
 
     Attributes:
-        heads: one for each column.
+        heads: one for each column; all empty: no line of heads is shown.
         align: `<` or `>` for each column.
         rows: their cells.
         title: of a matrix, whose first head is empty.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorabench.analysis.quantities import count
-from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
 from lorabench.methods.registry import METHODS
 from lorabench.report.blocks import Line, Picture
@@ -34,6 +33,8 @@ _ASPECT = 2
 """A character is so many times as high as wide."""
 _LINES = 6
 """Of the highest matrix, at most; of all layers together, twice as many."""
+_LABEL = 5
+"""Columns of a layer's name."""
 _COARSEST = 1000
 """Numbers to a column; no drawing is coarser, and one that is still too wide is cut."""
 
@@ -51,14 +52,14 @@ class Told:
         """Its entry of the registry."""
         return METHODS[self.name]
 
-    @property
-    def trained(self) -> int:
-        """How many parameters it trains."""
-        return self.method.trainable([CLASSIFIER[layer] for layer in self.targets], self.options)
+    def parts(self, layer: str) -> list[Part]:
+        """What it makes of a layer, in the order in which it is applied."""
+        return [part for path in self.method.layer(*CLASSIFIER[layer], self.options) for part in path]
 
-    def parts(self, layer: str) -> list[list[Part]]:
-        """What it makes of a layer, path by path, in the order in which they are applied."""
-        return [list(path) for path in self.method.layer(*CLASSIFIER[layer], self.options)]
+    @property
+    def factored(self) -> bool:
+        """Whether a layer is the sum of its own weight and of the product B A."""
+        return not self.method.remakes and [part.name for part in self.parts(self.targets[0])[1:]] == ["A", "B"]
 
 
 def by_default(name: str) -> Told:
@@ -90,17 +91,18 @@ def sizes(told: Told) -> list[Size]:
     """A row for each layer of the classifier."""
     rows: list[Size] = []
     for matrix in ARCHITECTURES["mlp"].matrices:
-        parts = [part for path in told.parts(matrix.name) for part in path if part.trained]
-        adapted = matrix.name in told.targets
+        parts = [part for part in told.parts(matrix.name) if part.trained and matrix.name in told.targets]
+        k = told.options.get("k")
+        product = [part.shape for part in parts] == [(matrix.n, k), (k, matrix.m)]
         rows.append(
             Size(
                 matrix.name,
                 matrix.m,
                 matrix.n,
                 matrix.n * matrix.m + matrix.m,
-                sum(part.size for part in parts) if adapted else 0,
-                _sum(parts, told.options.get("k")) if adapted else "",
-                matrix.break_even if told.method.low_rank else None,
+                sum(part.size for part in parts),
+                _sum(parts, k),
+                matrix.break_even if product else None,
             )
         )
     return rows
@@ -116,18 +118,19 @@ def _sum(parts: Sequence[Part], k: int | None) -> str:
 
 def explanation_data(told: Told) -> dict[str, Any]:
     """What `explanation` shows, as plain data; a share in percent."""
-    reason = told.method.exemption("merge", told.options)
+    reason, rows, total = told.method.exemption("merge", told.options), sizes(told), ARCHITECTURES["mlp"].total
+    trained = sum(row.trained for row in rows)
     return {
         "method": told.name,
         "title": told.method.title,
         "formula": told.method.formula,
         "paper": told.method.paper,
         "options": dict(told.options),
-        "layers": [row._asdict() for row in sizes(told)],
+        "layers": [row._asdict() for row in rows],
         "targets": list(told.targets),
-        "trained": told.trained,
-        "total": ARCHITECTURES["mlp"].total,
-        "percent": 100 * told.trained / ARCHITECTURES["mlp"].total,
+        "trained": trained,
+        "total": total,
+        "percent": 100 * trained / total,
         "mergeable": reason is None,
         "why_not": reason.reason if reason else None,
     }
@@ -135,113 +138,80 @@ def explanation_data(told: Told) -> dict[str, Any]:
 
 def explanation(told: Told) -> Block:
     """The method's formula, its layers drawn to scale, and where its number of parameters comes from."""
-    method, total = told.method, ARCHITECTURES["mlp"].total
-    reason = method.exemption("merge", told.options)
-    own = ", ".join(
+    method, data, rows = told.method, explanation_data(told), sizes(told)
+    options = [
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in told.options.items()
         if value is not None
+    ]
+    why_not, trained = data["why_not"], f"{data['trained']:,}"
+    facts = grid("", "", align="<<")
+    facts.add_row(line("formula", "dim"), method.formula)
+    facts.add_row(
+        line("trained", "dim"), "; ".join([f"in {', '.join(told.targets)}", *filter(None, [", ".join(options)])])
     )
-    rows = sizes(told)
-    heads = ("layer", "W0 (m x n)", "with bias", "trained", *(["break-even k"] if method.low_rank else []))
+    merged = f"no: {why_not}" if why_not else "yes: into the linear layers, which then cost what they did"
+    facts.add_row(line("mergeable", "dim"), merged)
+    facts.add_row(line("paper", "dim"), method.paper)
+    even = any(row.break_even for row in rows)
+    heads = ("layer", "W0 (m x n)", "with bias", "trained", *(["break-even k"] if even else []))
     table = grid(*heads, align="<" + ">" * (len(heads) - 1))
     for row in rows:
-        even = [f"{row.break_even:.1f}"] if row.break_even else []
-        table.add_row(row.layer, f"{row.m} x {row.n}", f"{row.parameters:,}", f"{row.trained:,}", *even)
-    table.add_row("sum", "", f"{total:,}", f"{told.trained:,}")
-    share = f"{100 * told.trained / total:.2f}% of the classifier's {total:,} parameters"
-    facts = {
-        "formula": method.formula,
-        "trained": f"in {', '.join(told.targets)}" + (f"; {own}" if own else ""),
-        "mergeable": f"no: {reason.reason}" if reason else "yes: into the linear layers, which then cost what they did",
-        "paper": method.paper,
-    }
+        least = [f"{row.break_even:.1f}"] if row.break_even else []
+        table.add_row(row.layer, f"{row.m} x {row.n}", f"{row.parameters:,}", f"{row.trained:,}", *least)
+    table.add_row("sum", "", f"{data['total']:,}", trained)
+    terms = " + ".join(row.sum for row in rows if row.sum)
     return stack(
         [
-            heading(method.title, "W0 is frozen; A and B are trained" if _factored(told) else ""),
-            group(*(line(f"{name:11}", "dim") + text for name, text in facts.items())),
+            heading(method.title, _roles(told)),
+            facts,
             Picture(
                 lambda columns, ascii_only: _drawn(told, columns, ascii_only=ascii_only),
                 f"The weights of {', '.join(told.targets)} and beside them, to scale, what {method.title} adds.",
             ),
             group(
-                line(f"{told.trained:,}", "bold") + f" = {' + '.join(row.sum for row in rows if row.sum)}", line(share)
+                line(trained, "bold") + (f" = {terms}" if " " in terms else ""),
+                line(f"{data['percent']:.2f}% of the classifier's {data['total']:,} parameters"),
             ),
-            group(table, note("break-even k: with more, A and B have more numbers than W0"))
-            if method.low_rank
-            else table,
+            group(table, *([note("break-even k: with more, A and B have more numbers than W0")] if even else [])),
         ]
     )
 
 
-def _factored(told: Told) -> bool:
-    """Whether every path of a layer is a product of matrices from its n inputs to its m outputs: a sum of them."""
-    n, m = CLASSIFIER[told.targets[0]]
-    paths = told.parts(told.targets[0])
-    return (
-        not told.method.remakes
-        and len(paths) > 1
-        and all(
-            all(len(part.shape) == 2 for part in path) and (path[0].shape[0], path[-1].shape[1]) == (n, m)
-            for path in paths
-        )
+def _roles(told: Told) -> str:
+    """`W0 is frozen; A and B are trained`."""
+    parts = told.parts(told.targets[0])
+    roles = {
+        role: list(dict.fromkeys(part.name for part in parts if part.trained == trained and part.name))
+        for role, trained in (("frozen", False), ("trained", True))
+    }
+    return "; ".join(
+        f"{listed(names)} {'is' if len(names) == 1 else 'are'} {role}" for role, names in roles.items() if names
     )
 
 
-def _drawn(told: Told, columns: int, *, ascii_only: bool) -> list[Line]:
-    """Each layer's matrices at one scale, the frozen shaded, the trained solid; as the sum of products that they are.
-
-    A side of less than an eighth of a character is drawn as an eighth.
-    """
-    factored = _factored(told)
-    signs = (" + ", " · ") if factored else (" ", " ")
-    pictures: list[tuple[list[Tile], list[str]]] = []
-    for layer in told.targets:
-        tiles, between = _tiles(told, layer, factored=factored), list[str]()
-        for path in told.parts(layer):
-            between += [signs[0], *[signs[1]] * (len(path) - 1)]
-        pictures.append((tiles, ["", *between[len(between) - len(tiles) + 1 :]]))
-    highs = [max(tile.high for tile in tiles) for tiles, _ in pictures]
-    least = math.ceil(max(max(highs) / _LINES, sum(highs) / (2 * _LINES)) / _ASPECT)
-    unit = next(
-        unit
-        for unit in itertools.count(least)
-        if unit > _COARSEST or all(_wide(tiles, unit, len(signs[0])) <= columns - 5 for tiles, _ in pictures)
-    )
-    lines: list[Line] = []
-    for layer, (tiles, between) in zip(told.targets, pictures, strict=True):
-        blocks = [tile.lines(unit, ascii_only=ascii_only) for tile in tiles]
-        high = max(map(len, blocks))
-        rows = [f"{layer:5}", *["     "] * high]
-        for tile, block, sign in zip(tiles, blocks, between, strict=True):
-            full = [tile.caption, *[""] * (high - len(block)), *block]
-            wide = max(map(len, full))
-            shown = sign.replace("·", "*") if ascii_only else sign
-            rows = [
-                row + (shown if number == high else " " * len(shown)) + text.ljust(wide)
-                for number, (row, text) in enumerate(zip(rows, full, strict=True))
-            ]
-        lines += [Line(line(rows[0].rstrip(), "dim").pieces, folds=False)]
-        lines += [Line(line(row.rstrip()).pieces, folds=False) for row in rows[1:]]
-    shades = (":", "#") if ascii_only else ("░", "█")
-    return [*lines, note(f"{shades[0]} frozen, {shades[1]} trained; to scale, a column is {unit} numbers wide")]
+def listed(names: Sequence[str]) -> str:
+    """`A, B and C`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 class Tile(NamedTuple):
-    """A matrix of `high` rows and `wide` columns under its caption."""
+    """A matrix of `high` rows and `wide` columns under its caption, and the sign before it."""
 
     caption: str
     high: int
     wide: int
     trained: bool
+    sign: str = " "
 
     def lines(self, unit: int, *, ascii_only: bool) -> list[str]:
         """It drawn in characters, each `unit` numbers wide and twice as many high; a frozen one in whole characters."""
         wide, high = self.wide / unit, self.high / (unit * _ASPECT)
         if not self.trained:
             return [(":" if ascii_only else "░") * max(1, round(wide))] * max(1, round(high))
-        columns, right = _eighths(wide)
-        rows, top = _eighths(high) if columns else (round(high), int(high < 0.5))
+        (columns, right), (rows, top) = _eighths(wide), _eighths(high)
+        if not columns:
+            rows, top = round(high), int(high < 0.5)
         if ascii_only:
             return ["#" * columns + "|" * (right > 0)] * rows or ["_" * max(1, columns)]
         solid = "█" * columns + " ▏▎▍▌▋▊▉"[right].strip()
@@ -254,28 +224,60 @@ def _eighths(length: float) -> tuple[int, int]:
     return divmod(max(1, round(8 * length)), 8)
 
 
-def _tiles(told: Told, layer: str, *, factored: bool) -> list[Tile]:
-    """From left to right as formulas are written: what is applied last comes first."""
-    n, m = CLASSIFIER[layer]
-    paths = told.parts(layer)
+def _tiles(told: Told, layer: str) -> list[Tile]:
+    """From left to right as formulas are written: what is applied last comes first, and a vector of outputs upright."""
     tiles: list[Tile] = []
-    if all(part.added for path in paths for part in path) and not told.method.in_place:
-        tiles.append(Tile(f"W0 {m} x {n}", m, n, trained=False))
-    for path in paths:
-        names = iter("BA" if factored else "")
+    for path in told.method.layer(*CLASSIFIER[layer], told.options):
+        sign = " + " if told.factored and tiles else " "
         for part in reversed(path):
             if len(part.shape) == 2:
                 wide, high = part.shape
             else:
-                wide, high = (1, part.size) if part.size == m else (part.size, 1)
-            name = "" if part.trained or part.added else "W0 "
-            caption = f"{name or next(names, '')} {high} x {wide}" if not name else f"W0 {high} x {wide}"
-            tiles.append(Tile(caption.strip(), high, wide, part.trained))
+                wide, high = (1, part.size) if part is path[-1] else (part.size, 1)
+            tiles.append(Tile(f"{part.name} {high} x {wide}".strip(), high, wide, part.trained, sign if tiles else ""))
+            sign = " · " if told.factored else " "
     return tiles
 
 
-def _wide(tiles: Sequence[Tile], unit: int, gap: int) -> int:
-    return sum(gap + max(len(tile.caption), math.ceil(tile.wide / unit)) for tile in tiles) - gap
+def _drawn(told: Told, columns: int, *, ascii_only: bool) -> list[Line]:
+    """Each layer's matrices at one scale, the frozen shaded, the trained solid; as the sum of products that they are.
+
+    A side of less than an eighth of a character is drawn as an eighth.
+    """
+    layers = {layer: _tiles(told, layer) for layer in told.targets}
+    if any(_wide(tiles, _COARSEST) > columns - _LABEL for tiles in layers.values()):
+        layers = {
+            layer: [tile._replace(caption=tile.caption.replace(" x ", "x")) for tile in tiles]
+            for layer, tiles in layers.items()
+        }
+    highs = [max(tile.high for tile in tiles) for tiles in layers.values()]
+    least = math.ceil(max(max(highs) / _LINES, sum(highs) / (2 * _LINES)) / _ASPECT)
+    unit = next(
+        unit
+        for unit in itertools.count(least)
+        if unit > _COARSEST or all(_wide(tiles, unit) <= columns - _LABEL for tiles in layers.values())
+    )
+    lines: list[Line] = []
+    for layer, tiles in layers.items():
+        blocks = [tile.lines(unit, ascii_only=ascii_only) for tile in tiles]
+        high = max(map(len, blocks))
+        rows = [layer.ljust(_LABEL), *[" " * _LABEL] * high]
+        for tile, block in zip(tiles, blocks, strict=True):
+            full, sign = [tile.caption, *[""] * (high - len(block)), *block], tile.sign
+            if ascii_only:
+                full[0], sign = full[0].encode("ascii", "replace").decode(), sign.replace("·", "*")
+            signs = [*[" " * len(sign)] * high, sign]
+            rows = [
+                row + before + text.ljust(max(map(len, full)))
+                for row, before, text in zip(rows, signs, full, strict=True)
+            ]
+        lines += [line(row.rstrip(), "" if number else "dim", folds=False) for number, row in enumerate(rows)]
+    shades = (":", "#") if ascii_only else ("░", "█")
+    return [*lines, note(f"{shades[0]} frozen, {shades[1]} trained; to scale, a column is {unit} numbers wide")]
+
+
+def _wide(tiles: Sequence[Tile], unit: int) -> int:
+    return sum(len(tile.sign) + max(len(tile.caption), math.ceil(tile.wide / unit)) for tile in tiles)
 
 
 def introduction(settings: Mapping[str, Any]) -> str:
@@ -287,8 +289,7 @@ def introduction(settings: Mapping[str, Any]) -> str:
     from lorabench.data import shifts
 
     options = shifts.parse(dict(settings))
-    names = [_ENGLISH[digit] for digit in options.classes]
-    named = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    named = listed([_ENGLISH[digit] for digit in options.classes])
     share = f"{100 * options.fraction:.4g}%"
     return f"F-MNIST is MNIST with {share} of the {named} {shifts.of(options).word}; it is not Fashion-MNIST."
 
@@ -403,6 +404,7 @@ def story(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Block | N
 
     The first run of the setting that the report shows in full is explained.
     """
+    from lorabench.analysis.settings import collect, featured_setting
     from lorabench.report.figures.material import pictures_of
 
     featured = featured_setting(collect(runs).settings)

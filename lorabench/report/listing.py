@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from lorabench.analysis.selection import Selection
+    from lorabench.analysis.listing import Selection
     from lorabench.query import Value
     from lorabench.report.blocks import Block
     from lorabench.runs import Broken, Run, Study
@@ -74,11 +74,11 @@ def fields_table(runs: Sequence[Run]) -> Block:
 
 
 def studies_table(
-    studies: Sequence[Study], broken: Sequence[Broken], holds: Callable[[str], bool], now: datetime, elsewhere: str
+    studies: Sequence[Study], broken: Sequence[Broken], holds: Callable[[str], bool], now: datetime
 ) -> Block:
     """The studies, the one that ended last at the end, and the notes that cannot be read.
 
-    `holds` says of an id whether there is such a run, and `elsewhere` is what a command needs to find them.
+    `holds` says of an id whether there is such a run.
     """
     table = Table(("study", "kind", "runs", "gone", "ended"), "<<>>>", folds=False)
     for study in studies:
@@ -88,8 +88,7 @@ def studies_table(
             study.name, study.kind, f"{len(study.runs):,}", f"{gone:,}" if gone else "", f"{age} ago" * bool(age)
         )
     reasons = "\n".join(note.reason for note in broken)
-    following = note(f"next  lorabench report --study {studies[-1].name}{elsewhere}") if studies else note("no studies")
-    return stack([table if studies else None, line(reasons, "red") if reasons else None, following])
+    return stack([table if studies else note("no studies"), line(reasons, "red") if reasons else None])
 
 
 def choices(name: str, fitting: Sequence[Run], known: Sequence[Run], now: datetime) -> str:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from lorabench.analysis import number
 from lorabench.analysis.comparison import metrics_of
 from lorabench.analysis.confusion import worst_cells
-from lorabench.analysis.facts import class_counts, spectrum_rows
 from lorabench.analysis.fairness import unfinished
 from lorabench.analysis.plain import flatten, shown
 from lorabench.analysis.quantities import SETS
-from lorabench.analysis.single import RunAccuracy, before_and_after, scores
+from lorabench.analysis.single import RunAccuracy, before_and_after, class_counts, scores, spectrum_rows
 from lorabench.report import confusion
 from lorabench.report.compare import metrics_table
 from lorabench.report.contrast import contrast_note, contrast_table

@@ -19,9 +19,9 @@ def grid(*heads: str, align: str) -> Table:
     return Table(heads, align)
 
 
-def line(text: str, style: str = "") -> Line:
+def line(text: str, style: str = "", *, folds: bool = True) -> Line:
     """A line, or a cell, in one style."""
-    return Line((Piece(text, style),))
+    return Line((Piece(text, style),), folds=folds)
 
 
 def heading(text: str, rest: str = "") -> Line:

@@ -1,14 +1,14 @@
-"""How a command ends: a stage with at most 15 lines, an export, figures; the last line is the next command."""
+"""How a command ends: a stage with at most 15 lines, an export, figures."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import number
-from lorabench.analysis.facts import class_counts
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS
-from lorabench.analysis.single import scores
+from lorabench.analysis.single import class_counts, scores
 from lorabench.report.fairness import held_out_note
 from lorabench.report.single import parameters_line, score_table
 from lorabench.report.style import grid, group, heading, line, note
@@ -39,14 +39,13 @@ def summary_data(run: Run, *, cached: bool, folder: Path, next_command: str) -> 
     }
 
 
-def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> Block:
+def summary(run: Run, *, cached: bool, folder: Path) -> Block:
     """The closing block of one finished run.
 
     Args:
         run: finished.
         cached: whether it was there before.
         folder: where it is, as the user should read it.
-        next_command: what to type next.
     """
     parts: list[Block] = [heading(run.id, _how(run, cached=cached))]
     if rows := scores(run):
@@ -61,7 +60,6 @@ def summary(run: Run, *, cached: bool, folder: Path, next_command: str) -> Block
     if run.params:
         parts.append(line(parameters_line(run)))
     parts.append(line(str(folder)))
-    parts.append(line("next  ", "dim") + next_command)
     return group(*parts)
 
 
@@ -80,7 +78,7 @@ def _fmnist_line(run: Run) -> str:
     return ", ".join([*asked, f"sha256 {hashes}"])
 
 
-def export_data(done: Export, elsewhere: str = "") -> dict[str, Any]:
+def export_data(done: Export) -> dict[str, Any]:
     """What `export_summary` shows, as plain data."""
     return {
         "runs": list(done.runs),
@@ -89,17 +87,11 @@ def export_data(done: Export, elsewhere: str = "") -> dict[str, Any]:
         "files": plain(list(done.files)),
         "compared": plain(list(done.compared)),
         "loads": done.loads,
-        "next": done.following + elsewhere,
     }
 
 
-def export_summary(done: Export, elsewhere: str = "") -> Block:
-    """How an export ends: a line for each file and each comparison, how it is opened, the next command.
-
-    Args:
-        done: finished.
-        elsewhere: what the next command needs at its end to find the same runs.
-    """
+def export_summary(done: Export) -> Block:
+    """How an export ends: a line for each file and each comparison, how it is opened, where it is."""
     files = grid("file", "bytes", "sha256", align="<><")
     for file in done.files:
         files.add_row(file.name, f"{file.bytes:,}", file.sha256[:12])
@@ -113,9 +105,8 @@ def export_summary(done: Export, elsewhere: str = "") -> Block:
             else f"{same.flips} labels flipped, largest logit difference {same.logit_change:.1e}"
         )
         parts.append(line(f"{SETS.get(same.name, same.name)}: {same.images:,} images, {how}"))
-    parts.append(line("loads ", "dim") + done.loads)
+    parts.append(replace(line("loads ", "dim") + done.loads, folds=False))  # code, to be pasted
     parts.append(line(str(done.folder)))
-    parts.append(line("next  ", "dim") + (done.following + elsewhere))
     return group(*parts)
 
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.analysis.comparison import Fact
-    from lorabench.analysis.facts import ClassCount, SizeRow, SpectrumRow
+    from lorabench.analysis.single import ClassCount, SpectrumRow
+    from lorabench.analysis.study import SizeRow
     from lorabench.report.blocks import Block
 
 

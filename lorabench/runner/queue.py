@@ -75,7 +75,7 @@ def run(
         patient: wait for a run that another live process makes, or else give up (LockedError).
         keep_going: on failure, record it, skip the stages that depend on it, and go on. Missing data, a damaged
             parent or a lock stops all the same.
-        engine: `dask://HOST:PORT` for the workers of that cluster; None for this machine.
+        engine: `dask://HOST:PORT` or `tls://HOST:PORT` for the workers of that cluster; None for this machine.
         on_result: called with each result as it comes; the runs are then not returned, to save memory.
         emit: called with every event.
 

@@ -84,7 +84,7 @@ def _device(wanted: str, emit: Emit) -> torch.device:
             emit(events.Message("device auto: no GPU here, running on the CPU"))
         return torch.device(name)
     if not have[wanted]:
-        raise InputError(f"device {wanted}: torch {torch.__version__} finds none on this machine; try --device cpu")
+        raise InputError(f"device {wanted}: torch {torch.__version__} finds none on this machine; cpu is everywhere")
     return torch.device(wanted)
 
 

@@ -109,7 +109,7 @@ def _hello(wanted: dict[str, Any]) -> dict[str, Any]:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        return {"error": f"device cuda: torch {torch.__version__} finds none on this machine; try --device cpu"}
+        return {"error": f"device cuda: torch {torch.__version__} finds none on this machine; cpu is everywhere"}
     if wanted["threads"]:
         torch.set_num_threads(wanted["threads"])
     torch.set_flush_denormal(True)

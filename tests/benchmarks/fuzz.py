@@ -33,7 +33,8 @@ import torch
 import yaml
 
 from lorabench import checkpoint, config, npz, query
-from lorabench.analysis import fields, selection
+from lorabench.analysis import fields
+from lorabench.analysis.listing import select
 from lorabench.config.source import parse_yaml
 from lorabench.data.idx import read_idx
 from lorabench.errors import LorabenchError
@@ -144,7 +145,7 @@ def feed_run(chance: random.Random) -> None:
     path.write_bytes(damaged(chance, text) if chance.random() < 0.2 else text)
     store = Store(FOLDER)
     run = store.load(RUN["id"])
-    render(listing.listing(selection.select([run]), now=datetime(2025, 11, 24, tzinfo=UTC)))
+    render(listing.listing(select([run]), now=datetime(2025, 11, 24, tzinfo=UTC)))
     fields.fields(run)
     for runs in ([run], [run, finetune(1)], [run, finetune(1), pretrain()]):
         found = shown.runs_shown(store, [r.model_copy(update={"files": {}}) for r in runs])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.lines import Line2D
 
 from lorabench.analysis import inference
-from lorabench.analysis.facts import spectrum_rows
 from lorabench.analysis.settings import collect
+from lorabench.analysis.single import spectrum_rows
 from lorabench.report.figures.material import Missing
 from lorabench.report.figures.style import bar, canvas, caption, logarithmic, over, series_look
 

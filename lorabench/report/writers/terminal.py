@@ -137,7 +137,8 @@ class _Rows:
 
 
 def _grid(table: Table) -> RichTable:
-    drawn = RichTable(box=None, padding=(0, table.gap, 0, 0), pad_edge=False, header_style="dim")
+    padding = (0, table.gap, 0, 0)
+    drawn = RichTable(box=None, padding=padding, pad_edge=False, header_style="dim", show_header=any(table.heads))
     for index, (head, side) in enumerate(zip(table.heads, table.align, strict=True)):
         drawn.add_column(Text(head, "" if index else "not dim bold"), justify=_SIDES[side], overflow="fold")
     for row in table.rows:

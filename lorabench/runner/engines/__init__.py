@@ -36,14 +36,14 @@ __all__ = ["cores", "open_engine", "scheduler"]
 
 
 def scheduler(engine: str) -> tuple[str, int]:
-    """Host and port of the scheduler in `dask://HOST:PORT`.
+    """Host and port of the scheduler in `dask://HOST:PORT`, or `tls://HOST:PORT` if the cluster speaks TLS.
 
     Raises:
         UsageError: not of that form.
     """
-    match = re.fullmatch(r"dask://([^\s/:]+|\[[0-9A-Fa-f:]+\]):(\d{1,5})", engine, re.ASCII)
+    match = re.fullmatch(r"(?:dask|tls)://([^\s/:]+|\[[0-9A-Fa-f:]+\]):(\d{1,5})", engine, re.ASCII)
     if not match or not 0 < int(match[2]) < 2**16:
-        raise UsageError(f"engine {engine}: write dask://HOST:PORT, e.g. dask://127.0.0.1:8786")
+        raise UsageError(f"engine {engine}: write dask://HOST:PORT or tls://HOST:PORT, e.g. dask://127.0.0.1:8786")
     return match[1].strip("[]"), int(match[2])
 
 
@@ -53,8 +53,8 @@ def open_engine(
     """An executor, the function to submit to it with a stage and the keywords `force` and `wait`, and how many at once.
 
     Without `engine` that is this process for one worker, and so many processes of their own for more; with
-    `dask://HOST:PORT` it is that cluster with all workers that it has. Leaving the block by an exception stops
-    what runs, and what it was at is recorded as interrupted.
+    `dask://HOST:PORT` or `tls://HOST:PORT` it is that cluster with all workers that it has. Leaving the block by an
+    exception stops what runs, and what it was at is recorded as interrupted.
 
     Raises:
         UsageError: `engine` has another form.
@@ -63,7 +63,7 @@ def open_engine(
     if engine:
         from lorabench.runner.engines.dask import open_dask
 
-        return open_dask(*scheduler(engine), store, settings, emit)
+        return open_dask(engine, store, settings, emit)
     if workers == 1:
         return _open_here(store, data_dir, settings, emit)
     return open_processes(workers, store, data_dir, settings, emit)

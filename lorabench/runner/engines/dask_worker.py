@@ -1,4 +1,4 @@
-"""A stage on a worker of a Dask cluster: made in a private folder, sent back to the driver as bytes."""
+"""A stage on a worker of a Dask cluster: made in a private folder, sent back to the driver as plain data."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ import traceback
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from lorabench import __version__, events
-from lorabench.errors import InputError, LorabenchError, RunFailedError
-from lorabench.runs import Store
+from lorabench.errors import InputError
+from lorabench.runs import MAX_FILE_BYTES, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lorabench.config import Config
     from lorabench.events import Event
     from lorabench.runner.stages import Stage
-    from lorabench.runs import Run
+
+File = Annotated[str, Field(pattern=r"^((run|history)\.jsonl?|(flips|predictions)\.npz|(model|adapter)\.safetensors)$")]
+Line = Annotated[str, Field(pattern=r"^[ -~]{0,300}$")]
 
 
-class UnfitWorkerError(InputError):
-    """The worker at `address` can make no run, for want of MNIST, of the device or of the driver's versions."""
+class Answer(BaseModel):
+    """What a worker sends back of a stage, in types that need no pickle.
 
-    def __init__(self, address: str, why: str) -> None:
-        super().__init__(address, why)
-        self.address, self.why = address, why
+    Attributes:
+        host, address: of the worker.
+        unfit: why it can make no run: it has no MNIST, lacks the device, or has other versions than the driver.
+        files: the run's folder; of a failed run too.
+        flips: hash of the masks of the changed images.
+        trace: where a failed run failed.
+    """
 
-    def __str__(self) -> str:
-        return f"on the worker {self.address}: {self.why}"
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-
-@dataclass(frozen=True)
-class Payload:
-    """A run as it travels: its record and its files. `error` says why there is no more; `flips` hashes the masks."""
-
-    run: Run
-    files: dict[str, bytes]
-    flips: str | None = None
-    error: LorabenchError | None = None
+    host: Line
+    address: Line
+    unfit: str = ""
+    files: dict[File, Annotated[bytes, Field(max_length=MAX_FILE_BYTES)]] = Field(default_factory=dict[str, bytes])
+    flips: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    trace: str = ""
 
 
 def versions() -> dict[str, str]:
@@ -54,12 +60,19 @@ def versions() -> dict[str, str]:
     return {"lorabench": f"{__version__} (source {own.hexdigest()[:8]})", "Python": python, **packages}
 
 
-def difference(name: str, theirs: dict[str, str] | Exception, ours: dict[str, str]) -> str | None:
-    """In a sentence, what `name` has in other versions than the driver; None if all are the same."""
-    if isinstance(theirs, Exception):
-        return f"{name} has no lorabench that fits the driver's: {type(theirs).__name__}: {theirs}"
-    found = [f"{what} {theirs.get(what)} (here {own})" for what, own in ours.items() if theirs.get(what) != own]
-    return f"{name} has {', '.join(found)}; install the same versions there" if found else None
+def difference(name: str, theirs: Any, ours: dict[str, str]) -> str | None:
+    """In a sentence, what `name` has in other versions than the driver; None if all are the same.
+
+    Args:
+        name: of the worker or the scheduler.
+        theirs: its `versions()`, or the exception that came of asking for them.
+        ours: the driver's.
+    """
+    if not isinstance(theirs, dict):
+        why = str(theirs).partition("\n")[0]
+        return f"{name} has no lorabench that fits the driver's: {type(theirs).__name__}: {why}"
+    others = [f"{key} {theirs.get(key)} (here {own})" for key, own in ours.items() if theirs.get(key) != own]
+    return f"{name} has {', '.join(others)}; install the same versions there" if others else None
 
 
 def hash_flips(train: Any, test: Any) -> str:
@@ -92,54 +105,56 @@ class EventSender:
             worker.log_event(self.topic, {"kind": type(event).__name__, "fields": asdict(event)})
 
 
-def make_payload(stage: Stage, settings: Config, base: Payload | None, driver: dict[str, str], topic: str) -> Payload:
-    """Make the run of `stage` in a folder that is removed afterwards.
+def make_answer(
+    stage: Stage, settings: Config, base: Mapping[str, bytes] | None, driver: dict[str, str], topic: str
+) -> dict[str, Any]:
+    """Make the run of `stage` in a folder that is removed afterwards; an `Answer`, as a dictionary.
 
     Args:
         stage: what to make.
         settings: say the device and the threads.
-        base: the run that it starts from, with its model.
+        base: the files of the run that it starts from, its record and its model.
         driver: `versions()` of the driver.
         topic: where the driver listens.
-
-    Raises:
-        UnfitWorkerError: this worker is not like the driver, lacks the device, or cannot have MNIST.
     """
     from distributed import get_worker
 
     worker: Any = get_worker()
+    answer = Answer(host=platform.node(), address=worker.address)
+
+    def said(**fields: Any) -> dict[str, Any]:
+        return answer.model_copy(update=fields).model_dump()
+
     if text := difference("it", versions(), driver):
-        raise UnfitWorkerError(worker.address, text)
+        return said(unfit=text)
     from lorabench.runner import make
     from lorabench.runner.session import open_session
 
     with _alone, tempfile.TemporaryDirectory(prefix="lorabench-", dir=worker.local_directory) as place:
         store = Store(Path(place))
         if base:
-            _unpack(base, store)
-        error = flips = None
+            unpack(str(stage.parents.base), base, store)
+        trace, flips = "", None
         try:
             with open_session(store, None, settings, EventSender(topic)) as session:
-                run, _ = make.perform(stage, session=session)
-                _, flips = session.fmnist_of(stage.config)
-        except RunFailedError as failed:
-            # The trace stays behind when an error travels; a note goes along.
-            failed.add_note(f"on the worker {worker.address}:\n{traceback.format_exc()}")
-            run, error = store.load(stage.id), failed
-        except InputError as failed:
-            raise UnfitWorkerError(worker.address, str(failed)) from failed
-        return Payload(
-            run.model_copy(update={"env": {**run.env, "worker": {"host": platform.node(), "address": worker.address}}}),
-            {name: (store.path(run.id) / name).read_bytes() for name in run.files},
-            hash_flips(flips.train, flips.test) if flips else None,
-            error,
-        )
+                make.perform(stage, session=session)
+                _, shifted = session.fmnist_of(stage.config)
+                flips = hash_flips(shifted.train, shifted.test)
+        except InputError as error:
+            return said(unfit=str(error))
+        except Cancelled:
+            raise
+        except Exception:
+            if not store.holds(stage.id):
+                raise
+            trace = traceback.format_exc()
+        files = {path.name: path.read_bytes() for path in store.path(stage.id).iterdir() if path.name != "config.yaml"}
+        return said(files=files, flips=flips, trace=trace)
 
 
-def _unpack(payload: Payload, store: Store) -> None:
-    """Put a run where `load_model` finds it, which compares the checksums."""
-    folder = store.path(payload.run.id)
+def unpack(run_id: str, contents: Mapping[str, bytes], store: Store) -> None:
+    """Put a run that came as bytes where `store` finds it, which checks it as it checks a stranger's."""
+    folder = store.path(run_id)
     folder.mkdir()
-    (folder / "run.json").write_text(payload.run.model_dump_json(by_alias=True))
-    for name, data in payload.files.items():
+    for name, data in contents.items():
         (folder / name).write_bytes(data)
