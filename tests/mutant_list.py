@@ -415,8 +415,12 @@ METHODS = [
         "methods/boft.py",
         f"{FORMULA} -k boft",
         ("mgj,gij->mgi", "mgj,gji->mgi"),
-        ("(m, -1, 2, 2**i, half)", "(m, -1, 2**i, 2, half)"),
         ("self.s[:, None] * turned", "turned"),
+    ),
+    *of(
+        "methods/boft.py",
+        "tests/test_oracles.py -k 'PEFT and boft-factors=3'",
+        ("(m, -1, 2, 2**i, half)", "(m, -1, 2**i, 2, half)"),
     ),
     *of(
         "methods/gralora.py",
