@@ -264,11 +264,14 @@ METHODS = [
     ),
     *of(
         "methods/registry.py",
-        "tests/test_methods.py -k 'goes or (count and (adapter or dora or oft or vera or ia3))'",
+        "tests/test_methods.py -k 'goes or (count and (adapter or dora or oft or vera or ia3 or randlora or shira))'",
         ("where=lambda layers, o: layers[1:]", "where=lambda layers, o: layers"),
         ("else layers[:1]", "else layers"),
         ("[*_low_rank(n, m, o), [trained(m, name=", "[*_low_rank(n, m, o), [trained(n, name="),
-        ('n * (o["block"] - 1) // 2', 'n * (o["block"] + 1) // 2'),
+        ('[[trained(n * (o["block"] - 1) // 2,', '[[trained(n * (o["block"] + 1) // 2,'),
+        ('o["factors"] * n *', "n *"),
+        ("trained(N * p,", "trained(N * q,"),
+        ('trained(min(o["k"] * (n + m), n * m)', 'trained((o["k"] * (n + m))'),
         ('[own(n, m), trained(m, name="l")] if o["place"]', '[own(n, m), trained(n, name="l")] if o["place"]'),
     ),
     *of(
@@ -434,7 +437,7 @@ METHODS = [
         f"tests/test_draws.py {FORMULA} -k hra",
         ("fan=n", "fan=k"),
         (".repeat_interleave(2, dim=0)", ".repeat(2, 1)"),
-        ("normalize(self.U)", "normalize(self.U.flip(0))"),
+        ("normalize(self.Ut)", "normalize(self.Ut.flip(0))"),
         ("turned - 2 * torch", "turned - torch"),
     ),
     *of(
@@ -451,7 +454,7 @@ METHODS = [
         ("torch.randperm(n * m)[:frequencies]", "torch.arange(n * m)[:frequencies]"),
         ("torch.zeros(len(places))", "torch.randn(len(places))"),
         ("ifft2", "fft2"),
-        ("self.alpha * torch", "torch"),
+        ("self.alpha * update", "update"),
     ),
     *of(
         "methods/shira.py",

@@ -189,7 +189,7 @@ def test_every_method_that_adds_parameters_is_looked_at() -> None:
 def test_hras_reflections_are_drawn_in_pairs() -> None:
     model, firsts = born("hra", {"k": K}), set[float]()
     for target, (n, _) in SHAPES.items():
-        drawn = model.get_submodule(target).get_parameter("U")
+        drawn = model.get_submodule(target).get_parameter("Ut")
         assert torch.equal(drawn[::2], drawn[1::2])
         uniform(1 / math.sqrt(n)).check(drawn[::2], target)
         firsts.add(drawn[0, 0].item())

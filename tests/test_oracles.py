@@ -390,7 +390,7 @@ TWINS = [
             "B": ("gralora_B.default", lambda t: t.transpose(0, 1).flatten(1, 2)),
         },
     ),
-    Twin(Case("hra", 0), "HRAConfig", {"r": 4}, {"U": ("hra_u.default", flipped)}),
+    Twin(Case("hra", 0), "HRAConfig", {"r": 4}, {"Ut": ("hra_u.default", flipped)}),
     Twin(
         Case("fourierft", 0),
         "FourierFTConfig",

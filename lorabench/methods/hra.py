@@ -22,19 +22,19 @@ class HRALayer(RemadeWrapper):
 
     Args:
         inner: a linear layer, n inputs to m outputs, W0 of shape (m, n).
-        k: the number of reflections, even. U, with the rows u_1, …, u_k, has shape (k, n), from U(-1/√n, 1/√n), two and
+        k: the number of reflections, even. Uᵀ, with the rows u_1, …, u_k, has shape (k, n), from U(-1/√n, 1/√n), two and
             two alike, so that at birth each reflection undoes the one before it (the paper's section 4).
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
         super().__init__(inner)
         n = self.in_features
-        self.U = self.own(uniform(k // 2, n, fan=n).repeat_interleave(2, dim=0))
+        self.Ut = self.own(uniform(k // 2, n, fan=n).repeat_interleave(2, dim=0))
 
     def merged_weight(self) -> Tensor:
         """W1, one reflection after the other: W H = W - 2 (W u) uᵀ for u of length 1."""
         turned = self.W0
-        for u in F.normalize(self.U):
+        for u in F.normalize(self.Ut):
             turned = turned - 2 * torch.outer(turned @ u, u)
         return turned
 

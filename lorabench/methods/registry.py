@@ -267,7 +267,10 @@ def _random_bases(n: int, m: int, o: Options) -> Layer:
     """A (k, p) and B (q, kN) of full rank N k ≥ p, p and q the shorter and the longer side; Λ (k, N) and Γ (N, p)."""
     (p, q), k = sorted((n, m)), o["k"]
     N = -(-p // k)
-    return [[own(n, m)], [frozen(q, k * N), trained(k * N), frozen(k, p), trained(N * p)]]
+    return [
+        [own(n, m)],
+        [trained(N * p, name="Γ"), frozen(p, k, name="A"), trained(k * N, name="Λ"), frozen(k * N, q, name="B")],
+    ]
 
 
 METHODS: dict[str, Method] = {
@@ -512,12 +515,12 @@ METHODS: dict[str, Method] = {
     ),
     "hra": Method(
         title="HRA",
-        formula="W' = W0 H_1 H_2 ... H_r, H_i = I - 2 u_i u_iᵀ / ‖u_i‖²",
+        formula="W' = W0 H_1 H_2 ... H_r, H_i = I - 2 u_i u_iᵀ / ‖u_i‖², u_i the columns of U",
         paper="Yuan et al. 2024, arXiv:2405.17484",
         options={"k": (Annotated[int, Field(ge=2, le=4096, multiple_of=2)], 4)},
-        layer=lambda n, m, o: [[own(n, m), trained(o["k"], n)]],
+        layer=lambda n, m, o: [[trained(n, o["k"], name="U"), own(n, m)]],
         remakes=True,
-        lr=0.03,
+        lr=0.1,
         exemptions=(Exemption("birth", "a reflection undoes the one before it only up to rounding", relative=1e-6),),
     ),
     "fourierft": Method(
@@ -525,7 +528,7 @@ METHODS: dict[str, Method] = {
         formula="W' = W0 + α Re(F⁻¹(E c)), c the entries of the spectrum at random places E",
         paper="Gao et al. 2024, arXiv:2405.03003",
         options={"frequencies": (Annotated[int, Field(ge=1, le=1_000_000)], 1000), "alpha": (Positive, 150.0)},
-        layer=lambda n, m, o: [[own(n, m)], [trained(min(o["frequencies"], n * m))]],
+        layer=lambda n, m, o: [[own(n, m)], [trained(min(o["frequencies"], n * m), name="c")]],
         remakes=True,
         lr=0.03,
     ),
@@ -534,7 +537,10 @@ METHODS: dict[str, Method] = {
         formula="W' = W0 + λ ‖W0‖/r B Ξ A, Ξ_i = 1 / (‖b_i‖ ‖a_i‖)",
         paper="Bini et al. 2025, arXiv:2503.18225",
         options={"k": (Rank, 4), "strength": (Positive, 15.0)},
-        layer=lambda n, m, o: [*_low_rank(n, m, o), [trained(1)]],
+        layer=lambda n, m, o: [
+            [own(n, m)],
+            [trained(n, o["k"], name="A"), trained(1, name="λ"), trained(o["k"], m, name="B")],
+        ],
         lr=0.03,
         low_rank=True,
     ),
@@ -543,7 +549,7 @@ METHODS: dict[str, Method] = {
         formula="W' = W0 + S, S zero but at r (n + m) random places",
         paper="Bhardwaj et al. 2024, arXiv:2406.13175",
         options={"k": (Rank, 4)},
-        layer=lambda n, m, o: [[own(n, m)], [trained(min(o["k"] * (n + m), n * m))]],
+        layer=lambda n, m, o: [[own(n, m)], [trained(min(o["k"] * (n + m), n * m), name="S")]],
         remakes=True,
         lr=0.03,
     ),
@@ -555,7 +561,9 @@ METHODS: dict[str, Method] = {
             "block": (Annotated[int, Field(ge=2, le=256, multiple_of=2)], 4),
             "factors": (Annotated[int, Field(ge=1, le=16)], 2),
         },
-        layer=lambda n, m, o: [[trained(o["factors"] * n * (o["block"] - 1) // 2), own(n, m), trained(m)]],
+        layer=lambda n, m, o: [
+            [trained(o["factors"] * n * (o["block"] - 1) // 2, name="B"), own(n, m), trained(m, name="s")]
+        ],
         remakes=True,
         lr=0.01,
     ),

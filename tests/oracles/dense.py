@@ -130,7 +130,7 @@ def gralora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
 
 def hra(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
     identity = torch.eye(layer.inner.in_features).double()
-    reflections = [identity - 2 * u.outer(u) / (u @ u) for u in layer.U]
+    reflections = [identity - 2 * u.outer(u) / (u @ u) for u in layer.Ut]
     return cast("Tensor", torch.linalg.multi_dot([layer.inner.weight, *reflections]))
 
 
