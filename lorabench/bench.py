@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorabench import methods, scale
+from lorabench import methods
 from lorabench.analysis import inference
 from lorabench.classifier import CLASSIFIER
 from lorabench.model import SimpleMnistClassifier, seeded
@@ -58,7 +58,7 @@ def cases(names: Sequence[str], ranks: Sequence[int]) -> list[Case]:
         UsageError: no method has that name; with the nearest names.
     """
     for name in names:
-        scale.check_method(name)
+        methods.complete(name, {})
     chosen = names or list(methods.METHODS)
     lora = [Case("lora", {"k": k}) for k in ranks] if "lora" in chosen else []
     others = [Case(name, {}) for name in methods.METHODS if name in chosen and name not in ("full", "lora")]

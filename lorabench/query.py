@@ -108,8 +108,8 @@ class Operand(NamedTuple):
 
     def read(self, values: Mapping[str, Value]) -> Value:
         """Its value, numbers as exact ones."""
-        found = values.get(self.text) if self.is_name else self.constant
-        return Fraction(repr(found)) if isinstance(found, float) and math.isfinite(found) else found
+        value = values.get(self.text) if self.is_name else self.constant
+        return Fraction(repr(value)) if isinstance(value, float) and math.isfinite(value) else value
 
 
 Rule = Callable[[Operand, Operand], str | None]
@@ -202,8 +202,8 @@ class _Parser:
     def refuse(self, hint: str, token: _Token | None = None) -> NoReturn:
         """Say where, what was found, and what would be right."""
         kind, text, at = token or self.token
-        found = "the end" if kind == "end" else f'"{text[:40]}"'
-        self._fail(f'{found}: did you mean "{_MEANT[text]}"?' if text in _MEANT else f"{found}: {hint}", at)
+        word = "the end" if kind == "end" else f'"{text[:40]}"'
+        self._fail(f'{word}: did you mean "{_MEANT[text]}"?' if text in _MEANT else f"{word}: {hint}", at)
 
     def _joined(
         self, word: str, part: Callable[[], Test], join: Callable[[Iterable[bool | None]], bool | None]
@@ -241,10 +241,10 @@ class _Parser:
         return holds
 
     def _take(self, text: str) -> bool:
-        found = self.token.text.lower() == text
-        if found:
+        fits = self.token.text.lower() == text
+        if fits:
             self._next()
-        return found
+        return fits
 
     def _next(self) -> _Token:
         token = self.token
@@ -259,26 +259,26 @@ class _Parser:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    for found in _TOKEN.finditer(text):
-        kind = str(found.lastgroup)
-        yield _Token(kind, found[kind], found.start(kind))
+    for match in _TOKEN.finditer(text):
+        kind = str(match.lastgroup)
+        yield _Token(kind, match[kind], match.start(kind))
 
 
-def _all(found: Iterable[bool | None]) -> bool | None:
+def _all(decisions: Iterable[bool | None]) -> bool | None:
     known: bool | None = True
-    for one in found:
-        if one is False:
+    for decision in decisions:
+        if decision is False:
             return False
-        known = known and one
+        known = known and decision
     return known
 
 
-def _any(found: Iterable[bool | None]) -> bool | None:
-    return _not(_all(map(_not, found)))
+def _any(decisions: Iterable[bool | None]) -> bool | None:
+    return _not(_all(map(_not, decisions)))
 
 
-def _not(found: bool | None) -> bool | None:
-    return None if found is None else not found
+def _not(decision: bool | None) -> bool | None:
+    return None if decision is None else not decision
 
 
 def _kind(value: Fraction | float | str | bool) -> str:

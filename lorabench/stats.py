@@ -175,9 +175,8 @@ def independent_difference(first: tuple[int, int], second: tuple[int, int], leve
         ValueError: as `wilson`.
     """
     (low, high), (lower, higher) = wilson(*first, level), wilson(*second, level)
-    one, other = first[0] / first[1], second[0] / second[1]
-    gap = other - one
-    return Interval(gap - math.hypot(other - lower, high - one), gap + math.hypot(higher - other, one - low))
+    a, b = first[0] / first[1], second[0] / second[1]
+    return Interval(b - a - math.hypot(b - lower, high - a), b - a + math.hypot(higher - b, a - low))
 
 
 def sign_flip(differences: Sequence[float]) -> SignFlip:

@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import statistics
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -151,38 +151,40 @@ def plan(source: Source, axes: Sequence[str] = ()) -> Plan:
 def _checked(source: Source, grid: Mapping[str, Sequence[Any]]) -> Plan:
     section = _section(source, grid)
     problems: list[str] = []
-    found = [axis for key, values in section.grid.items() if (axis := _axis(key, values, source, problems))]
+    axes = [axis for key, values in section.grid.items() if (axis := _axis(key, values, source, problems))]
     if not section.grid and not source.problems:
         raise UsageError("there is nothing to sweep over: name an axis, --grid k=1,2,4, or write a sweep: section")
-    problems += _disputes(found, source)
-    combinations = math.prod(len(axis.values) for axis in found)
+    problems += _disputes(axes, source)
+    combinations = math.prod(len(axis.values) for axis in axes)
     if combinations > MOST_RUNS:
         raise ConfigError([*problems, f"sweep.grid  has {combinations:,} points; at most {MOST_RUNS:,} will do"])
     first: Loaded | None = None
-    settings: list[Config] = []
-    for values in itertools.product(*(axis.values for axis in found)):
+    settings: deque[Config] = deque()
+    alike = config.Config.model_fields.keys() - {axis.path[0] for axis in axes}
+    for values in itertools.product(*(axis.values for axis in axes)):
         try:
-            loaded = config.check(_at(source, found, values))
+            loaded = config.check(_at(source, axes, values))
         except ConfigError as error:
             problems += error.problems
         else:
             first = first or loaded
-            settings.append(loaded.config)
+            # One object for all points where none differs.
+            settings.append(loaded.config.model_copy(update={key: getattr(first.config, key) for key in alike}))
     if problems or first is None:
         raise ConfigError(list(dict.fromkeys(problems)))
     runs = combinations * len(first.config.study.seeds)
     if runs > MOST_RUNS:
         raise ConfigError([f"sweep.grid  asks for {runs:,} fine-tunes; at most {MOST_RUNS:,} will do"])
-    return _plan(section, found, first, settings)
+    return _plan(section, axes, first, settings)
 
 
 def _section(source: Source, grid: Mapping[str, Sequence[Any]]) -> config.Sweep:
     """The section `sweep` with the axes of `grid`, taken out of `source`."""
     for key, values in grid.items():
         _put(source.values, ("sweep", "grid", key), values)
-    found = {"sweep": source.values["sweep"]} if "sweep" in source.values else {}
+    alone = {key: values for key, values in source.values.items() if key == "sweep"}
     try:
-        section = config.check(config.Source(found, source.places)).config.sweep
+        section = config.check(config.Source(alone, source.places)).config.sweep
     except ConfigError:
         config.check(source)  # has the same problem, and perhaps others besides
         raise
@@ -240,10 +242,10 @@ def _at(source: Source, axes: Sequence[Axis], values: Sequence[Any]) -> Source:
 
 def _get(values: dict[str, Any], path: KeyPath) -> Any:
     """What stands at `path`; None if nothing does."""
-    found: Any = values
+    value: Any = values
     for part in path:
-        found = cast("dict[Any, Any]", found).get(part) if isinstance(found, dict) else None
-    return found
+        value = cast("dict[Any, Any]", value).get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _put(values: dict[str, Any], path: KeyPath, value: Any) -> None:
@@ -255,14 +257,15 @@ def _put(values: dict[str, Any], path: KeyPath, value: Any) -> None:
         inner[path[-1]] = value
 
 
-def _plan(section: config.Sweep, axes: Sequence[Axis], first: Loaded, settings: Iterable[Config]) -> Plan:
+def _plan(section: config.Sweep, axes: Sequence[Axis], first: Loaded, settings: deque[Config]) -> Plan:
     points: list[Point] = []
     every: dict[str, Stage] = {}
     owner: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []
-    for values, own in zip(itertools.product(*(axis.values for axis in axes)), settings, strict=True):
+    for values in itertools.product(*(axis.values for axis in axes)):
+        own = settings.popleft()  # and not kept: they may be 90,000
         problems += stages.same_seeds(own)
-        named = own.model_copy(update={"study": own.study.model_copy(update={"name": section.name})})
+        named = own.model_copy(update={"study": stages.changed(cast("Any", own.study), name=section.name)})
         tuned: dict[str, Stage] = {}
         for seed in own.study.seeds:
             *parents, last = stages.chain(named.for_seed(seed), "finetune")
@@ -293,19 +296,11 @@ def _difference(axes: Sequence[Axis], twin: Sequence[Any], values: Sequence[Any]
 
 def preview(planned: Plan, store: Store, workers: int, force: bool = False) -> SweepPlan:
     """What `planned` would do with the runs that are in `store`."""
-    there: set[str] = set() if force else {stage.id for stage in planned.todo if stages.cached(stage, store)}
-    missing = [stage for stage in planned.todo if stage.id not in there]
+    cached: set[str] = set() if force else {stage.id for stage in planned.todo if stages.cached(stage, store)}
+    missing = [stage for stage in planned.todo if stage.id not in cached]
+    points = [(p.values, len(p.tuned), sum(stage.id in cached for stage in p.tuned)) for p in planned.points]
     seconds, unknown = time_of(missing, store, workers)
-    points = [(p.values, len(p.tuned), sum(stage.id in there for stage in p.tuned)) for p in planned.points]
-    return SweepPlan(
-        keys=planned.keys,
-        points=tuple(points),
-        missing=len(missing),
-        cached=len(there),
-        seconds=seconds,
-        unknown=unknown,
-        workers=workers,
-    )
+    return SweepPlan(planned.keys, tuple(points), len(missing), len(cached), seconds, unknown, workers)
 
 
 def time_of(missing: Sequence[Stage], store: Store, workers: int) -> tuple[float, int]:
@@ -352,7 +347,7 @@ class TunedRun:
     @property
     def fmnist(self) -> Count | None:
         """What is right on F-MNIST."""
-        return found if isinstance(found := self.values.get(HEADLINE), Count) else None
+        return right if isinstance(right := self.values.get(HEADLINE), Count) else None
 
 
 @dataclass(frozen=True)
@@ -432,8 +427,8 @@ class SweepResult:
         """How many runs failed of how many, points and what they share; empty if none did."""
         counted = ((self.tuned, "fine-tunes"), (self.shared, "shared runs"))
         return " and ".join(
-            f"{counts.failed:,} of {counts.ran + counts.cached + counts.failed:,} {what}"
-            for counts, what in counted
+            f"{counts.failed:,} of {counts.ran + counts.cached + counts.failed:,} {runs}"
+            for counts, runs in counted
             if counts.failed
         )
 
@@ -520,8 +515,8 @@ class Results:
     def add(self, result: Result) -> None:
         """Keep what became of a stage."""
         stage = result.stage
-        what = "failed" if result.run is None else "cached" if result.cached else "ran"
-        self._counts["tuned" if stage.kind == "finetune" else "shared"][what] += 1
+        fate = "failed" if result.run is None else "cached" if result.cached else "ran"
+        self._counts["tuned" if stage.kind == "finetune" else "shared"][fate] += 1
         if stage.kind == "finetune" and result.run:
             self._tuned[stage.id] = tuned_run(result.run, stage.config.seed)
         elif stage.kind == "finetune":
@@ -538,7 +533,7 @@ class Results:
             )
             for point in self._planned.points
         ]
-        counts = {kind: Counts(found["ran"], found["cached"], found["failed"]) for kind, found in self._counts.items()}
+        counts = {kind: Counts(fates["ran"], fates["cached"], fates["failed"]) for kind, fates in self._counts.items()}
         settings = self._planned.config
         return SweepResult(
             name=settings.sweep.name,

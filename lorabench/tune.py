@@ -143,10 +143,10 @@ def tune(
 def recalled(config: Config, store: Store) -> tuple[list[Curve], dict[str, Run]]:
     """What `tune` gave of these settings, from the runs that are in `store`."""
 
-    def there(asked: Sequence[Stage]) -> dict[str, Run]:
+    def kept(asked: Sequence[Stage]) -> dict[str, Run]:
         return {stage.id: run for stage in asked if (run := stages.cached(stage, store))}
 
-    return tune(curves(config), there, lambda _: None)
+    return tune(curves(config), kept, lambda _: None)
 
 
 def todo(curves: Sequence[Curve]) -> list[Stage]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Threads of torch that spin while they wait take the processor from the tests beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so the commands that they start; some of
 # the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +32,19 @@ def data_dir() -> Path:
     """A folder with the real MNIST: the user's own, filled by lorabench on the first use."""
     data.load()
     return data.default_dir()
+
+
+@pytest.fixture
+def few_images(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As `data_dir`, but to this process MNIST is a tenth of its images, for runs that are merely there."""
+    mnist = data.load()
+    few = data.Mnist(*(array[: len(array) // 10] for array in vars(mnist).values()))
+
+    def load(_: Path | None = None, holdout: int = 0, **__: object) -> data.Mnist:
+        return data.hold_out(few, holdout) if holdout else few
+
+    monkeypatch.setattr(data, "load", load)
+    return data_dir
 
 
 @pytest.fixture

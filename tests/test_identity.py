@@ -252,14 +252,14 @@ class Later:
 
 
 def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
-    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(methods.METHODS, "toy", toy.ENTRY)
     monkeypatch.setitem(sys.modules, "lorabench.methods.toy", toy)
-    quick = ("holdout=50000", "pretrain.epochs=1", "finetune.epochs=1", "finetune.method=toy")
+    quick = ("pretrain.epochs=1", "finetune.epochs=1", "finetune.method=toy")
     store, chosen = Store(tmp_path), settings(*quick)
     before = stages.chain(chosen, "finetune")
-    with open_session(store, data_dir, chosen, lambda event: None) as session:
+    with open_session(store, few_images, chosen, lambda event: None) as session:
         for stage in before:
             make.perform(stage, session=session)
 
@@ -272,7 +272,7 @@ def test_an_option_that_a_method_gains_changes_no_id_and_no_run(
     run = stages.cached(after[-1], store)
     assert run
     assert run.env["machine"].startswith(platform.machine() + " ")
-    with open_session(store, data_dir, chosen, lambda event: None) as session:
+    with open_session(store, few_images, chosen, lambda event: None) as session:
         assert measure.measure_again(run, session).metrics["fmnist"].correct == run.metrics["fmnist"].correct
     assert stages.finetune(settings(*quick, "finetune.dropout=0.5")).id != after[-1].id
 

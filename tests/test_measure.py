@@ -17,7 +17,7 @@ from torch import nn
 from lorabench import methods, scale
 from lorabench.analysis import claims, measured
 from lorabench.errors import InputError, RunFailedError, UsageError
-from lorabench.report.measured import measured_report
+from lorabench.report.costs import measured_report
 from lorabench.runs import Store
 from lorabench.scale import measure, trial
 from lorabench.scale.blocks import Decoder, rotate

@@ -236,7 +236,7 @@ def test_without_a_bias() -> None:
 
 class TestRefusals:
     def test_an_unknown_method(self) -> None:
-        with pytest.raises(UsageError, match="no method is called 'lore'; known: lora"):
+        with pytest.raises(UsageError, match="no method is called 'lore'; the nearest: lora"):
             methods.apply(CLASSIFIER.base(), "lore")
 
     def test_an_unknown_layer(self) -> None:

@@ -103,8 +103,8 @@ def test_the_shipped_comparison_has_every_method_and_its_counts() -> None:
 
 
 @pytest.mark.slow
-def test_a_study_compares_its_methods(tmp_path: Path, data_dir: Path) -> None:
-    cli = CommandLine(tmp_path / "runs", data_dir)
+def test_a_study_compares_its_methods(tmp_path: Path, few_images: Path) -> None:
+    cli = CommandLine(tmp_path / "runs", few_images)
     path = tmp_path / "few.yaml"
     path.write_text("study: {methods: [{method: lora}, {method: bitfit}, {method: adapter}]}\n")
     found = cli.json("study", "-c", str(path), "--seeds", "0-1", *SHORT, "-s", "study.workers=1")

@@ -104,18 +104,22 @@ def test_a_command_takes_the_options_of_its_kind_alone(command: str, option: str
         assert getattr(refused.value, "exit_code", None) == 2
 
 
-TINY = ["holdout=50000", "pretrain.epochs=1", "finetune.epochs=1", "study.workers=1", "study.seeds=0"]
+TINY = ["holdout=1000", "pretrain.epochs=1", "finetune.epochs=1", "study.workers=1", "study.seeds=0"]
 SETS = [word for text in TINY for word in ("--set", text)]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder with a fine-tuned run, and beside it a PEFT folder."""
-    del data_dir
     folder = tmp_path_factory.mktemp("options")
     command(folder, "finetune-lora", *SETS)
     command(folder, "export", "lora-k4-s0", "--to", "peft", "--out", str(folder / "peft"))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _few_images(few_images: Path) -> None:
+    """What a run of these tests has learnt does not matter."""
 
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:

@@ -23,9 +23,9 @@ from lorabench.analysis.single import run_data
 from lorabench.analysis.unit import COUNT, SECONDS
 from lorabench.report import compare as comparison
 from lorabench.report import single, sweep
+from lorabench.report.blocks import stack
 from lorabench.report.groups import groups_report
 from lorabench.report.listing import listing
-from lorabench.report.style import stack
 from lorabench.report.writers import Report, write
 from lorabench.sweep import Counts, GridPoint, SweepResult, tuned_run
 

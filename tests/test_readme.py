@@ -10,7 +10,7 @@ import pytest
 from command_line import CommandLine
 
 README = Path(__file__).parent.parent / "README.md"
-QUICK = [f"-s{text}" for text in ("pretrain.epochs=1", "finetune.epochs=1", "holdout=50000", "study.workers=1")]
+QUICK = [f"-s{text}" for text in ("pretrain.epochs=1", "finetune.epochs=1", "holdout=1000", "study.workers=1")]
 TRAINING = {"pretrain", "make-fmnist", "finetune-lora", "finetune", "study", "sweep"}
 INSTEAD = {
     "bench": ["bench", "bitfit", "--rounds", "1", "--steps", "2"],
@@ -21,7 +21,7 @@ INSTEAD = {
     "sweep --grid k=1,2,4,8 --grid lora.lr=1e-2,3e-2 --seeds 0-1 -s holdout=5000 -j 2": [
         *("sweep", "--grid", "k=2,4", "--grid", "lora.lr=1e-2,3e-2", "--seeds", "0", *QUICK)
     ],
-    "scale gpt2 --measure": ["scale", "toy", "--measure", "--limit", "1"],
+    "scale gpt2 --measure": ["scale", "gpt2"],  # tests/test_measure.py measures one
     "study --engine dask://HOST:8786": ["study", "--engine", "dask://HOST:8786", "--dry-run"],
 }
 """What is typed in place of a command that takes minutes, or another machine."""
@@ -31,12 +31,12 @@ CODES = {"study -c study": 6, "report lora-k4-s0 --fail-on": 6}
 
 @pytest.mark.slow
 def test_the_readme_can_be_typed_from_top_to_bottom(
-    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = re.findall(r"^    lorabench ((?!typo)[a-z].*)$", README.read_text(), re.MULTILINE)
     assert len(lines) > 30
     monkeypatch.chdir(tmp_path)
-    cli = CommandLine(Path("runs"), data_dir)
+    cli = CommandLine(Path("runs"), few_images)
     named: dict[str, str] = {}
     for line in lines:
         words = shlex.split(line, comments=True)

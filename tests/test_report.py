@@ -35,7 +35,7 @@ from lorabench.analysis.quantities import Count
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.config import Expectation
 from lorabench.errors import ConfigError
-from lorabench.report import ledger
+from lorabench.report import overview
 from lorabench.report.shown import study_shown
 from lorabench.runs import Params, Parents, Run
 
@@ -408,7 +408,7 @@ def test_gpt3s_figures_are_computed_and_the_papers_quoted() -> None:
         "up to +50%",
         "25.00%",
     ]
-    text = squeezed(render(ledger.ledger_table(claims.ledger(study()))))
+    text = squeezed(render(overview.ledger_table(claims.ledger(study()))))
     assert "computed: 37.75 MB of 350.5 GB" in text
     assert "quoted from the paper: +33%" in text
     assert "computed: 11 of 44 of 32 GB, at fp16" in text
@@ -554,7 +554,7 @@ def test_the_measured_peak_stands_beside_the_computed_state() -> None:
     assert (found.verdict, found.n) == ("above", 5)
     assert found.value == pytest.approx(100 * 152 / 30, rel=1e-3)  # pyright: ignore[reportUnknownMemberType]
     assert found.note == "152 MB; 30 MB to train the base"
-    assert "peak: " in render(ledger.ledger_note(claims.ledger(runs)))
+    assert "peak: " in render(overview.ledger_note(claims.ledger(runs)))
     old = [using(run, 700 * mb, None) if run.cost else run for run in SPREAD]  # the peak of a worker's whole life
     assert (rows(old)["cost.peak"].verdict, rows(old)["cost.peak"].value) == ("not run here", None)
 
@@ -590,7 +590,7 @@ def test_a_measured_row_shows_its_one_seed_or_its_interval() -> None:
 def test_the_legend_explains_the_verdicts_that_are_there() -> None:
     for runs in (study([0, 1]), study(), SPREAD, [*SPREAD, other("full")], []):
         found = claims.ledger(runs)
-        text = render(ledger.ledger_note(found))
+        text = render(overview.ledger_note(found))
         there = {row.verdict for row in found}
         for word in ("exact", "differs", "reproduced", "no verdict", "not run here", "runs", "undecided", "holds"):
             assert (f"{word}: " in text) == (word in there), word

@@ -27,17 +27,15 @@ from lorabench.analysis.comparison import compare
 from lorabench.analysis.groups import groups
 from lorabench.cli import main
 from lorabench.errors import UsageError
-from lorabench.report import confusion, evaluation, single, writers
-from lorabench.report.blocks import Beside, Line, Picture, Table, leaves
+from lorabench.report import confusion, single, writers
+from lorabench.report.blocks import Beside, Block, Line, Picture, Table, grid, heading, leaves, line, note, stack
 from lorabench.report.compare import compare_report
 from lorabench.report.groups import groups_report
-from lorabench.report.style import grid, heading, line, note, stack
 from lorabench.report.writers import Report, latex, markdown, page
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
-    from lorabench.report.blocks import Block
     from lorabench.runs import Run
 
 NASTY = [
@@ -161,7 +159,7 @@ def test_every_format_holds_the_same_rows(form: str) -> None:
         study_report(runs),
         single.run_report(runs[2]),
         groups_report(groups(runs[1:4])),
-        evaluation.evaluation([finetune(0), finetune(1)]),
+        single.evaluation([finetune(0), finetune(1)]),
     ):
         found, others = READ[form](write(shown, runs, form))
         assert found == tables(shown)

@@ -48,7 +48,7 @@ LADDER = {
     "exchange": "files checkpoint data config runs model methods evaluate runner",
     "sweep": "config runs methods analysis runner",
     "tune": "config runs methods analysis runner",
-    "bench": "classifier model methods scale train analysis",
+    "bench": "classifier model methods train analysis",
     "report": "files query classifier data config runs methods scale evaluate analysis exchange sweep tune",
     "cli": (
         "events files query threads classifier data config runs methods scale analysis runner exchange sweep tune "

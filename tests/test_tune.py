@@ -11,7 +11,7 @@ from test_config import load
 
 from lorabench import events, tune
 from lorabench.errors import RunFailedError
-from lorabench.report import curves
+from lorabench.report import sweep as tables
 from lorabench.runner import queue, stages
 from lorabench.runs import Store
 
@@ -85,7 +85,7 @@ def test_the_curves_print_and_can_be_pasted(tmp_path: Path) -> None:
         tune.CurveRow("full", {"method": "full"}, [3e-5, *tune.GRID], [98.0, *values], 3e-5),
         tune.CurveRow("prompt reprogram", {"method": "prompt"}, list(tune.GRID), [None] * 7, None),
     ]
-    text = render(curves.curves_table(found, images=5000, seeds=[0]))
+    text = render(tables.curves_table(found, images=5000, seeds=[0]))
     assert widest(text) <= 80
     for needed in ("97.4*", "x", "98.0*", "5,000 held-out images, 1 seed: 0", "the edge of what was tried: full"):
         assert needed in text
@@ -93,24 +93,24 @@ def test_the_curves_print_and_can_be_pasted(tmp_path: Path) -> None:
     pasted.write_text(text[text.index("study:") :])
     entries = load(pasted).config.study.methods
     assert [(entry.method, entry.lr) for entry in entries] == [("lora", 3e-3), ("full", 3e-5), ("prompt", None)]
-    assert [row["edge"] for row in curves.curves_data(found)] == [False, True, False]
+    assert [row["edge"] for row in tables.curves_data(found)] == [False, True, False]
 
 
-def test_keep_going_leaves_out_what_failed_and_its_children(tmp_path: Path, data_dir: Path) -> None:
+def test_keep_going_leaves_out_what_failed_and_its_children(tmp_path: Path, few_images: Path) -> None:
     good = load(sets=["pretrain.epochs=1", "finetune.epochs=1", "finetune.method=bitfit", "threads=1"]).config
     bad = good.model_copy(update={"pretrain": good.pretrain.model_copy(update={"lr": 1e6})})
     todo = list({s.id: s for c in (bad, good) for s in stages.chain(c, "finetune")}.values())
     told: list[Event] = []
-    done = queue.run(todo, good, Store(tmp_path), data_dir=data_dir, keep_going=True, emit=told.append)
+    done = queue.run(todo, good, Store(tmp_path), data_dir=few_images, keep_going=True, emit=told.append)
     assert set(done) == {stage.id for stage in stages.chain(good, "finetune")}
     assert any(isinstance(e, events.Message) and "the loss became" in e.text for e in told)
     assert not (tmp_path / stages.finetune(bad).id).exists()
     with pytest.raises(RunFailedError):
-        queue.run(todo, good, Store(tmp_path), data_dir=data_dir, emit=told.append)
+        queue.run(todo, good, Store(tmp_path), data_dir=few_images, emit=told.append)
 
 
-def test_tune_on_the_command_line(tmp_path: Path, data_dir: Path) -> None:
-    cli = CommandLine(tmp_path / "runs", data_dir)
+def test_tune_on_the_command_line(tmp_path: Path, few_images: Path) -> None:
+    cli = CommandLine(tmp_path / "runs", few_images)
     assert "would run 9, cached 0" in cli.run("tune", "--dry-run").stdout
     document = cli.json("tune", *QUICK, "-s", "holdout=5000", "-s", "study.workers=1")
     (curve,) = document["curves"]

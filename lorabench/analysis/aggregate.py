@@ -89,8 +89,8 @@ def differences(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Difference]:
 
 def _number(quantity: Quantity, run: Run) -> Count | float | None:
     """What can be held against another run's; nothing of a part without images."""
-    found = quantity.of(run)
-    return None if isinstance(found, Lost) or (isinstance(found, Count) and not found.n) else found
+    value = quantity.of(run)
+    return None if isinstance(value, Lost) or (isinstance(value, Count) and not value.n) else value
 
 
 def by_key(rows: Sequence[Mapping[str, Difference]]) -> list[dict[str, Difference]]:

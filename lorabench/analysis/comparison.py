@@ -120,13 +120,13 @@ def compare(first: Run, second: Run, predictions: Mapping[str, Predictions] | No
         predictions: by run id; what is not compared image by image for want of it is compared by its counts.
     """
     runs = (first, second)
-    one, other = ((run, (predictions or {}).get(run.id, Predictions())) for run in runs)
+    a, b = ((run, (predictions or {}).get(run.id, Predictions())) for run in runs)
     return Comparison(
         runs=[run.id for run in runs],
-        differing=differing(runs, [one[1].shift, other[1].shift]),
+        differing=differing(runs, [a[1].shift, b[1].shift]),
         unequal=unequal(zip(NAMES, ([first], [second]), strict=True)),
-        accuracy=contrasts(one, other),
-        mirroring=mirroring_contrasts(one, other),
+        accuracy=contrasts(a, b),
+        mirroring=mirroring_contrasts(a, b),
         confusion=_confusions(first, second),
         metrics=metrics_of(runs),
         unfinished=unfinished(runs),

@@ -30,18 +30,21 @@ def unequal(rows: Iterable[tuple[str, Sequence[Run]]]) -> list[Unequal]:
     seen: steps times batch size) are compared among runs of one stage. What a run does not record is not held
     against it.
     """
+    return _differing((*fact, label) for label, runs in rows for run in runs for fact in _facts(run))
+
+
+def _differing(facts: Iterable[tuple[str, str, str, str]]) -> list[Unequal]:
+    """Of facts, each with among which runs it should be the same, its value and whose: those that are not the same."""
     by_fact: dict[str, dict[str, dict[str, list[str]]]] = {}
-    for label, runs in rows:
-        for run in runs:
-            for what, among, value in _facts(run):
-                labels = by_fact.setdefault(what, {}).setdefault(among, {}).setdefault(value, [])
-                if label not in labels:
-                    labels.append(label)
-    return [
-        Unequal(f"{what}{among}", values)
-        for what, groups in by_fact.items()
-        for among, values in [(among, values) for among, values in groups.items() if len(values) > 1][:1]
-    ]
+    for fact, among, value, label in facts:
+        labels = by_fact.setdefault(fact, {}).setdefault(among, {}).setdefault(value, [])
+        if label not in labels:
+            labels.append(label)
+    differing = {
+        fact: [(among, values) for among, values in groups.items() if len(values) > 1]
+        for fact, groups in by_fact.items()
+    }
+    return [Unequal(f"{fact}{among}", values) for fact, groups in differing.items() for among, values in groups[:1]]
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str, str]]:
@@ -66,11 +69,7 @@ def ground(run: Run) -> dict[str, str]:
 
 def other_ground(runs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Unequal]:
     """In what the grounds of `runs`, given by id, are not the same, and which runs have which."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for run_id, facts in runs:
-        for key, value in facts.items():
-            found.setdefault(key, {}).setdefault(value, []).append(run_id)
-    return [Unequal(key, values) for key, values in found.items() if len(values) != 1]
+    return _differing((key, "", value, run_id) for run_id, facts in runs for key, value in facts.items())
 
 
 def grounds(runs: Iterable[Run]) -> list[Unequal]:

@@ -14,12 +14,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
 from lorabench.analysis import number
+from lorabench.analysis.plain import flatten
 from lorabench.analysis.quantities import QUANTITIES, quantity_of
 from lorabench.analysis.unit import COUNT, NUMBER, POINTS, PROBABILITY, SHARE, Unit, described
 from lorabench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from lorabench.query import Operand, Value
     from lorabench.runs import Run
@@ -51,8 +52,11 @@ def long_fields(run: Run) -> dict[str, Value]:
         "error.type": run.error and run.error.type,
         "error.message": run.error and run.error.message,
     }
-    for prefix, mapping in (("settings", run.settings), ("checks", run.checks), ("env", run.env)):
-        named.update(_flat(prefix, mapping))
+    for name, value in flatten({"settings": run.settings, "checks": run.checks, "env": run.env}).items():
+        if isinstance(value, list | tuple):
+            named[name] = ",".join(map(str, cast("list[Any]", value)))
+        elif value is None or isinstance(value, str | int | float):
+            named[name] = value
     for quantity in QUANTITIES.values():
         named |= quantity.fields(run)
     return named
@@ -131,14 +135,3 @@ def check_names(wanted: Iterable[str], known: Iterable[str], hint: str = "") -> 
             near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=_ALIKE)
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
             raise UsageError(f"no run here has a field {name}{meant} {HELP}{hint}")
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Value]]:
-    """Nested mappings as dotted names; a list as its items with commas between them."""
-    if isinstance(value, dict):
-        for key, inner in cast("dict[str, Any]", value).items():
-            yield from _flat(f"{prefix}.{key}", inner)
-    elif isinstance(value, list | tuple):
-        yield prefix, ",".join(map(str, cast("list[Any]", value)))
-    elif value is None or isinstance(value, str | int | float):
-        yield prefix, value

@@ -96,8 +96,8 @@ def _sorted(
     def lacks(value: Value) -> bool:
         return value is None or (isinstance(value, float) and math.isnan(value))
 
-    there = [item for item in named if not lacks(item[1].get(name))]
-    return [*sorted(there, key=place, reverse=falling), *(item for item in named if lacks(item[1].get(name)))]
+    ordered = [item for item in named if not lacks(item[1].get(name))]
+    return [*sorted(ordered, key=place, reverse=falling), *(item for item in named if lacks(item[1].get(name)))]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,61 +63,50 @@ class Claim:
 
 def figures(record: Mapping[str, Any]) -> list[Figure]:
     """All that was measured; nothing of full training where that did not fit."""
-    model, counts = scale.architecture(record["architecture"]), record["counts"]
-    layers, largest = model.matrix("q").layers, counts[-1]
+    largest, layers = record["counts"][-1], _layers(record)
     by_arithmetic = _arithmetic(record, largest["blocks"])
-    whole = largest["blocks"] == layers
-    found: list[Figure] = []
-    for quantity in QUANTITIES:
-        for side in ("full", "tuned", "times") if "full" in largest else ("tuned",):
-            measured, line = _estimate(_values(largest, quantity, side)), _line(record, quantity, side, layers)
-            error = line / measured.mean - 1 if whole and measured and line else None
-            found.append(
-                Figure(
-                    quantity,
-                    side,
-                    by_arithmetic.get((quantity, side)),
-                    *((measured.mean, measured.low, measured.high, measured.n) if measured else (None, None, None, 0)),
-                    line,
-                    error,
-                )
-            )
-    return found
+    sides: tuple[Side, ...] = ("full", "tuned", "times") if "full" in largest else ("tuned",)
+    rows: list[Figure] = []
+    for quantity, side in itertools.product(QUANTITIES, sides):
+        measured, line = _estimate(_values(largest, quantity, side)), _line(record, quantity, side, layers)
+        mean = (measured.mean, measured.low, measured.high, measured.n) if measured else (None, None, None, 0)
+        error = line / measured.mean - 1 if largest["blocks"] == layers and measured and line else None
+        rows.append(Figure(quantity, side, by_arithmetic.get((quantity, side)), *mean, line, error))
+    return rows
 
 
 def claims(record: Mapping[str, Any]) -> list[Claim]:
     """The talk's three claims, for the whole model: by arithmetic, as measured or by the line, and in the paper."""
-    layers = scale.architecture(record["architecture"]).matrix("q").layers
-    by_arithmetic = _arithmetic(record, layers)
+    by_arithmetic = _arithmetic(record, _layers(record))
     (paper_whole, paper_part), (before, after) = scale.PAPER_CHECKPOINT, scale.PAPER_SPEED
     memory_whole, memory_part = scale.PAPER_MEMORY
-    rows: tuple[tuple[Literal["checkpoint", "speed", "gpus"], str, Quantity, float, float], ...] = (
-        ("checkpoint", f"a checkpoint {-scale.CHECKPOINT_SAVED:+.2%}", "checkpoint", -1, paper_part / paper_whole - 1),
-        ("speed", f"training {scale.TIME_SAVED:.0%} faster: time", "step", -1, before / after - 1),
-        ("gpus", "a third of the GPUs: memory", "peak", 0, memory_part / memory_whole),
-    )
-    found: list[Claim] = []
-    for key, talk, quantity, less, paper in rows:
-        times = whole(record, quantity)
-        worked_out = by_arithmetic.get((quantity, "times"))
-        ours, mean, low, high = (
-            1 / value + less if value else None for value in (worked_out, *(times or (None, None, None)))
-        )
-        found.append(Claim(key, talk, ours, mean, low, high, paper))
-    return found
+
+    def claim(
+        key: Literal["checkpoint", "speed", "gpus"], talk: str, quantity: Quantity, less: float, paper: float
+    ) -> Claim:
+        times = by_arithmetic.get((quantity, "times")), *_whole(record, quantity)
+        ours, mean, low, high = (1 / value + less if value else None for value in times)
+        return Claim(key, talk, ours, mean, low, high, paper)
+
+    return [
+        claim(
+            "checkpoint", f"a checkpoint {-scale.CHECKPOINT_SAVED:+.2%}", "checkpoint", -1, paper_part / paper_whole - 1
+        ),
+        claim("speed", f"training {scale.TIME_SAVED:.0%} faster: time", "step", -1, before / after - 1),
+        claim("gpus", "a third of the GPUs: memory", "peak", 0, memory_part / memory_whole),
+    ]
 
 
-def whole(record: Mapping[str, Any], quantity: Quantity) -> tuple[float, float | None, float | None] | None:
+def _whole(record: Mapping[str, Any], quantity: Quantity) -> tuple[float | None, float | None, float | None]:
     """How many times less of it the method takes on the whole model, and the other ends of its interval: high, low.
 
-    By the line, and then without an interval, if the whole was not measured; None if neither is known.
+    By the line, and then without an interval, if the whole was not measured; None if it is not known.
     """
-    layers, largest = scale.architecture(record["architecture"]).matrix("q").layers, record["counts"][-1]
+    layers, largest = _layers(record), record["counts"][-1]
     if largest["blocks"] < layers:
-        line = _line(record, quantity, "times", layers)
-        return (line, None, None) if line else None
+        return _line(record, quantity, "times", layers), None, None
     times = _estimate(_values(largest, quantity, "times"))
-    return (times.mean, times.high, times.low) if times else None
+    return (times.mean, times.high, times.low) if times else (None, None, None)
 
 
 def measured_data(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,12 +115,17 @@ def measured_data(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, **derived, "claims": [asdict(claim) for claim in claims(record)]}
 
 
+def _layers(record: Mapping[str, Any]) -> int:
+    """Blocks of the whole model."""
+    return scale.architecture(record["architecture"]).matrix("q").layers
+
+
 def _arithmetic(record: Mapping[str, Any], blocks: int) -> dict[tuple[Quantity, Side], float]:
     model = scale.architecture(record["architecture"]).cut(blocks)
-    found = scale.project(
+    case = scale.project(
         model, record["method"], record["options"], targets=record["targets"], precision=record["precision"]
     )
-    full, tuned = found.full, found.tuned
+    full, tuned = case.full, case.tuned
     known: dict[tuple[Quantity, Side], float] = {
         ("peak", "full"): full.training_bytes,
         ("peak", "tuned"): tuned.training_bytes,
@@ -151,31 +146,31 @@ def _values(count: Mapping[str, Any], quantity: Quantity, side: Side) -> list[fl
             return []
         pairs = zip(_values(count, quantity, "full"), _values(count, quantity, "tuned"), strict=False)
         return [whole / part for whole, part in pairs if part]
-    found = count[side]
+    own = count[side]
     if quantity in ("peak", "checkpoint"):
-        value = found[f"{quantity}_bytes"]
+        value = own[f"{quantity}_bytes"]
         return [] if value is None else [value]
-    updates = found["update_s"] if quantity == "step" else [0.0] * len(found["gradients_s"])
-    return [a + b for a, b in zip(found["gradients_s"], updates, strict=True)]
+    updates = own["update_s"] if quantity == "step" else [0.0] * len(own["gradients_s"])
+    return [a + b for a, b in zip(own["gradients_s"], updates, strict=True)]
 
 
 def _line(record: Mapping[str, Any], quantity: Quantity, side: Side, layers: int) -> float | None:
     """The whole by a line in the number of blocks, through two that are smaller; None where that is not above 0."""
-    counts = [count for count in record["counts"] if count["blocks"] < layers]
     if side == "times":
         full, tuned = (_line(record, quantity, own, layers) for own in ("full", "tuned"))
         return full / tuned if full and tuned else None
+    counts = [count for count in record["counts"] if count["blocks"] < layers]
     if len(counts) < 2 or side not in counts[0]:
         return None
     (a, first), (b, last) = ((c["blocks"], _estimate(_values(c, quantity, side))) for c in (counts[0], counts[-1]))
     if first is None or last is None:
         return None
-    found = first.mean + (layers - a) / (b - a) * (last.mean - first.mean)
-    return found if found > 0 else None
+    height = first.mean + (layers - a) / (b - a) * (last.mean - first.mean)
+    return height if height > 0 else None
 
 
 def _estimate(values: Sequence[float]) -> Estimate | None:
     if not values or min(values) <= 0:
         return None
-    found = inference.ratio(values)
-    return replace(found, mean=values[0]) if len(values) == 1 else found  # bytes are whole, and no power of e
+    mean = inference.ratio(values)
+    return replace(mean, mean=values[0]) if len(values) == 1 else mean  # bytes are whole, and no power of e

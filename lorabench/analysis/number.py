@@ -59,20 +59,19 @@ def plus_minus(value: Estimate, *, sign: bool = False) -> str:
 
 def values(value: Estimate, *, sign: bool = False) -> str:
     """Every value behind a mean, `97.80, 98.04`; of more than five the least and the greatest, `93.10 to 98.04`."""
-    shown = [_point(one, sign=sign) for one in value.values]
+    shown = [_point(each, sign=sign) for each in value.values]
     if len(set(shown)) == 1 and value.n > 2:
         return f"all {value.n}"
-    return (
-        ", ".join(shown)
-        if value.n <= 5
-        else " to ".join(_point(one, sign=sign) for one in (min(value.values), max(value.values)))
-    )
+    if value.n <= 5:
+        return ", ".join(shown)
+    return f"{_point(min(value.values), sign=sign)} to {_point(max(value.values), sign=sign)}"
 
 
 def undecided(value: Estimate) -> str:
     """Why there is no interval: `2 seeds decide nothing`, `spread below one image`; empty where there is one."""
-    few = f"{seeds(value.n)} decide{'s' if value.n == 1 else ''} nothing"
-    return "" if value.lacks is None else few if value.lacks == "fewer than 3 seeds" else value.lacks.removeprefix("a ")
+    if value.lacks == "fewer than 3 seeds":
+        return f"{seeds(value.n)} decide{'s' if value.n == 1 else ''} nothing"
+    return (value.lacks or "").removeprefix("a ")
 
 
 def p(value: float) -> str:

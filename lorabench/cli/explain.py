@@ -27,7 +27,7 @@ def explain(
     """Draw a method to scale, count what it trains, and show what a run of it did to one digit."""
     from lorabench.methods import METHODS
     from lorabench.report import explain as room
-    from lorabench.report.style import line, stack
+    from lorabench.report.blocks import line, stack
 
     if name in METHODS:
         told = room.by_default(name)

@@ -51,8 +51,8 @@ def evaluate(
 ) -> None:
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
     from lorabench.data import shifts
-    from lorabench.report import evaluation
-    from lorabench.report.style import stack
+    from lorabench.report import single
+    from lorabench.report.blocks import stack
     from lorabench.runner import measure
     from lorabench.runner.load import own_config
 
@@ -63,13 +63,13 @@ def evaluate(
 
     def mistakes(run: Run) -> Block:
         word = shifts.of(own_config(run, shared.store).fmnist).word
-        return evaluation.mistakes(run, wrong[run.id], show_errors or 0, word)
+        return single.mistakes(run, wrong[run.id], show_errors or 0, word)
 
     answer(
         shared,
         "evaluate",
-        lambda: {"runs": [evaluation.evaluation_data(run, wrong.get(run.id)) for run in measured]},
-        lambda: stack([evaluation.evaluation(measured), *(mistakes(run) for run in measured if wrong)]),
+        lambda: {"runs": [single.evaluation_data(run, wrong.get(run.id)) for run in measured]},
+        lambda: stack([single.evaluation(measured), *(mistakes(run) for run in measured if wrong)]),
         shared.following("report", *(run.id for run in found)),
     )
 
@@ -120,8 +120,8 @@ def show(
     from lorabench.analysis import fields, gates
     from lorabench.report import explain, summary
     from lorabench.report import figures as room
+    from lorabench.report.blocks import stack
     from lorabench.report.figures.material import Material, gather
-    from lorabench.report.style import stack
 
     chosen = writers.chosen(form, out, json=shared.json)
     condition = query.parse(fail_on, fields.suits) if fail_on is not None else None
@@ -151,7 +151,7 @@ def show(
         )
         text = writers.write(told, chosen)
         if out:
-            files.write(out, (text.rstrip("\n") + "\n").encode())
+            files.write(out, (text.rstrip("\n") + "\n").encode(errors="lorabench"))
             log(shared, f"wrote {out}")
         if out and shared.json:
             emit(data)
@@ -307,11 +307,12 @@ def scale(
     ] = None,
 ) -> None:
     """Work out what a method would cost on a large model: parameters, bytes, GPUs, multiply-adds."""
+    from lorabench import methods
     from lorabench import scale as room
     from lorabench.analysis.measured import measured_data
     from lorabench.report import scaling
-    from lorabench.report.measured import measured_report
-    from lorabench.report.style import stack
+    from lorabench.report.blocks import stack
+    from lorabench.report.costs import measured_report
 
     if arch and sizes:
         raise UsageError("give an architecture or --sizes, not both")
@@ -320,7 +321,7 @@ def scale(
     if asked and not measure:
         raise UsageError(f"--{next(iter(asked))} is of a measurement; add --measure")
     if method:
-        room.check_method(method)
+        methods.complete(method, {})
     settings = load(shared, {"finetune.method": method, "finetune.k": k}).config
     chosen = settings.finetune
     model = room.given(sizes) if sizes else room.architecture(arch or "gpt3-175b")

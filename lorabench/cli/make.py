@@ -145,7 +145,7 @@ def _make(
     """Run one stage after those that it needs, and show it."""
     from lorabench import config
     from lorabench.report import summary
-    from lorabench.report.style import line, stack
+    from lorabench.report.blocks import line, stack
     from lorabench.runner import stages
 
     loaded = load(shared, flags)

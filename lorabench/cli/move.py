@@ -101,7 +101,7 @@ def import_peft(
 @command(app)
 def rm(shared: Removing, runs: Names) -> None:
     """Remove runs, and say what was made from them; the commands that made them make them again."""
-    from lorabench.report.style import group, line
+    from lorabench.report.blocks import group, line
 
     chosen, broken = select(shared, runs)
     ids = [run.id for run in chosen] + [folder.id for folder in broken]

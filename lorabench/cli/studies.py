@@ -58,8 +58,8 @@ def whole_study(
     from lorabench.analysis import claims
     from lorabench.analysis.settings import collect
     from lorabench.analysis.study import overview, overview_data
+    from lorabench.report.blocks import line, stack
     from lorabench.report.overview import overview_report
-    from lorabench.report.style import line, stack
 
     given = asked(shared, seeds, workers, engine) | {"finetune.k": k}
     loaded, todo, workers = study_plan(gather(shared, given), k)
@@ -96,9 +96,9 @@ def tune(
     from lorabench import tune as room
     from lorabench.analysis.fairness import grounds
     from lorabench.analysis.plain import plain
-    from lorabench.report.curves import curves_data, curves_table
-    from lorabench.report.fairness import unequal_note
-    from lorabench.report.style import stack
+    from lorabench.report.blocks import stack
+    from lorabench.report.sweep import curves_data, curves_table
+    from lorabench.report.tables import unequal_note
     from lorabench.runner import engines
 
     given = asked(shared, seeds, workers, engine)
@@ -152,8 +152,8 @@ def sweep(
     """Fine-tune at every point of a grid of settings, for several seeds; show the means as a table."""
     from lorabench import sweep as room
     from lorabench.report import sweep as tables
+    from lorabench.report.blocks import stack
     from lorabench.report.plot import rank_plot
-    from lorabench.report.style import stack
     from lorabench.runner import engines, stages
 
     source = gather(shared, asked(shared, seeds, workers, engine))

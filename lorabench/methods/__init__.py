@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -86,7 +87,10 @@ def complete(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: no such method or option, or a value that it cannot take.
     """
     if name not in METHODS:
-        raise UsageError(f"no method is called {name!r}; known: {', '.join(METHODS)}")
+        near = difflib.get_close_matches(name, METHODS, n=3, cutoff=0.5)
+        raise UsageError(
+            f"no method is called {name!r}; {'the nearest' if near else 'known'}: {', '.join(near or METHODS)}"
+        )
     try:
         return METHODS[name].model.model_validate(dict(options)).model_dump()
     except ValidationError as error:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
 
 WIDTH = 80
 """Columns of a page of characters: a file of text, and what every report fits."""
@@ -120,3 +121,35 @@ def leaves(block: Block) -> Iterator[Line | Table | Beside | Picture]:
             yield from leaves(part)
     else:
         yield block
+
+
+def grid(*heads: str, align: str) -> Table:
+    """An empty table; `align` has `<` or `>` for each column. The first head is its title."""
+    if len(heads) != len(align):
+        raise ValueError(f"{len(heads)} heads, and align={align!r}")
+    return Table(heads, align)
+
+
+def line(text: str, style: str = "", *, folds: bool = True) -> Line:
+    """A line, or a cell, in one style."""
+    return Line((Piece(text, style),), folds=folds)
+
+
+def heading(text: str, rest: str = "") -> Line:
+    """A title in bold and what belongs beside it."""
+    return Line((Piece(text, "bold"), *([Piece(f"   {rest}")] if rest else [])), "heading")
+
+
+def note(text: str) -> Line:
+    """A line that explains the table above it."""
+    return Line((Piece(text, "dim"),), "note")
+
+
+def group(*parts: Block) -> Document:
+    """What belongs together, each part right below the one before."""
+    return Document(parts)
+
+
+def stack(sections: Iterable[Block | None]) -> Document:
+    """The sections that are there, an empty line between them."""
+    return Document(tuple(section for section in sections if section is not None), apart=True)

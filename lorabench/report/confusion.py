@@ -9,13 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorabench.analysis.confusion import Change, recalls
-from lorabench.report.blocks import Beside, Table
-from lorabench.report.style import grid, line
+from lorabench.report.blocks import Beside, Block, Line, Table, grid, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from lorabench.report.blocks import Block, Line
 
     Matrix = Sequence[Sequence[int]]
 

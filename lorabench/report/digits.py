@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.report.blocks import Picture
-from lorabench.report.style import line
+from lorabench.report.blocks import Line, Picture, line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
     import numpy.typing as npt
-
-    from lorabench.report.blocks import Line
 
     Images = npt.NDArray[np.uint8]
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lorabench.analysis.quantities import count
 from lorabench.classifier import CLASSIFIER
 from lorabench.methods.registry import METHODS
-from lorabench.report.blocks import Line, Picture
+from lorabench.report.blocks import Block, Line, Picture, grid, group, heading, line, note, stack
 from lorabench.report.digits import beside, draw
-from lorabench.report.style import grid, group, heading, line, note, stack
 from lorabench.scale import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorabench.methods.registry import Method, Part
-    from lorabench.report.blocks import Block
     from lorabench.report.figures.material import Pictures
     from lorabench.runs import Run, Store
 

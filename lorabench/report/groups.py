@@ -8,9 +8,8 @@ from lorabench.analysis import number
 from lorabench.analysis.inference import FEWEST, Estimate
 from lorabench.analysis.quantities import SETS, SLICES, shown_in
 from lorabench.analysis.unit import POINTS
-from lorabench.report.accuracy import told, with_n
-from lorabench.report.fairness import unequal_note, unfinished_table
-from lorabench.report.style import grid, group, heading, line, note, stack
+from lorabench.report.blocks import Block, Line, Table, grid, group, heading, line, note, stack
+from lorabench.report.tables import told, unequal_note, unfinished_table, with_n
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from lorabench.analysis.aggregate import Folded
     from lorabench.analysis.groups import Groups, SettingRow
     from lorabench.analysis.quantities import Column, Quantity
-    from lorabench.report.blocks import Block, Line, Table
     from lorabench.runs import Broken
 
 

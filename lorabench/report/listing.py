@@ -12,9 +12,8 @@ from lorabench.analysis.fields import shown
 from lorabench.analysis.listing import Entry, entries, fields_data
 from lorabench.analysis.quantities import shown_in
 from lorabench.analysis.settings import told_apart
-from lorabench.report.blocks import Table
-from lorabench.report.fairness import unequal_note
-from lorabench.report.style import line, note, stack
+from lorabench.report.blocks import Block, Table, line, note, stack
+from lorabench.report.tables import unequal_note
 from lorabench.runs import shortest
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from lorabench.analysis.listing import Selection
     from lorabench.query import Value
-    from lorabench.report.blocks import Block
     from lorabench.runs import Broken, Run, Study
 
 

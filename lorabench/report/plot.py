@@ -18,15 +18,13 @@ from lorabench.analysis import number
 from lorabench.analysis.inference import FEWEST
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.rank import base_accuracy, rank_series
-from lorabench.report.blocks import Picture
-from lorabench.report.style import grid, group, line, note
+from lorabench.report.blocks import Block, Line, Picture, grid, group, line, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.analysis.inference import Estimate
     from lorabench.analysis.rank import RankSeries
-    from lorabench.report.blocks import Block, Line
     from lorabench.runs import Epoch, Run
 
 LONGEST = 48

@@ -6,11 +6,10 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis.plain import plain
-from lorabench.report.style import grid, group, heading, line, note, stack
+from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack
 from lorabench.scale import claims, recounts, size
 
 if TYPE_CHECKING:
-    from lorabench.report.blocks import Block, Line
     from lorabench.scale import Projection, Training
 
 

@@ -15,21 +15,19 @@ from lorabench.analysis.single import run_data
 from lorabench.analysis.study import overview, overview_data
 from lorabench.config import Source, check
 from lorabench.errors import ConfigError, UsageError
+from lorabench.report.blocks import Block, stack
 from lorabench.report.compare import compare_report
-from lorabench.report.curves import curves_data, curves_table
-from lorabench.report.fairness import held_out_note
 from lorabench.report.groups import groups_report
 from lorabench.report.overview import overview_report
 from lorabench.report.plot import rank_plot
 from lorabench.report.single import run_report
-from lorabench.report.style import stack
-from lorabench.report.sweep import sweep_data, sweep_report
+from lorabench.report.sweep import curves_data, curves_table, sweep_data, sweep_report
+from lorabench.report.tables import held_out_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from lorabench.analysis.gates import GateRow
-    from lorabench.report.blocks import Block
     from lorabench.runs import Broken, Run, Store, Study
 
 

@@ -9,17 +9,15 @@ from lorabench.analysis import number
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import class_counts, scores
-from lorabench.report.fairness import held_out_note
+from lorabench.report.blocks import Block, grid, group, heading, line, note
 from lorabench.report.single import parameters_line, score_table
-from lorabench.report.style import grid, group, heading, line, note
-from lorabench.report.tables import class_counts_table
+from lorabench.report.tables import class_counts_table, held_out_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from lorabench.exchange import Export
-    from lorabench.report.blocks import Block
     from lorabench.report.figures import Outcome
     from lorabench.runs import Run
 

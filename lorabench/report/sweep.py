@@ -10,16 +10,16 @@ from lorabench.analysis.aggregate import verdict
 from lorabench.analysis.inference import Estimate
 from lorabench.analysis.plain import plain, shown
 from lorabench.analysis.quantities import HEADLINE, Count, shown_in
-from lorabench.report.fairness import unequal_note
+from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack
 from lorabench.report.groups import cell
-from lorabench.report.style import grid, group, heading, line, note, stack
+from lorabench.report.tables import unequal_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lorabench.analysis.quantities import Quantity
-    from lorabench.report.blocks import Block, Line
     from lorabench.sweep import Best, FailedRun, GridPoint, SweepPlan, SweepResult, TunedRun
+    from lorabench.tune import CurveRow
 
 
 WIDTH = 80
@@ -231,3 +231,38 @@ def _spelled(keys: Sequence[str], values: Sequence[Any]) -> str:
 def _word(value: Any) -> str:
     """A value of an axis, floats as short as `3e-05`."""
     return short if isinstance(value, float) and float(short := f"{value:g}") == value else shown(value)
+
+
+def curves_table(rows: Sequence[CurveRow], *, images: int, seeds: Sequence[int]) -> Block:
+    """The curves, readable at 80 columns, and YAML with each method's best."""
+    lrs = sorted({lr for row in rows for lr in row.lrs})
+    table = grid("learning rate", *(f"{lr:g}".replace("e-0", "e-") for lr in lrs), align="<" + ">" * len(lrs))
+    table.gap = 1
+    for row in rows:
+        found = dict(zip(row.lrs, row.accuracy, strict=True))
+        table.add_row(row.label, *(_tried(found[lr], best=lr == row.best) if lr in found else "" for lr in lrs))
+    what = f"F-MNIST, % of {images:,} held-out images, {number.seeds(len(seeds))}: {number.ranges(seeds)}"
+    edges = [row.label for row in rows if row.edge]
+    notes = [f"{what}; *: the best, x: training failed"]
+    notes += [f"still the best at the edge of what was tried: {', '.join(edges)}"] if edges else []
+    return stack([group(table, note("\n".join(notes))), line(yaml_lines(rows))])
+
+
+def curves_data(rows: Sequence[CurveRow]) -> list[dict[str, object]]:
+    """The curves as plain data."""
+    return [{**plain(row), "edge": row.edge} for row in rows]
+
+
+def yaml_lines(rows: Sequence[CurveRow]) -> str:
+    """Each method with its best learning rate, as `study.methods` takes it."""
+    lines = ["study:", "  methods:"]
+    for row in rows:
+        given = {**row.entry, "lr": f"{row.best:g}"} if row.best is not None else row.entry
+        lines.append(f"    - {{{', '.join(f'{key}: {value}' for key, value in given.items())}}}")
+    return "\n".join(lines)
+
+
+def _tried(value: float | None, *, best: bool) -> Line:
+    if value is None:
+        return line("x", "dim")
+    return line(f"{value:.1f}*" if best else f"{value:.1f} ", "bold" if best else "")

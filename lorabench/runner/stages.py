@@ -7,12 +7,13 @@ inputs give the same id, and that one rule gives caching, resuming and sharing. 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lorabench import data, methods
 from lorabench.config import Finetune, dump, hashed
-from lorabench.errors import ConfigError, InputError
+from lorabench.errors import ConfigError, InputError, quoted
 from lorabench.runs import Parents, Run, earlier, make_id
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stage:
     """A run to make. `settings` are hashed into its id; `config` has every default filled in."""
 
@@ -76,17 +77,23 @@ class Stage:
 
         It begins with the `command` that makes the run, by default the stage's own.
         """
-        header = f"{self.id}\n{command or self.command} -c {folder / 'config.yaml'}"
+        header = f"{self.id}\n{command or self.command} -c {quoted(folder / 'config.yaml')}"
         return dump(self.config.model_copy(update=place), header)
+
+
+@functools.lru_cache
+def changed(section: Any, **values: Any) -> Any:
+    """The `Section` with other values: one object for all points of a grid, of which there may be 90,000."""
+    return section.model_copy(update=values)
 
 
 def resolve(config: Config) -> Config:
     """`config` with every value that follows another one written out: the seeds, and the method's learning rate."""
-    pretrain, finetune = config.pretrain, config.finetune
+    pretrain, finetune = cast("Any", config.pretrain), config.finetune  # hashable, which pydantic does not declare
     chosen_lr = methods.METHODS[finetune.method].rate(finetune.options)
     return config.model_copy(
         update={
-            "pretrain": pretrain.model_copy(update={"seed": config.seed if pretrain.seed is None else pretrain.seed}),
+            "pretrain": changed(pretrain, seed=config.seed if pretrain.seed is None else pretrain.seed),
             "finetune": finetune.model_copy(
                 update={
                     "seed": config.seed if finetune.seed is None else finetune.seed,

@@ -46,13 +46,13 @@ class Claim:
     paper: list[str]
 
 
-def claims(found: Projection) -> list[Claim]:
-    """The three claims, for the model and the method of `found`."""
-    return [_checkpoint(found), _speed(found), _gpus(found)]
+def claims(case: Projection) -> list[Claim]:
+    """The three claims, for the model and the method of `case`."""
+    return [_checkpoint(case), _speed(case), _gpus(case)]
 
 
-def _checkpoint(found: Projection) -> Claim:
-    whole, part = found.full.checkpoint_bytes, found.tuned.checkpoint_bytes
+def _checkpoint(case: Projection) -> Claim:
+    whole, part = case.full.checkpoint_bytes, case.tuned.checkpoint_bytes
     saved = 1 - part / whole
     paper_whole, paper_part = PAPER_CHECKPOINT
     return Claim(
@@ -65,29 +65,29 @@ def _checkpoint(found: Projection) -> Claim:
     )
 
 
-def _speed(found: Projection) -> Claim:
+def _speed(case: Projection) -> Claim:
     talk = f"training {TIME_SAVED:.0%} faster"
     before, after = PAPER_SPEED
     paper = [
         f"{before} to {after} tokens/s: {after / before - 1:+.1%} speed, {before / after - 1:+.1%} time",
         "on a V100, so the 25% are time saved",
     ]
-    if found.tuned.work is None or found.full.work is None:
+    if case.tuned.work is None or case.full.work is None:
         here = ["a weight is made anew in each step, so its work depends on the batch"]
         return Claim("speed", talk, None, "unknown", here, paper)
-    saved = 1 - found.tuned.work / found.full.work
+    saved = 1 - case.tuned.work / case.full.work
     here = [
-        f"{found.tuned.work:,} of {found.full.work:,} multiply-adds:",
+        f"{case.tuned.work:,} of {case.full.work:,} multiply-adds:",
         f"at most {1 / (1 - saved) - 1:+.1%} speed, {-saved:+.1%} time",
     ]
     return Claim("speed", talk, saved, "possible" if saved >= TIME_SAVED else "no", here, paper)
 
 
-def _gpus(found: Projection) -> Claim:
-    whole, part = found.full, found.tuned
+def _gpus(case: Projection) -> Claim:
+    whole, part = case.full, case.tuned
     paper_whole, paper_part = PAPER_MEMORY
     paper_gpus = [gpus(memory, PAPER_GPU_GB) for memory in PAPER_MEMORY]
-    bare_whole, bare_part = found.memory[1]
+    bare_whole, bare_part = case.memory[1]
     less = bare_whole.training_bytes / bare_part.training_bytes
     share = part.gpus / whole.gpus
     counted = f"{part.gpus:,} of {whole.gpus:,} GPUs of {part.gpu_gb} GB, {share:.2f}"

@@ -169,11 +169,6 @@ def architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def check_method(name: str) -> None:
-    """Refuse, by a UsageError with the nearest names, a name that is no method's."""
-    _check("method", name, methods.METHODS)
-
-
 def full(architecture: Architecture) -> Training:
     """Training everything: per matrix n·m multiply-adds forward and twice that backward, once where nothing is below.
 
@@ -201,9 +196,8 @@ def train(
     Raises:
         UsageError: no such method or matrix, or the method finds nothing to train there.
     """
-    check_method(method)
-    entry = methods.METHODS[method]
     chosen = methods.complete(method, options)
+    entry = methods.METHODS[method]
     names = [matrix.name for matrix in model.matrices]
     if unknown := [name for name in targets or () if name not in names]:
         raise UsageError(f"{model.name} has no matrix {unknown[0]!r}{_nearest(unknown[0], names)}")
@@ -259,4 +253,4 @@ def _check(kind: str, name: str, known: Collection[str], otherwise: str = "") ->
 
 def _nearest(word: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    return f"; the nearest: {', '.join(near)}" if near else f"; known: {', '.join(known)}"
+    return f"; {'the nearest' if near else 'known'}: {', '.join(near or known)}"

@@ -151,19 +151,19 @@ def main() -> None:
     """Answer every line of standard input."""
     answer = sys.stdout
 
-    def say(found: dict[str, Any]) -> None:
-        print(json.dumps(found), file=answer, flush=True)
+    def say(told: dict[str, Any]) -> None:
+        print(json.dumps(told), file=answer, flush=True)
 
     with contextlib.redirect_stdout(sys.stderr):  # whoever else prints
         try:
             hello = _hello(json.loads(sys.stdin.readline()))
             say(hello)
-            training, found = _start(json.loads(sys.stdin.readline()), torch.device(hello["device"]))
-            say(found)
+            training, taken = _start(json.loads(sys.stdin.readline()), torch.device(hello["device"]))
+            say(taken)
             for line in sys.stdin:
                 turn = json.loads(line)
-                taken = [training.step(turn["blocks"])[1:] for _ in range(turn["steps"])]
-                gradients, updates = (sum(column) / len(taken) for column in zip(*taken, strict=True))
+                seconds = [training.step(turn["blocks"])[1:] for _ in range(turn["steps"])]
+                gradients, updates = (sum(column) / len(seconds) for column in zip(*seconds, strict=True))
                 say({"gradients_s": gradients, "update_s": updates})
         except (RuntimeError, MemoryError, OSError) as error:  # of torch above all: memory that ran out after all
             say({"error": str(error).splitlines()[0] if str(error) else type(error).__name__})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lorabench.report.blocks import Beside, Line, Picture, leaves
+from lorabench.report.blocks import Beside, Line, Picture, Table, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorabench.report.blocks import Table
     from lorabench.report.writers import Report
 
 _MARKS = re.compile(r"[\\`*_<&|~$]|\](?=[(\[:])")

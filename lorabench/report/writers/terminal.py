@@ -12,7 +12,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.theme import Theme
 
-from lorabench.report.blocks import WIDTH, Beside, Document, Line, Picture, Table
+from lorabench.errors import shown
+from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table
 from lorabench.report.confusion import COOL, WARM
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
-    from lorabench.report.blocks import Block
     from lorabench.report.writers import Report
 
 _MARKS = ("bold reverse", "reverse", "bold", "none")
@@ -213,7 +213,7 @@ def _lines(table: Table, *, labels: bool = True, tight: bool = False) -> Iterato
 
 
 def _text(line: Line) -> Text:
-    pieces = line.pieces
+    pieces = [(shown(text, "\n"), style) for text, style in line.pieces]
     # What folds says nothing of it: Rich folds by itself, unless it is asked to leave long lines whole.
     fold, cut = (None, None) if line.folds else ("ignore", True)
     if len(pieces) == 1:
