@@ -22,8 +22,8 @@ class HRALayer(RemadeWrapper):
 
     Args:
         inner: a linear layer, n inputs to m outputs, W0 of shape (m, n).
-        k: the number of reflections, even. Uᵀ, with the rows u_1, …, u_k, has shape (k, n), from U(-1/√n, 1/√n), two and
-            two alike, so that at birth each reflection undoes the one before it (the paper's section 4).
+        k: the number of reflections, even. Uᵀ, with the rows u_1, …, u_k, has shape (k, n), from U(-1/√n, 1/√n), two
+            and two alike, so that at birth each reflection undoes the one before it (the paper's section 4).
     """
 
     def __init__(self, inner: nn.Linear, k: int) -> None:
