@@ -5,6 +5,8 @@ The command line turns a `LorabenchError` into one line on stderr and its `exit_
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,4 +85,13 @@ class LockedError(LorabenchError):
 
 def shown(text: str, also: str = "") -> str:
     """`text` without what no terminal should be sent; the characters of `also` stay."""
-    return "".join(c if c.isprintable() or c in also else "�" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in also else "�" for c in text)
+
+
+def quoted(word: object) -> str:
+    """A path or another word of a command as a shell takes it: printable, whatever its bytes are."""
+    text = str(word)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = (c if c.isprintable() and c not in "\\'" else "".join(f"\\x{b:02x}" for b in os.fsencode(c)) for c in text)
+    return f"$'{''.join(plain)}'"

@@ -15,6 +15,7 @@ import glob
 import os
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from lorabench.errors import InputError, LorabenchError, RunFailedError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+PATIENCE_S = 2.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -63,10 +65,28 @@ def replace(place: Path, data: bytes, aside: Path) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(place)
+        move(aside, place)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def move(old: Path, new: Path) -> None:
+    """Let `old` take the place `new`. On Windows whoever has a file open, for a moment perhaps, has that refused.
+
+    Raises:
+        OSError: as the system refuses it, PermissionError after `PATIENCE_S`.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            old.replace(new)
+        except PermissionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @contextlib.contextmanager
@@ -84,12 +104,12 @@ def beside(place: Path) -> Generator[Path]:
         try:
             yield temporary
             if place.exists():
-                place.replace(old)
-            temporary.replace(place)
+                move(place, old)
+            move(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             if old.exists() and not place.exists():
-                old.replace(place)
+                move(old, place)
             shutil.rmtree(old, ignore_errors=True)
             if made and not place.exists():
                 with contextlib.suppress(OSError):

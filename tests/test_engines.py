@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import multiprocessing
 import os
@@ -14,14 +15,18 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
 from command_line import QUICK, CommandLine
 
+from lorabench import config
+from lorabench.errors import InputError
 from lorabench.runner.engines import processes
 from lorabench.runner.engines.cores import cores, quota
 from lorabench.runner.session import spread
+from lorabench.runs import Store
 
 STATE = """
 import gc, multiprocessing, signal, threading, time, torch
@@ -162,6 +167,16 @@ def test_three_commands_at_once_of_which_one_makes_the_base_anew(tmp_path: Path,
     said = [command.end() for command in (*others, anew)]
     assert [command.process.returncode for command in (*others, anew)] == [0] * 3, said
     assert {record["status"] for record in cli.records().values()} == {"done"}
+
+
+def test_where_semaphores_go_is_named_if_it_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    opened = processes.open_processes(2, Store(tmp_path), None, config.load().config, lambda _: None)
+    with pytest.raises(InputError, match="which takes none: Read-only file system; with one worker"), opened:
+        pass
 
 
 def test_a_worker_that_does_not_stop_is_killed() -> None:

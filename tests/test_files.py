@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,9 +14,7 @@ import pytest
 from lorabench import config, data, files
 from lorabench.data.mnist import Mnist
 from lorabench.errors import InputError, RunFailedError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from lorabench.runs import write_atomic
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -98,6 +97,31 @@ def test_a_folder_takes_its_place_whole_or_leaves_what_was_there(tmp_path: Path)
         (part / "a").rename(part / "b")
     assert (tmp_path / "new" / "out" / "a").read_text() == "first"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
+
+
+def test_a_place_that_is_open_elsewhere_is_taken_once_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where another program has the file open for a moment, or for good."""
+    refused = [3]
+
+    def replace(old: str, new: str) -> None:
+        if refused[0]:
+            refused[0] -= 1
+            raise PermissionError(errno.EACCES, "Access is denied", str(old))
+        Path(old).rename(new)
+
+    monkeypatch.setattr(os, "replace", replace)
+    files.write(tmp_path / "a.md", b"new")
+    write_atomic(tmp_path / "run.json", b"new")
+    with files.beside(tmp_path / "out") as part:
+        (part / "a").write_bytes(b"new")
+    assert [path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [b"new"] * 3
+    refused[0] = 1_000_000
+    monkeypatch.setattr(files, "PATIENCE_S", 0.1)
+    with pytest.raises(InputError, match="Access is denied"):
+        files.write(tmp_path / "b.md", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.md", "out", "run.json"]
 
 
 def test_half_an_fmnist_is_never_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

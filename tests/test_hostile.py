@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -329,6 +330,34 @@ def test_notes_are_neither_read_nor_written_through_a_symbolic_link(tmp_path: Pa
     with pytest.raises(InputError, match="symbolic link"):
         store.newest_study()
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("link", [".locks", ".locks/lora-k4-s0-00000000.lock", ".locks/notes.lock"])
+def test_no_lock_is_taken_through_a_symbolic_link(tmp_path: Path, link: str) -> None:
+    """What is locked is emptied first."""
+    store, precious = Store(tmp_path / "runs"), tmp_path / "elsewhere" / "lora-k4-s0-00000000.lock"
+    draft = Run(schema=1, id="lora-k4-s0-00000000", stage="finetune", seed=0)
+    for place in (precious.parent, store.root / ".locks", store.root / draft.id):
+        place.mkdir(parents=True)
+    for path in (precious, precious.with_name("notes.lock")):
+        path.write_text("x")
+    (store.root / draft.id / "run.json").write_text(draft.model_dump_json(by_alias=True))
+    place = store.root / link
+    if link == ".locks":
+        place.rmdir()
+    place.symlink_to(precious.parent if link == ".locks" else precious.parent / place.name)
+    refused = 0
+    for call in (
+        lambda: store.locked(draft.id).__enter__(),
+        lambda: store.remember_bench({}),
+        lambda: store.load(draft.id),
+    ):
+        with contextlib.suppress(InputError):
+            call()
+            continue
+        refused += 1
+    assert refused
+    assert {path.read_text() for path in precious.parent.iterdir()} == {"x"}
 
 
 @pytest.mark.parametrize("name", ["con", "NUL", "com1", "lpt9.more"])

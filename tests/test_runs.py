@@ -290,14 +290,14 @@ def test_a_finished_run_is_put_back_where_its_new_try_cannot_begin(
 ) -> None:
     store = Store(tmp_path)
     run = finished(store)
-    rename = Path.rename
+    replace = Path.replace
 
     def stopped(self: Path, target: Path) -> Path:
         if self.name.endswith(".part"):
             raise KeyboardInterrupt
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", stopped)
+    monkeypatch.setattr(Path, "replace", stopped)
     with pytest.raises(KeyboardInterrupt), store.locked(ID), store.start(draft(), "") as folder:
         folder.finish(folder.run)
     assert store.finished(ID) == run

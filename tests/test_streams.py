@@ -11,6 +11,9 @@ import pytest
 
 import lorabench
 from lorabench.cli import streams
+from lorabench.errors import quoted
+from lorabench.runner.load import own_config
+from lorabench.runs import Store
 
 ROOT = Path(lorabench.__file__).parent
 
@@ -66,6 +69,62 @@ def test_a_full_stdout_is_a_line_and_a_closed_one_is_none(arguments: list[str]) 
     script = f"exec {sys.executable} -m lorabench {' '.join(arguments)} >&-"
     closed = subprocess.run(["sh", "-c", script], capture_output=True, check=False)
     assert (closed.returncode, closed.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", "<&- >&- 2>&-", ">&- 2>/dev/full"])
+def test_nobody_who_listens_costs_no_run(tmp_path: Path, data_dir: Path, streams: str) -> None:
+    """Nor does a file of the run get the number of a closed stream, and what a library prints."""
+    command = f"exec {sys.executable} -m lorabench make-fmnist --data-dir {data_dir} --runs-dir {tmp_path} {streams}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (b"next  lorabench" in done.stdout) == (">&-" not in streams.replace("2>&-", ""))
+    (run,), broken = Store(tmp_path).scan()
+    assert (run.status, broken) == ("done", [])
+
+
+def test_a_stderr_that_fills_up_midway_costs_no_result(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    script = (
+        "import resource, signal, sys\n"
+        "from lorabench.cli import stages, streams\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "streams.fit()\n"
+        "class Shared: quiet = False\n"
+        "for number in range(9): stages.log(Shared, f'line {number} of many')\n"
+        "print('the result'); sys.exit(5)\n"
+    )
+    with (tmp_path / "log").open("wb") as log:
+        done = subprocess.run([sys.executable, "-c", script], stderr=log, check=False)
+    assert done.returncode == 5
+    assert (tmp_path / "log").read_bytes().startswith(b"line 0 of many\nline 1 of many\n")
+    assert capfdbinary.readouterr().out == b"the result\n"
+
+
+HOSTILE = os.fsdecode(b"r\xff \x1b[31m'x'\n\\\xc2\x85$(id)[bold]\xc3\xa9")
+
+
+def test_a_folder_of_any_name_holds_runs_and_is_named_in_commands_that_can_be_typed(
+    tmp_path: Path, data_dir: Path
+) -> None:
+    root = tmp_path / HOSTILE
+    arguments = ["make-fmnist", "--data-dir", str(data_dir), "--runs-dir", str(root)]
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout + run(*arguments).stdout + done.stderr + run("report", "x", "--runs-dir", str(root)).stderr
+    assert not set(told) & {7, 27, 0xFF}
+    (made,), _ = Store(root).scan()
+    assert own_config(made, Store(root)).fmnist.fraction == 0.3
+    written = root / made.id / "config.yaml"
+    header = written.read_text().splitlines()[1]
+    for command, path in ((header.partition(" -c ")[2], written), (quoted(root), root), (quoted(tmp_path), tmp_path)):
+        typed = subprocess.run(["bash", "-c", f"printf %s {command}"], capture_output=True, check=True)
+        assert typed.stdout == os.fsencode(path)
+    next_command = done.stdout.decode().splitlines()[-1].partition("next  lorabench ")[2]
+    typed = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m lorabench {next_command} --dry-run"], capture_output=True, check=False
+    )
+    assert typed.returncode == 0, (next_command, typed.stderr)
 
 
 def test_a_document_is_utf_8_whatever_the_console(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -151,7 +151,7 @@ def show(
         )
         text = writers.write(told, chosen)
         if out:
-            files.write(out, (text.rstrip("\n") + "\n").encode())
+            files.write(out, (text.rstrip("\n") + "\n").encode(errors="lorabench"))
             log(shared, f"wrote {out}")
         if out and shared.json:
             emit(data)

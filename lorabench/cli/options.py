@@ -14,7 +14,6 @@ import functools
 import inspect
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from lorabench.cli import complete
-from lorabench.errors import ConfigError, InputError, LorabenchError, shown
+from lorabench.errors import ConfigError, InputError, LorabenchError, quoted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +80,7 @@ class Folder(Output):
         """A further `lorabench` command as it can be pasted, which finds the same runs."""
         usual = Path(os.environ.get("LORABENCH_RUNS") or "runs")
         elsewhere = [] if self.runs_dir == usual else ["--runs-dir", self.runs_dir]
-        return shlex.join(map(str, ["lorabench", *words, *elsewhere]))
+        return " ".join(map(quoted, ["lorabench", *words, *elsewhere]))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from lorabench import events
 from lorabench.analysis import number
+from lorabench.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -41,14 +43,15 @@ def show(console: Console, *, quiet: bool, todo: Sequence[Stage] = (), workers: 
 
 
 def _once(show: Emit) -> Emit:
-    """`show`, without the messages that a second worker repeats."""
+    """`show`, without the messages that a second worker repeats, and without what no terminal should be sent."""
     said: set[str] = set()
 
     def on_event(event: Event) -> None:
-        if isinstance(event, events.Message) and event.run_id is None:
-            if event.text in said:
+        if isinstance(event, events.Message):
+            if event.run_id is None and event.text in said:
                 return
             said.add(event.text)
+            event = replace(event, text=shown(event.text, "\n"))
         show(event)
 
     return on_event

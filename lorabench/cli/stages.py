@@ -13,7 +13,7 @@ import typer
 from lorabench.cli import complete
 from lorabench.cli.options import Choosing, Device, Folder, Images, Making, Messages, Runs, Settings, Writing, emit
 from lorabench.cli.streams import stderr, stdout
-from lorabench.errors import InputError, RunFailedError, UsageError
+from lorabench.errors import InputError, RunFailedError, UsageError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -312,4 +312,4 @@ def newest_costs(shared: Runs) -> list[dict[str, Any] | None]:
 
 def log(shared: Messages, text: str) -> None:
     if not shared.quiet:
-        print(text, file=sys.stderr)  # noqa: T201
+        print(shown(text, "\n"), file=sys.stderr)  # noqa: T201

@@ -8,11 +8,13 @@ write_document(page)
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import shutil
 import sys
 import unicodedata
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 
@@ -55,15 +57,42 @@ STAND_INS = {
 """For what an encoding lacks: readable, and as wide where a picture is drawn of it."""
 
 
+class _Heedless:
+    """stderr where nobody may be: the disk behind it is full, the terminal gone. That costs nobody a run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write as far as the system takes it."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush as far as the system takes it."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def fit() -> None:
-    """Let this process write to whatever stdout and stderr are: closed, of another encoding, of no width."""
-    codecs.register_error("lorabench", _stand_in)
+    """Let this process write to whatever stdout and stderr are: closed, full, of another encoding, of no width."""
+    # The number of a closed stream would be the next file's, and what a library prints would go into that.
+    with contextlib.suppress(OSError):
+        while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+            pass
+        os.close(number)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open while we run
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="lorabench")
+    if not isinstance(sys.stderr, _Heedless):
+        sys.stderr = cast("TextIO", _Heedless(sys.stderr))
     # Rich, and the help that Typer has it print, would take a width of 0 at its word.
     if not _width():
         os.environ.pop("COLUMNS", None)
@@ -81,6 +110,9 @@ def _stand_in(error: UnicodeError) -> tuple[str, int]:
     return "".join(map(readable, error.object[error.start : error.end])), error.end
 
 
+codecs.register_error("lorabench", _stand_in)
+
+
 def readable(character: str) -> str:
     """A character in ASCII: its stand-in, itself without accents, or a question mark."""
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
@@ -93,12 +125,6 @@ class _Results(Console):
         raise
 
 
-class _Progress(Console):
-    def on_broken_pipe(self) -> None:
-        """Nobody reads what we tell, and the work goes on."""
-        self.quiet = True
-
-
 def stdout() -> Console:
     """Where results go. Piped output is as wide as COLUMNS says, or 100."""
     return _Results(highlight=False, width=shutil.get_terminal_size((100, 25)).columns)
@@ -106,7 +132,7 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     """Where progress and messages go."""
-    return _Progress(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
 
 
 def write_document(document: str) -> None:
@@ -117,5 +143,5 @@ def write_document(document: str) -> None:
         sys.stdout.write(text)
         return
     sys.stdout.flush()
-    binary.write(text.encode())
+    binary.write(text.encode(errors="lorabench"))
     binary.flush()

@@ -132,7 +132,7 @@ def write_fmnist(folder: Path, mnist: Mnist, shifted: Shifted) -> list[Path]:
                 if not np.array_equal(read_idx(part / name), array):
                     raise RunFailedError(f"{raw / name}: read again, it is not what was written")
             for name in sorted(arrays, key=lambda name: "flips" not in name):  # images beside masks are never MNIST's
-                (part / name).replace(raw / name)
+                files.move(part / name, raw / name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:

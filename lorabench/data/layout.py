@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lorabench import files
 from lorabench.data.idx import read_idx, write_idx
 from lorabench.errors import InputError
 
@@ -120,4 +121,4 @@ def store(arrays: Mapping[str, Bytes], folder: Path, scratch: Path) -> None:
         write_idx(part, array)
         path = FILES[field].stored(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(path)
+        files.move(part, path)

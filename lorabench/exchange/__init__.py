@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import InputError, UsageError
+from lorabench.errors import InputError, UsageError, shown
 from lorabench.files import beside
 
 if TYPE_CHECKING:
@@ -166,9 +166,8 @@ def export(runs: Sequence[Run], to: str, out: Path, session: Session, *, force: 
         if present and present != written and not force:
             raise UsageError(f"{out} holds another export; name another folder, or --force to replace it")
         files = [File(name, (folder / name).stat().st_size, sha256) for name, sha256 in written.items()]
-    quoted = shlex.quote(str(out))
-    following = target.following.format(folder=quoted, run=runs[0].id, base=runs[0].parents.base)
-    loads = target.loads.format(folder=out)
+    following = target.following.format(folder=shlex.quote(str(out)), run=runs[0].id, base=runs[0].parents.base)
+    loads = target.loads.format(folder=shown(str(out)))
     return Export(tuple(run.id for run in runs), to, out, tuple(files), tuple(compared), loads, following)
 
 

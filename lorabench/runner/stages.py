@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lorabench import data, methods
 from lorabench.config import Finetune, dump, hashed
-from lorabench.errors import ConfigError, InputError
+from lorabench.errors import ConfigError, InputError, quoted
 from lorabench.runs import Parents, Run, earlier, make_id
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Stage:
 
         It begins with the `command` that makes the run, by default the stage's own.
         """
-        header = f"{self.id}\n{command or self.command} -c {folder / 'config.yaml'}"
+        header = f"{self.id}\n{command or self.command} -c {quoted(folder / 'config.yaml')}"
         return dump(self.config.model_copy(update=place), header)
 
 

@@ -40,7 +40,7 @@ def settle(path: Path) -> None:
     """Undo what a process that was killed between two renames left of the run's folder; the caller holds its lock."""
     part = beside(path)
     if (earlier := part / "earlier").exists() and not path.exists():
-        earlier.rename(path)
+        files.move(earlier, path)
     for left in (part, path / "earlier"):
         if left.exists() and not path.is_symlink():
             shutil.rmtree(left)
@@ -77,11 +77,11 @@ class Folder:
         """Let the folder `part` be the run's, and what was there be gone."""
         try:
             if self.path.is_dir():
-                self.path.rename(part / "earlier")
-            part.rename(self.path)
+                files.move(self.path, part / "earlier")
+            files.move(part, self.path)
         except BaseException:
             if (part / "earlier").exists() and not self.path.exists():
-                (part / "earlier").rename(self.path)
+                files.move(part / "earlier", self.path)
             shutil.rmtree(part, ignore_errors=True)
             raise
         self._place = self.path

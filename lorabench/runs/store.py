@@ -13,7 +13,6 @@ import shutil
 import stat
 from dataclasses import dataclass
 from datetime import MAXYEAR, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import (
@@ -21,7 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
-from lorabench import npz
+from lorabench import files, npz
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError, shown
 from lorabench.runs.folder import Folder, settle, sha256_file, write_atomic
 from lorabench.runs.record import (
@@ -41,6 +40,7 @@ from lorabench.runs.record import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -341,9 +341,7 @@ class Store:
             if path.parent != self.root and path.parent.is_symlink():
                 raise InputError(f"{path.parent}: is a symbolic link; lorabench writes no notes through one")
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = self._lock("notes")
-            Path(lock.lock_file).parent.mkdir(exist_ok=True)
-            with lock:
+            with self._lock("notes"):
                 yield
 
     def newest_bench(self) -> dict[str, Any] | None:
@@ -438,10 +436,9 @@ class Store:
         """
         from filelock import Timeout
 
-        lock = self._lock(self.path(run_id).name)
+        name = self.path(run_id).name
         with _writable(self.root):
-            lock_path = Path(lock.lock_file)
-            lock_path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self._lock(name)
             try:
                 lock.acquire(timeout=GLANCE)
             except Timeout as error:
@@ -499,7 +496,7 @@ class Store:
             raise InputError(f"{path}: is a symbolic link; lorabench removes no run through one")
         with self.locked(run_id, wait=False), _writable(path):
             shutil.rmtree(gone, ignore_errors=True)
-            path.rename(gone)
+            files.move(path, gone)
             shutil.rmtree(gone)
 
     def give_up(self, run_id: str, error: BaseException) -> None:
@@ -510,9 +507,20 @@ class Store:
                 Folder(self.path(run_id), run).stop("failed", error)
 
     def _lock(self, name: str) -> FileLock:
+        """The lock of that name. Its file is emptied when it is taken, so it may not be a link to another.
+
+        Raises:
+            InputError: it is one, or the folder of the locks is.
+            OSError: that folder cannot be made.
+        """
         from filelock import FileLock  # imported late: with it comes asyncio, which `ls` need not wait for
 
-        return FileLock(self.root / ".locks" / f"{name}.lock")
+        path = self.root / ".locks" / f"{name}.lock"
+        for link in (path.parent, path):
+            if link.is_symlink():
+                raise InputError(f"{link}: is a symbolic link; lorabench takes no lock through one")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
 
     def _maker(self, run_id: str) -> str | None:
         with contextlib.suppress(InputError):
@@ -523,14 +531,14 @@ class Store:
         """Whether a live process works on the run."""
         from filelock import Timeout
 
-        lock = self._lock(run_id)
-        if not Path(lock.lock_file).is_file():
+        if not (self.root / ".locks" / f"{run_id}.lock").exists():
             return False
         try:
+            lock = self._lock(run_id)
             lock.acquire(timeout=0)
         except Timeout:
             return True
-        except OSError:  # a folder of somebody else's: what the record says must do
+        except (InputError, OSError):  # a folder of somebody else's: what the record says must do
             return True
         lock.release()
         return False

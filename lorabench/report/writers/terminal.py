@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.theme import Theme
 
+from lorabench.errors import shown
 from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table
 from lorabench.report.confusion import COOL, WARM
 
@@ -212,7 +213,7 @@ def _lines(table: Table, *, labels: bool = True, tight: bool = False) -> Iterato
 
 
 def _text(line: Line) -> Text:
-    pieces = line.pieces
+    pieces = [(shown(text, "\n"), style) for text, style in line.pieces]
     # What folds says nothing of it: Rich folds by itself, unless it is asked to leave long lines whole.
     fold, cut = (None, None) if line.folds else ("ignore", True)
     if len(pieces) == 1:

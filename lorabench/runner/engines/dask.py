@@ -361,8 +361,11 @@ class _Driver:
     def _on_event(self, event: tuple[float, Any]) -> None:
         """Emit what a worker's `EventSender` said."""
         try:
-            said = KINDS[event[1]["kind"]].validate_python(event[1]["fields"])
-        except (LookupError, TypeError, ValidationError):
+            fields = {
+                key: shown(value) if isinstance(value, str) else value for key, value in event[1]["fields"].items()
+            }
+            said = KINDS[event[1]["kind"]].validate_python(fields)
+        except (LookupError, TypeError, AttributeError, ValidationError):
             return
         self._emit(said)
 

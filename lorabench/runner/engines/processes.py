@@ -20,7 +20,7 @@ from multiprocessing import connection, resource_tracker
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lorabench.errors import RunFailedError, WorkerDiedError
+from lorabench.errors import InputError, RunFailedError, WorkerDiedError
 from lorabench.runner.engines.cores import cores
 
 if TYPE_CHECKING:
@@ -53,12 +53,17 @@ def open_processes(
     _track()
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
+    try:
+        indices: SimpleQueue[int] = context.SimpleQueue()
+        for worker_index in range(workers):
+            indices.put(worker_index)
+        pool = _Pool(workers, context, _enter, (store, data_dir, settings, writer, context.Lock(), indices))
+    except OSError as error:
+        where = "/dev/shm" if sys.platform == "linux" else "shared memory"
+        why = f"workers share semaphores in {where}, which takes none: {error.strerror or error}"
+        raise InputError(f"{why}; with one worker, --workers 1 or study.workers=1, none is needed") from error
     listener = threading.Thread(target=_listen, args=(reader, emit), daemon=True)
     listener.start()
-    indices: SimpleQueue[int] = context.SimpleQueue()
-    for worker_index in range(workers):
-        indices.put(worker_index)
-    pool = _Pool(workers, context, _enter, (store, data_dir, settings, writer, context.Lock(), indices))
     broken: BrokenProcessPool | None = None
     killed: list[BaseProcess] = []
     try:
