@@ -232,6 +232,25 @@ METHODS = [
         ("alpha=scale", "alpha=1.0"),
     ),
     *of(
+        "methods/lora.py",
+        "tests/test_library.py tests/test_oracles.py -k 'Dropout or embeddings'",
+        ("self.dropout, self.training)", "self.dropout, True)"),
+        ("F.dropout(x, self.dropout, self.training) if self.dropout else x", "x"),
+        ("if embedding and dropout:", "if False:"),
+    ),
+    *of("train.py", "tests/test_threads.py -k dropout", ("with seeded(0):", "if True:")),
+    *of("methods/wrapper.py", "tests/test_library.py -k Dropout", ("self.training = False", "pass")),
+    *of(
+        "methods/layers.py",
+        "tests/test_library.py -k Targets",
+        ("if not isinstance(own, Mapping)", "if False"),
+        ("given[keys[0]]", "given[keys[-1]]"),
+        ("key == name or fnmatch.fnmatch(name, key)", "key == name"),
+    ),
+    *of(
+        "methods/adapters.py", "tests/test_library.py -k Targets", ("on.targets if any(on.targets.values()) else ", "")
+    ),
+    *of(
         "methods/low_rank.py",
         "tests/test_oracles.py -k 'embeddings or convolution'",
         ("scale_grad_by_freq=layer.scale_grad_by_freq", "scale_grad_by_freq=True"),
@@ -848,7 +867,7 @@ REST = [
         ("if combinations > MOST_RUNS:", "if False:"),
         ("problems += stages.same_seeds(own)", "pass"),
         ("if stages.cached(stage, store)}\n    missing", "if stage.epochs}\n    missing"),
-        ("for alike in _alike(run.stage", "for alike in _alike(run.stage, None, run.settings) + _alike(run.stage"),
+        ("return [(*work, method), work]", "return [work]"),
         ("sum(filter(None, seconds)) / workers", "sum(filter(None, seconds))"),
         ("seconds.count(None)", "len(missing)"),
         ("and not point.failed]", "]"),
@@ -856,7 +875,12 @@ REST = [
         ("(behind.get(run.seed), run.fmnist)", "(run.fmnist, behind.get(run.seed))"),
         ("run.seed: run.fmnist for run in second.tuned", "run.seed: run.fmnist for run in first.tuned"),
         ("tuned_run(result.run, stage.config.seed)", "tuned_run(result.run, result.run.seed)"),
+    ),
+    *of(
+        "sweep.py",
+        "tests/test_two_fmnists.py -k sweep",
         ("(run.before, run.fmnist)", "(run.fmnist, run.before)"),
+        ("        if self.several:\n", "        if False:\n"),
     ),
     *of(
         "tune.py",

@@ -256,7 +256,7 @@ class TestRefusals:
         assert all(p.requires_grad for p in base.parameters())
 
     def test_an_unknown_option_is_told_the_known_ones(self) -> None:
-        with pytest.raises(UsageError, match="lora has no option 'r'; here that is k; it has k, init, alpha"):
+        with pytest.raises(UsageError, match="lora has no option 'r'; here that is k; it has k, init, alpha, dropout"):
             methods.apply(CLASSIFIER.base(), "lora", r=2)
 
     @pytest.mark.parametrize(

@@ -514,11 +514,14 @@ def adam(model: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # between PEFT and transformers
 def test_lora_on_embeddings_and_convolutions_is_pefts(peft: Any) -> None:
-    """From birth through 20 steps, and merged; both begin an embedding with A = 0 and a drawn B."""
-    ours, names = wide(), ["0", "3", "4"]
+    """With dropout and ranks of their own, from birth through 20 steps, and merged; both begin an embedding with A = 0
+    and a drawn B."""
+    ours, names = wide(), ["0", "3", "4", "6"]
+    targets: dict[str, dict[str, Any]] = {"0": {"dropout": 0.0}, "3": {"k": 5}, "[46]": {}}
     with seeded(1):
-        methods.apply(ours, "lora", targets=names, k=3, alpha=6.0, init="kaiming")
-    theirs = peft.get_peft_model(wide(), peft.LoraConfig(r=3, lora_alpha=6, target_modules=names)).double()
+        methods.apply(ours, "lora", targets=targets, k=3, alpha=6.0, init="kaiming", dropout=0.3)
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=names, rank_pattern={"3": 5}, lora_dropout=0.3)
+    theirs = peft.get_peft_model(wide(), config).double()
     assert methods.count(ours).trainable == methods.count(theirs).trainable
     for name in names:
         mine, other = cast("Any", ours.get_submodule(name)), theirs.base_model.model.get_submodule(name)
@@ -529,7 +532,9 @@ def test_lora_on_embeddings_and_convolutions_is_pefts(peft: Any) -> None:
         for factor, value in zip(factors, (mine.At, mine.B.t()), strict=True):
             factor.data.copy_(value.detach().reshape(factor.shape))
     for model in (ours, theirs):
-        adam(model)
+        with seeded(2):
+            adam(model)
+        model.eval()
     assert not cast("Any", ours[0]).A[3].any()  # the padding
     assert off(ours(IDS), theirs(IDS)) <= 1e-12
     for name, weight in methods.merge(ours).state_dict().items():

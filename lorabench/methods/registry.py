@@ -270,6 +270,7 @@ METHODS: dict[str, Method] = {
             "k": (Rank, 4),
             "init": (Literal["talk", "kaiming", "gaussian"], "talk"),
             "alpha": (Positive | None, None),
+            "dropout": since("1.1", Annotated[float, Field(ge=0, lt=1)], 0.0),
         },
         layer=_low_rank,
         lr=0.03,

@@ -144,8 +144,10 @@ class Wrapper(nn.Module):
         weight = self.inner.weight
         if weight.is_meta:
             return 0.0
-        x, rounding = self.probe(), torch.finfo(weight.dtype)
+        x, rounding, mode = self.probe(), torch.finfo(weight.dtype), self.training
+        self.training = False  # a dropout of its own is no part of it
         expected, got = self.forward(x).double(), layer(x).double()
+        self.training = mode
         exact = weight.dtype != torch.float32 or x.is_cpu or torch.get_float32_matmul_precision() == "highest"
         allowed = (16 if weight.itemsize < 4 else 1000) * (rounding.eps if exact else 2**-10)
         off = (got - expected).abs().max() / expected.abs().max().clamp(min=rounding.tiny)
