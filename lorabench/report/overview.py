@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from lorabench.analysis import inference, number
-from lorabench.analysis.aggregate import AccuracyRow, SliceRow, verdict
+from lorabench.analysis.aggregate import verdict
 from lorabench.analysis.claims import TOLERANCE, K
 from lorabench.analysis.inference import FEWEST
 from lorabench.analysis.quantities import SETS, SLICES
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lorabench.analysis.claims import Row
     from lorabench.analysis.inference import Difference, Estimate
     from lorabench.analysis.settings import Collection
-    from lorabench.analysis.study import Overview, Repair
+    from lorabench.analysis.study import AccuracyRow, Overview, Repair, SliceRow
 
 
 def overview_report(study: Overview, runs: Collection) -> Block:
