@@ -261,7 +261,7 @@ def test_in_a_transformer_the_first_layer_alone_can_do_without_a_gradient(name: 
 
 def test_methods_without_a_count_of_products_make_a_weight_anew() -> None:
     assert {name for name, method in methods.METHODS.items() if method.remakes} == {
-        *("dora", "loha", "lokr", "hira", "oft")
+        *("dora", "loha", "lokr", "hira", "oft", "hra", "fourierft", "shira", "boft", "randlora")
     }
 
 
