@@ -103,7 +103,7 @@ def show(
             "--format",
             metavar="|".join(writers.FORMATS),
             autocompletion=complete.words(*writers.FORMATS),
-            help="csv: a line for each run, unrounded.",
+            help="default: rich, what a terminal shows. csv: a line for each run, unrounded.",
         ),
     ] = None,
     out: Annotated[

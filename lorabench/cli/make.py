@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,28 +69,7 @@ def finetune_lora(
     _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
 
 
-def _method_list() -> str:
-    """A table of the methods: names, parameters at their defaults, own settings. Only for `finetune --help`."""
-    if "finetune" not in sys.argv:
-        return ""
-    from lorabench import methods
-    from lorabench.classifier import CLASSIFIER
-
-    rows: list[tuple[str, ...]] = [("method", "trains", "own settings, with their defaults")]
-    for name, method in methods.METHODS.items():
-        options = method.defaults
-        shapes = [CLASSIFIER[layer] for layer in method.where(list(CLASSIFIER), options)]
-        own = ", ".join(
-            f"{key}={'null' if value is None else f'{value:.3g}' if isinstance(value, float) else value}"
-            for key, value in options.items()
-        )
-        rows.append((name, f"{method.trainable(shapes, options):,}", own))
-    wide, counts = (max(len(row[column]) for row in rows) for column in (0, 1))
-    table = "\n".join(f"{name:{wide}}  {count:>{counts}}  {own}".rstrip() for name, count, own in rows)
-    return f"\b\n{table}\n\nlorabench explain METHOD has the formula of each, the sum of what it trains, and the paper."
-
-
-@command(app, epilog=_method_list())
+@command(app)
 def finetune(
     shared: Training,
     method: Annotated[
