@@ -118,7 +118,7 @@ def test_what_peft_saves_computes_the_same_or_is_refused(
 @pytest.mark.parametrize(
     ("kind", "options", "unsaid", "message"),
     [
-        ("Lora", {"alpha_pattern": {"fc[23]": 9}}, ["exclude_modules", "peft_version"], "alpha_pattern for fc2"),
+        ("Lora", {"alpha_pattern": {"fc[23]": 9}}, ["trainable_token_indices"], "alpha_pattern for fc2"),
         ("LoHa", {"alpha_pattern": {"fc1": 9}, "rank_pattern": {"fc.": 4}}, ["peft_version"], "alpha_pattern for fc1"),
         ("LoKr", {"alpha": 4}, ["exclude_modules", "peft_version"], "leaves alpha out in LoKr; set it to r of fc1"),
         ("LoKr", {"alpha_pattern": {"fc1": 9}}, ["exclude_modules", "peft_version"], "leaves alpha out in LoKr"),

@@ -150,7 +150,7 @@ class _Ranked(PeftType):
         """The layer's alpha.
 
         Raises:
-            ValueError: before PEFT 0.14 (LoRA) and 0.15 (LoHa, LoKr) it was another one, and nothing says who wrote it.
+            ValueError: before PEFT 0.15 it was another one, and nothing says who wrote it.
         """
         own, ranks = self.alpha_pattern or {}, self.rank_pattern or {}
         alpha = of_pattern(own, name, usual)
@@ -170,7 +170,7 @@ class Lora(_Ranked):
         Part("g", "lora_magnitude_vector", "m"),
     )
     SCALED = "B"
-    NEWER = "exclude_modules"
+    NEWER = "trainable_token_indices"
     WITHOUT_EFFECT = {"eva_config", "lora_ga_config", "megatron_core", "qalora_group_size"}
 
     r: Rank = 8
@@ -214,7 +214,11 @@ class Lora(_Ranked):
 
 
 class Vera(PeftType):
-    """VeRA, from PEFT 0.12. A run does not keep the frozen half, so what is read becomes the LoRA that it is."""
+    """VeRA. A run does not keep the frozen half, so what is read becomes the LoRA that it is.
+
+    PEFT before 0.21 draws the frozen half again in place of reading it, and says nothing; by the key `peft_version` those
+    before 0.14 refuse what we write, and those before 0.18 warn.
+    """
 
     PARTS = (
         Part("d", "vera_lambda_d", "r"),
@@ -223,7 +227,7 @@ class Vera(PeftType):
         Part("VB", "base_model.vera_B", "Mr"),
     )
     WITHOUT_EFFECT = {"d_initial", "projection_prng_key"}
-    WRITTEN = {"r": "k", "projection_prng_key": 0, "save_projection": True}
+    WRITTEN = {"r": "k", "projection_prng_key": 0, "save_projection": True, "peft_version": "0.21.2"}
 
     r: Rank = 256
     save_projection: Literal[True] = True
@@ -365,7 +369,7 @@ class LoKr(_Lycoris):
 
 
 class Hira(PeftType):
-    """HiRA. PEFT 0.21.2 saves `rank_pattern` and does not follow it: the tensors say the rank."""
+    """HiRA, from PEFT 0.20. PEFT 0.21.2 saves `rank_pattern` and does not follow it: the tensors say the rank."""
 
     PARTS = (Part("A", "hira_A", "rn", flipped=True), Part("B", "hira_B", "mr", flipped=True))
     WITHOUT_EFFECT = {"rank_pattern"}
@@ -378,7 +382,7 @@ class Hira(PeftType):
 
 
 class Oft(PeftType):
-    """OFT. The shape of S says how many blocks there are; PEFT's R is the transpose of the paper's."""
+    """OFT, from PEFT 0.16. The shape of S says how many blocks there are; PEFT's R is the transpose of the paper's."""
 
     PARTS = (Part("S", "oft_R.weight", "bs"),)
     SCALED = "S"
@@ -409,7 +413,7 @@ class Oft(PeftType):
 
 
 class Miss(PeftType):
-    """MiSS."""
+    """MiSS, from PEFT 0.17."""
 
     PARTS = (Part("D", "miss_block", "rm"),)
     WITHOUT_EFFECT = {"mini_r"}
