@@ -957,6 +957,21 @@ REST = [
         ("if stage.id not in tried]", "]"),
     ),
     *of(
+        "bench.py",
+        "tests/test_bench.py -k 'bytes or mean or fast'",
+        ("ratios = [a / b for", "ratios = [b / a for"),
+        ("_bytes([p for p in parameters if p.requires_grad])", "_bytes(parameters)"),
+        ("[*parameters, *gradients, *state]", "[*parameters, *state]"),
+        ("if storage.data_ptr() not in own:", "if True:"),
+    ),
+    *of(
+        "analysis/predictions.py",
+        "tests/test_report_compare.py",
+        ("affected & ~flipped", "affected"),
+        ("len(flipped) != len(labels)", "False"),
+        ('if "before_" in name}', "}"),
+    ),
+    *of(
         "spectrum.py",
         "tests/test_spectrum.py",
         (".double().square()", ".double()"),
