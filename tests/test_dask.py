@@ -386,7 +386,7 @@ WRONG = npz(np.array([77], np.uint8))
         ({"study": "\x1b[2J"}, {}, "steer a terminal"),
         ({"status": "running"}, {}, "it is interrupted"),
         ({"env": {"device": "!!python/object"}}, {}, "no run that was made"),
-        ({"env": {"many": [0] * 6_000}}, {}, "more than 5,000"),
+        ({"env": {"many": [0] * 600}}, {}, "more than 500"),
         ({}, {"run.json": b"["}, "no valid run record"),
         ({}, {"run.json": b" " * 1_000_001}, "larger than 1,000,000 bytes"),
         ({}, {"model.safetensors": None}, "other files than its record says"),
