@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lorabench import frozen, methods, threads
 from lorabench.errors import RunFailedError
+from lorabench.model import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +131,8 @@ class Trainer:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).to(parameter))
 
         def gradients() -> Sequence[Tensor]:
-            loss, _, penalised = self._loss(rows)
+            with seeded(0):  # a method may draw, and training draws the same whether it was asked this or not
+                loss, _, penalised = self._loss(rows)
             return [loss.detach(), *torch.autograd.grad(penalised, trained)]
 
         try:

@@ -226,6 +226,7 @@ def test_what_is_in_no_id_is_all_that_leaves_it_alone() -> None:
         "finetune.warmup": 0.1,
         "finetune.seed": 1,
         "finetune.k": 8,
+        "finetune.dropout": 0.1,
     }
     found = [stages.finetune(settings(f"{key}={value}")).id for key, value in counted.items()]
     assert len({usual, *found}) == 1 + len(counted)

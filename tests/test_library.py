@@ -362,6 +362,55 @@ class TestTargets:
     def test_patterns_and_predicates(self, targets: Any, expected: list[str]) -> None:
         assert methods.targeted(CLASSIFIER.base(), "lora", targets) == expected
 
+    @pytest.mark.parametrize(
+        ("case", "option", "values", "counts"),
+        [
+            (Case("lora", 0), "k", [8, 2, 4], [8 * 1040, 2 * 384, 4 * 138]),
+            (Case("lora", 0, {"init": "kaiming", "k": 1}), "alpha", [8.0, 2.0, None], [1040, 384, 138]),
+            (Case("adapter", 0), "bottleneck", [2, 3, 8], [2 * 1569 + 784, 3 * 513 + 256, 8 * 257 + 128]),
+            (Case("vera", 0), "k", [2, 2, 256], [258, 130, 266]),
+            (Case("adalora", 0), "k", [8, 2, 4], [8 * 1041, 2 * 385, 4 * 139]),
+            (Case("ia3", 0), "place", ["in", "out", "out"], [784, 128, 10]),
+        ],
+        ids=str,
+    )
+    def test_layers_with_options_of_their_own(
+        self, case: Case, option: str, values: list[Any], counts: list[int], tmp_path: Path
+    ) -> None:
+        """The first key that matches decides; what is not said is of all; a file brings it back."""
+        default = {**case.complete, option: values[2]}
+        targets = {"fc1": {option: values[0]}, "fc[12]": {option: values[1]}, "fc*": {}}
+        model = CLASSIFIER.base()
+        with seeded(1):
+            methods.apply(model, case.name, targets=targets, **default)
+        found = [methods.count(model.get_submodule(name)).trainable for name in ("fc1", "fc2", "fc3")]
+        assert found == counts
+        methods.save(stir(model), tmp_path / "a")
+        again, x = CLASSIFIER.base(), CLASSIFIER.images()
+        methods.load(again, tmp_path / "a")
+        assert torch.equal(logits(again, x), logits(model, x))
+        if case.name == "lora":
+            assert [model.get_submodule(name).scale for name in ("fc1", "fc2", "fc3")] == (
+                [1, 1, 1] if option == "k" else [8, 2, 1]
+            )
+
+    @pytest.mark.parametrize(
+        ("targets", "message"),
+        [
+            ({"fc1": {"r": 2}}, "no option 'r'; here that is k"),
+            ({"fc1": {"k": 0}}, "k = 0"),
+            ({"fc1": 8}, "'fc1' has options of its own as"),
+            ({"fc9": {}}, "no linear layer 'fc9'"),
+            ({"fc*": {}, "fc1": {}}, "'fc1' is named twice"),
+        ],
+        ids=str,
+    )
+    def test_options_that_a_layer_cannot_have(self, targets: Any, message: str) -> None:
+        model = CLASSIFIER.base()
+        with pytest.raises(UsageError, match=message):
+            methods.apply(model, "lora", targets=targets)
+        assert methods.count(model).trainable == 235_146
+
     @some_cases
     def test_what_is_trained_beside_a_method(self, case: Case, tmp_path: Path) -> None:
         model, x = normed(), inputs()
@@ -391,6 +440,30 @@ class TestTargets:
         with pytest.raises(UsageError, match=message):
             methods.apply(model, "lora", targets=["0"], also_train=beside)
         assert all(p.requires_grad for p in model.parameters())
+
+
+class TestDropout:
+    def test_what_is_computed_once_changes_no_bit(self) -> None:
+        """Nor does it drop anything outside training: not in `eval`, not merged."""
+        states: list[dict[str, Tensor]] = []
+        for reuse, dropout in ((True, 0.5), (False, 0.5), (True, 0.0)):
+            model = CLASSIFIER.tuned(Case("lora", 0, {"dropout": dropout}))
+            with seeded(7):
+                recipe = train.Recipe(epochs=2, batch_size=20, lr=0.01, warmup=0.2)
+                train.fit(model, CLASSIFIER.images(), labels().flip(0), recipe, seed=0, reuse=reuse)
+            states.append(model.state_dict())
+            plain = methods.merge(model.train())
+            torch.testing.assert_close(logits(model.eval(), CLASSIFIER.images()), logits(plain, CLASSIFIER.images()))
+        assert all(torch.equal(t, states[1][name]) for name, t in states[0].items())
+        assert not torch.equal(states[0]["fc1.At"], states[2]["fc1.At"])
+
+    def test_ids_are_not_dropped(self) -> None:
+        def model() -> nn.Module:
+            return nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4))
+
+        with pytest.raises(UsageError, match="give that layer dropout 0"):
+            methods.apply(model(), "lora", targets=["0", "1"], dropout=0.5)
+        methods.apply(model(), "lora", targets={"0": {"dropout": 0.0}, "1": {}}, dropout=0.5)
 
 
 def loaded(path: Path) -> nn.Module:

@@ -131,7 +131,7 @@ def test_a_toy_method_is_one_file_and_one_entry(
 def test_the_seed_decides_what_is_drawn(case: Case) -> None:
     first, same, other = (CLASSIFIER.tuned(case, seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(t, same[name]) for name, t in first.items())
-    drawn = case.name not in ("full", "bitfit", "head", "prompt", "ia3", "pissa", "olora", "oft", "miss")
+    drawn = case.name not in ("full", "bitfit", "head", "prompt", "ia3", "pissa", "olora", "oft", "miss", "boft")
     assert drawn == any(not torch.equal(t, other[name]) for name, t in first.items())
 
 
@@ -256,7 +256,7 @@ class TestRefusals:
         assert all(p.requires_grad for p in base.parameters())
 
     def test_an_unknown_option_is_told_the_known_ones(self) -> None:
-        with pytest.raises(UsageError, match="lora has no option 'r'; here that is k; it has k, init, alpha"):
+        with pytest.raises(UsageError, match="lora has no option 'r'; here that is k; it has k, init, alpha, dropout"):
             methods.apply(CLASSIFIER.base(), "lora", r=2)
 
     @pytest.mark.parametrize(

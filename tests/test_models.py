@@ -247,6 +247,7 @@ def test_a_quantised_weight() -> None:
 
 WRAPPING = {str(case) for case in ROWS if not methods.METHODS[case.name].in_place}
 NOT_LORA = {str(case) for case in ROWS if not methods.METHODS[case.name].wider} - {"full", "bitfit"}
+IDS = {*NOT_LORA, "bitfit", *(str(case) for case in ROWS if "dropout" in case.options)}
 REFUSED: dict[str, set[str]] = {
     "tied": {"head"},
     "named pruned": {*WRAPPING, "head"},
@@ -257,8 +258,8 @@ REFUSED: dict[str, set[str]] = {
     "Conv2d named": NOT_LORA,
     "groups named": {*NOT_LORA, "bitfit"},
     "tied Embedding named": {str(case) for case in ROWS},
-    "Embedding named": {*NOT_LORA, "bitfit"},
-    "bf16 Embedding named": {*NOT_LORA, "bitfit"},
+    "Embedding named": IDS,
+    "bf16 Embedding named": IDS,
     "attention": {"adapter"},
     "GPT-2": {"head"},
     "Llama": {"bitfit"},

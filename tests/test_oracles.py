@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -256,6 +257,9 @@ class Twin:
         config: of PEFT: the class and its arguments.
         names: of our parameters in a layer, each with PEFT's name of it and the way from our shape to PEFT's.
         shifted: PEFT trains the difference to the base.
+        frozen: those of the names that are not trained.
+        eps: of Adam; large where a gradient is zero but for rounding, of which 1e-8 would make steps.
+        part: how much of our gradient, and so of eps, PEFT's is, which trains both triangles of a skew matrix.
     """
 
     case: Case
@@ -264,6 +268,9 @@ class Twin:
     names: dict[str, tuple[str, Callable[[Tensor], Tensor]]]
     shifted: bool = False
     frozen: tuple[str, ...] = field(default=())
+    eps: float = 1e-8
+    part: dict[str, float] = field(default_factory=dict[str, float])
+    steps: int = STEPS
 
     def __str__(self) -> str:
         return str(self.case)
@@ -275,6 +282,19 @@ def same(t: Tensor) -> Tensor:
 
 def flipped(t: Tensor) -> Tensor:
     return t.T
+
+
+def skew(triangles: Tensor) -> Tensor:
+    """PEFT's matrices, of side 4, of which the skew-symmetric part counts; its R is the transpose of ours."""
+    full = triangles.new_zeros(*triangles.shape[:-1], 4, 4)
+    row, column = torch.triu_indices(4, 4, 1)
+    full[..., row, column] = -triangles
+    return full - full.mT
+
+
+def block_diagonals(blocks: Tensor) -> Tensor:
+    """(factors, n/b, b, b) to (factors, n, n)."""
+    return torch.stack([cast("Tensor", torch.block_diag(*factor)) for factor in blocks])
 
 
 AB = {"At": ("lora_A.default.weight", same), "B": ("lora_B.default.weight", flipped)}
@@ -361,6 +381,66 @@ TWINS = [
         {"S": ("oft_R.default.weight", torch.neg)},  # its R is the transpose of the paper's
     ),
     Twin(Case("miss", 0), "MissConfig", {"r": 4}, {"D": ("miss_block.default", same)}),
+    Twin(
+        Case("gralora", 0),
+        "GraloraConfig",
+        {"r": 4, "alpha": 4, "gralora_k": 2},
+        {
+            "A": ("gralora_A.default", lambda t: t.flatten(-2)),
+            "B": ("gralora_B.default", lambda t: t.transpose(0, 1).flatten(1, 2)),
+        },
+    ),
+    Twin(Case("hra", 0), "HRAConfig", {"r": 4}, {"Ut": ("hra_u.default", flipped)}),
+    Twin(
+        Case("fourierft", 0),
+        "FourierFTConfig",
+        {"n_frequency": 1000, "init_weights": True},
+        {"c": ("fourierft_spectrum.default", same), "E": ("indices.default", same)},
+        frozen=("E",),
+        eps=1e-3,  # the logits' gradients add up to zero, and so has fc3's F none where its row is 0
+    ),
+    Twin(
+        Case("delora", 0),
+        "DeloraConfig",
+        {"r": 4},
+        {
+            "A": ("delora_A.default", flipped),
+            "B": ("delora_B.default", flipped),
+            "strength": ("delora_lambda.default", same),
+            "norms": ("delora_w_norm.default", same),
+        },
+        frozen=("norms",),
+    ),
+    Twin(
+        Case("shira", 0),
+        "ShiraConfig",
+        {"r": 4},
+        {"S": ("shira_weight.default", same), "mask": ("shira_indices.default", same)},
+        frozen=("mask",),
+    ),
+    *(
+        Twin(
+            Case("boft", 0, {"factors": factors}),
+            "BOFTConfig",
+            {"boft_block_size": 4, "boft_n_butterfly_factor": factors},
+            {"S": ("boft_R.default", skew), "s": ("boft_s.default", lambda t: t[:, None])},
+            part={"S": 0.5},
+            steps=5,  # PEFT multiplies permutations of 784 inputs as dense matrices
+        )
+        for factors in (1, 3)
+    ),
+    Twin(
+        Case("randlora", 0),
+        "RandLoraConfig",
+        {"r": 4, "randlora_alpha": 80, "projection_prng_key": 0},
+        {
+            "Lambda": ("randlora_lambda.default", same),
+            "Gamma": ("randlora_gamma.default", same),
+            "A": ("randlora_A.default", lambda t: t[:, None]),
+            "B": ("randlora_B.default", lambda t: t.reshape(len(t), -1, 4)),
+        },
+        frozen=("A", "B"),
+    ),
 ]
 
 
@@ -379,12 +459,21 @@ def theirs_of(peft: Any, config: str, arguments: dict[str, Any], dtype: torch.dt
 class TestPEFT:
     """PEFT 0.21.2, in float64 and from equal, random states."""
 
+    @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
     @pytest.mark.parametrize("twin", TWINS, ids=str)
-    def test_forward_gradients_and_training(self, peft: Any, twin: Twin) -> None:
+    def test_forward_gradients_and_training(self, peft: Any, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        if twin.case.name == "boft":  # its fast path, without the CUDA that it is written in
+            layer = import_module("peft.tuners.boft.layer")
+            monkeypatch.setattr(layer, "get_fbd_cuda", lambda: True)
+            monkeypatch.setattr(layer.FastBlockDiag, "apply", block_diagonals)
+        if twin.case.name == "fourierft":  # which PEFT computes in float32 whatever it is given
+            monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+            monkeypatch.setattr(torch, "zeros", partial(torch.zeros, dtype=torch.float64))
         ours: Any = tuned(twin.case.name, **twin.case.options)
         theirs = theirs_of(peft, twin.config, twin.arguments)
         base: Any = CLASSIFIER.base(torch.float64)
         pairs: list[tuple[Tensor, Tensor, Callable[[Tensor], Tensor], Any]] = []
+        parts: list[float] = []
         for layer in LAYERS:
             for own, (other, reshape) in twin.names.items():
                 mine = getattr(getattr(ours, layer), own)
@@ -395,15 +484,19 @@ class TestPEFT:
                     found.requires_grad_(False)
                 else:
                     pairs.append((mine, found, reshape, origin))
+                    parts.append(twin.part.get(own, 1.0))
         assert off(ours(images()), theirs(images())) <= 1e-12
         loss(ours).backward()
         loss(theirs).backward()
-        for mine, found, reshape, _ in pairs:
+        for (mine, found, reshape, _), part in zip(pairs, parts, strict=True):
             assert mine.grad is not None
             assert found.grad is not None
-            assert off(reshape(mine.grad), found.grad) <= 1e-12
-        descend(ours, torch.optim.Adam([mine for mine, *_ in pairs], lr=1e-3))
-        descend(theirs, torch.optim.Adam([found for _, found, *_ in pairs], lr=1e-3))
+            assert off(part * reshape(mine.grad), found.grad) <= 1e-12
+        descend(ours, torch.optim.Adam([mine for mine, *_ in pairs], lr=1e-3, eps=twin.eps), twin.steps)
+        groups = [
+            {"params": [found], "eps": part * twin.eps} for (_, found, *_), part in zip(pairs, parts, strict=True)
+        ]
+        descend(theirs, torch.optim.Adam(groups, lr=1e-3), twin.steps)
         for mine, found, reshape, origin in pairs:
             assert off(reshape(mine.detach() - origin), found.detach()) <= 1e-12
         assert off(ours(images()), theirs(images())) <= 1e-12
@@ -514,11 +607,14 @@ def adam(model: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # between PEFT and transformers
 def test_lora_on_embeddings_and_convolutions_is_pefts(peft: Any) -> None:
-    """From birth through 20 steps, and merged; both begin an embedding with A = 0 and a drawn B."""
-    ours, names = wide(), ["0", "3", "4"]
+    """With dropout and ranks of their own, from birth through 20 steps, and merged; both begin an embedding with A = 0
+    and a drawn B."""
+    ours, names = wide(), ["0", "3", "4", "6"]
+    targets: dict[str, dict[str, Any]] = {"0": {"dropout": 0.0}, "3": {"k": 5}, "[46]": {}}
     with seeded(1):
-        methods.apply(ours, "lora", targets=names, k=3, alpha=6.0, init="kaiming")
-    theirs = peft.get_peft_model(wide(), peft.LoraConfig(r=3, lora_alpha=6, target_modules=names)).double()
+        methods.apply(ours, "lora", targets=targets, k=3, alpha=6.0, init="kaiming", dropout=0.3)
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=names, rank_pattern={"3": 5}, lora_dropout=0.3)
+    theirs = peft.get_peft_model(wide(), config).double()
     assert methods.count(ours).trainable == methods.count(theirs).trainable
     for name in names:
         mine, other = cast("Any", ours.get_submodule(name)), theirs.base_model.model.get_submodule(name)
@@ -529,7 +625,9 @@ def test_lora_on_embeddings_and_convolutions_is_pefts(peft: Any) -> None:
         for factor, value in zip(factors, (mine.At, mine.B.t()), strict=True):
             factor.data.copy_(value.detach().reshape(factor.shape))
     for model in (ours, theirs):
-        adam(model)
+        with seeded(2):
+            adam(model)
+        model.eval()
     assert not cast("Any", ours[0]).A[3].any()  # the padding
     assert off(ours(IDS), theirs(IDS)) <= 1e-12
     for name, weight in methods.merge(ours).state_dict().items():

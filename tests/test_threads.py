@@ -32,6 +32,7 @@ CASES: list[tuple[str | None, dict[str, Any]]] = [
     *(("adapter", {"bottleneck": m}) for m in (6, 10)),
     ("hira", {"k": 5}),
     ("dora", {"k": 7}),
+    ("lora", {"dropout": 0.3}),
 ]
 
 
@@ -41,7 +42,7 @@ def trained(name: str | None, options: dict[str, Any], most_threads: int) -> str
         model = SimpleMnistClassifier()
         if name:
             methods.apply(model, name, **options)
-    train.fit(model, IMAGES, LABELS, RECIPE, seed=0, most_threads=most_threads)
+        train.fit(model, IMAGES, LABELS, RECIPE, seed=0, most_threads=most_threads)
     return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
 
 

@@ -7,20 +7,17 @@ by_key([differences(pairs) for pairs in ...])                         # the same
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lorabench.analysis import inference, number
 from lorabench.analysis.inference import Estimate
-from lorabench.analysis.quantities import SLICES, Count, Lost, compared, count, shown_in
-from lorabench.analysis.settings import collect
+from lorabench.analysis.quantities import Count, Lost, compared, count, shown_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lorabench.analysis.inference import Difference
     from lorabench.analysis.quantities import Measured, Quantity
-    from lorabench.analysis.settings import Setting
     from lorabench.runs import Metrics, Run
 
 Folded = Estimate | float | bool
@@ -29,26 +26,6 @@ Folded = Estimate | float | bool
 NO_DIFFERENCE = "no detectable difference"
 AFTER_HOLM = "not detectable after Holm"
 """Of a difference whose own interval excludes 0, and whose p does not hold for so many rows."""
-
-
-@dataclass(frozen=True)
-class AccuracyRow:
-    """Mean accuracy, in percent, per test set over the seeds. Bases have no `difference`."""
-
-    label: str
-    accuracy: dict[str, Estimate]
-    difference: dict[str, Difference]
-
-
-@dataclass(frozen=True)
-class SliceRow:
-    """Mean accuracy, in percent, on `n` images of F-MNIST's test set, before and after fine-tuning."""
-
-    name: str
-    n: int
-    base: Estimate
-    tuned: Estimate
-    difference: Difference
 
 
 def over_seeds(quantity: Quantity, values: Iterable[Measured | None]) -> Folded | None:
@@ -103,47 +80,16 @@ def by_key(rows: Sequence[Mapping[str, Difference]]) -> list[dict[str, Differenc
     return adjusted
 
 
-def accuracy_rows(runs: Sequence[Run], settings: Sequence[Setting]) -> list[AccuracyRow]:
-    """A row for each way in which bases were trained, usually one, then one for each setting, against its own bases.
-
-    The settings' differences are corrected for their number, each test set for itself.
-    """
-    known = collect(runs)
-    rows = [AccuracyRow(label, accuracies(bases.values()), {}) for label, bases in known.bases_by_recipe.items()]
-    gained = [differences([(known.base_of(run), run) for run in setting.runs]) for setting in settings]
-    gains = by_key([{stem: gap for stem, gap in each.items() if stem in _stems()} for each in gained])
-    for setting, gain in zip(settings, gains, strict=True):
-        rows.append(AccuracyRow(setting.label, accuracies(run.metrics for run in setting.runs), gain))
-    return rows
-
-
 def accuracies(measured: Iterable[Mapping[str, Metrics]]) -> dict[str, Estimate]:
     """By test set, the mean accuracy in percent of the seeds of a setting, of each its metrics."""
     seeds = list(measured)
-    means = {stem: accuracy(count(metrics, stem) for metrics in seeds) for stem in _stems()}
+    means = {stem: accuracy(count(metrics, stem) for metrics in seeds) for stem in shown_stems()}
     return {stem: estimate for stem, estimate in means.items() if estimate}
 
 
-def _stems() -> list[str]:
+def shown_stems() -> list[str]:
+    """The test sets of the table of accuracies."""
     return [quantity.stem for quantity in shown_in("accuracy")]
-
-
-def slice_rows(runs: Sequence[Run], setting: Setting) -> list[SliceRow]:
-    """F-MNIST's parts that have images, for one setting, corrected for their number."""
-    known = collect(runs)
-    rows: list[SliceRow] = []
-    for name in SLICES:
-        pairs = [
-            (count(known.base_metrics(run), f"fmnist.{name}"), count(run.metrics, f"fmnist.{name}"))
-            for run in setting.runs
-        ]
-        both = [(before, after) for before, after in pairs if before and after and before.n and after.n]
-        gain = inference.difference(both)
-        base, tuned = (accuracy([pair[side] for pair in both]) for side in (0, 1))
-        if gain and base and tuned:
-            rows.append(SliceRow(name, both[0][1].n, base, tuned, gain))
-    gains = inference.corrected([row.difference for row in rows])
-    return [replace(row, difference=gain) for row, gain in zip(rows, gains, strict=True)]
 
 
 def verdict(difference: Difference) -> str:

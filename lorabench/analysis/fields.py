@@ -100,13 +100,13 @@ def suits(left: Operand, right: Operand) -> str | None:
     if not constants:
         first, second = units
         alike = first == second or {first, second} == {COUNT, NUMBER}
-        return None if alike else f"{left.text} is {first.what}, {right.text} is {second.what}"
+        return None if alike else f"{left.text} is {first.noun}, {right.text} is {second.noun}"
     value, text = constants[0].constant, constants[0].text
     if isinstance(value, Fraction):
         problem = units[0].problem(value, text)
         return f"{text}: {names[0].text} is {problem}" if problem else None
     if value is not None and units[0] != NUMBER:
-        return f"{names[0].text} is {units[0].what}, {text} is no number"
+        return f"{names[0].text} is {units[0].noun}, {text} is no number"
     return None
 
 

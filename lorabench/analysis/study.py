@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lorabench.analysis import confusion
-from lorabench.analysis.aggregate import AccuracyRow, SliceRow, accuracy_rows, slice_rows
+from lorabench.analysis import confusion, inference
+from lorabench.analysis.aggregate import accuracies, accuracy, by_key, differences, shown_stems
 from lorabench.analysis.claims import ledger
 from lorabench.analysis.fairness import grounds, unfinished
 from lorabench.analysis.groups import method_rows, rows_data
 from lorabench.analysis.plain import plain
+from lorabench.analysis.quantities import SLICES, count
 from lorabench.analysis.settings import collect, featured_setting
 
 if TYPE_CHECKING:
@@ -19,8 +20,29 @@ if TYPE_CHECKING:
     from lorabench.analysis.claims import Row
     from lorabench.analysis.fairness import Unequal, Unfinished
     from lorabench.analysis.groups import SettingRow
+    from lorabench.analysis.inference import Difference, Estimate
     from lorabench.analysis.settings import Collection, Setting
     from lorabench.runs import Run
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """Mean accuracy, in percent, per test set over the seeds. Bases have no `difference`."""
+
+    label: str
+    accuracy: dict[str, Estimate]
+    difference: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """Mean accuracy, in percent, on `n` images of F-MNIST's test set, before and after fine-tuning."""
+
+    name: str
+    n: int
+    base: Estimate
+    tuned: Estimate
+    difference: Difference
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,7 @@ class Repair:
     seeds: int
     before: list[list[int]]
     after: list[list[int]]
-    changes: list[confusion.Change]
+    changes: list[confusion.CellChange]
 
 
 @dataclass(frozen=True)
@@ -78,8 +100,8 @@ def overview(
         study=next((run.study for run in reversed(runs) if run.study), None),
         seeds=sorted({run.seed for run in trained if run.status == "done"}),
         main=main.label if main else None,
-        accuracy=accuracy_rows(runs, runs.settings),
-        slices=slice_rows(runs, main) if main else [],
+        accuracy=_accuracies(runs),
+        slices=_slices(runs, main) if main else [],
         parameters=_sizes(runs),
         confusion=_repair(main, runs) if main else None,
         methods=method_rows(runs),
@@ -92,6 +114,36 @@ def overview(
 def overview_data(study: Overview) -> dict[str, Any]:
     """The same as plain data."""
     return {key: rows_data(study.methods) if key == "methods" else plain(value) for key, value in vars(study).items()}
+
+
+def _accuracies(runs: Collection) -> list[AccuracyRow]:
+    """A row for each way in which bases were trained, usually one, then one for each setting, against its own bases.
+
+    The settings' differences are corrected for their number, each test set for itself.
+    """
+    rows = [AccuracyRow(label, accuracies(bases.values()), {}) for label, bases in runs.bases_by_recipe.items()]
+    gained = [differences([(runs.base_of(run), run) for run in setting.runs]) for setting in runs.settings]
+    gains = by_key([{stem: gap for stem, gap in each.items() if stem in shown_stems()} for each in gained])
+    for setting, gain in zip(runs.settings, gains, strict=True):
+        rows.append(AccuracyRow(setting.label, accuracies(run.metrics for run in setting.runs), gain))
+    return rows
+
+
+def _slices(runs: Collection, setting: Setting) -> list[SliceRow]:
+    """F-MNIST's parts that have images, for one setting, corrected for their number."""
+    rows: list[SliceRow] = []
+    for name in SLICES:
+        pairs = [
+            (count(runs.base_metrics(run), f"fmnist.{name}"), count(run.metrics, f"fmnist.{name}"))
+            for run in setting.runs
+        ]
+        both = [(before, after) for before, after in pairs if before and after and before.n and after.n]
+        gain = inference.difference(both)
+        base, tuned = (accuracy([pair[side] for pair in both]) for side in (0, 1))
+        if gain and base and tuned:
+            rows.append(SliceRow(name, both[0][1].n, base, tuned, gain))
+    gains = inference.corrected([row.difference for row in rows])
+    return [replace(row, difference=gain) for row, gain in zip(rows, gains, strict=True)]
 
 
 def _sizes(runs: Collection) -> list[SizeRow]:

@@ -26,14 +26,14 @@ class Unit:
     """What the numbers of a field are.
 
     Attributes:
-        what: for messages, what such a field is.
+        noun: for messages, what such a field is.
         low: what no value is below; None: nothing.
         high: what no value is above; None: nothing.
         whole: whether only whole numbers occur.
         percent: whether a number may, must or must not have a `%`; 0 never must.
     """
 
-    what: str
+    noun: str
     low: int | None = 0
     high: int | None = None
     whole: bool = False
@@ -43,19 +43,19 @@ class Unit:
         """Why `value`, written as `text`, is no number of this unit, and what would be; None if it is one."""
         signed = text.endswith("%")
         if signed and self.percent == "never":
-            return f"{self.what}, so no %"
+            return f"{self.noun}, so no %"
         if not signed and 0 < abs(value) <= 100 and self.percent == "must":
             both = f"{_percent(value)} or {_percent(100 * value)}" if abs(value) <= 1 else _percent(value)
-            return f"{self.what}; write {both}"
+            return f"{self.noun}; write {both}"
         if not signed and self.percent == "may" and 1 <= value <= 100:
-            return f"{self.what}; write {_percent(value)} or {'100%' if value == 1 else _decimal(value / 100)}"
+            return f"{self.noun}; write {_percent(value)} or {'100%' if value == 1 else _decimal(value / 100)}"
         if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
             ends = (
                 f"below {self.low}" if self.high is None else f"outside {100 * (self.low or 0)}% to {100 * self.high}%"
             )
-            return f"{self.what}, never {ends}"
+            return f"{self.noun}, never {ends}"
         if self.whole and value.denominator != 1:
-            return f"{self.what}; write a whole number"
+            return f"{self.noun}; write a whole number"
         return None
 
 

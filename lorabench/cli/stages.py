@@ -39,10 +39,18 @@ Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the tr
 Workers = Annotated[
     int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
 ]
-Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, rsLoRA's by α/√k.")]
+Alpha = Annotated[
+    float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, without it by 1; rsLoRA's by α/√k.")
+]
 Targets = Annotated[
     str | None,
     typer.Option(metavar="LAYER,...", autocompletion=complete.layers, help="Only these layers, e.g. fc1,fc3."),
+]
+
+
+Base = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", autocompletion=complete.runs, help="Start from this base, e.g. an imported one."),
 ]
 
 
@@ -226,6 +234,14 @@ def find(shared: Runs, names: Sequence[str]) -> list[Run]:
     for folder in broken:
         log(shared, f"left out: {folder.reason}")
     return runs
+
+
+def named_base(shared: Runs, name: str) -> Run:
+    """The one run that `--base` names."""
+    runs = find(shared, [name])
+    if len(runs) != 1:
+        raise UsageError(f"--base {name} fits {len(runs)} runs; name one")
+    return runs[0]
 
 
 def select(shared: Folder, names: Sequence[str]) -> tuple[list[Run], list[Broken]]:

@@ -155,8 +155,9 @@ def apply(
         model: a trained model, not yet wrapped.
         name: a key of `METHODS`.
         targets: the layers to adapt, linear ones or for `lora` also `nn.Conv2d` and `nn.Embedding`: their names,
-            patterns as `*.fc1`, or a function of a layer's name and the layer that says yes or no; None for those that
-            the method goes to by itself.
+            patterns as `*.fc1`, or a function of a layer's name and the layer that says yes or no; a dictionary
+            `{"*.fc1": {"k": 8}, "*": {}}` gives layers options of their own, by the first key that matches; None for
+            those that the method goes to by itself.
         also_train: modules of any kind that are trained whole beside it, as heads and norms, told in the same ways.
         options: the method's own settings; defaults fill the rest.
 
@@ -176,6 +177,10 @@ def apply(
         raise UsageError("a method was applied to this model before; merge or remove it first")
     found = targeted(model, name, targets, **options)
     chosen = complete(name, options)
+    own = layers.own_options(targets, found)
+    alike: dict[tuple[Any, ...], list[str]] = {}  # layers of the same settings
+    for target in found:
+        alike.setdefault(tuple(complete(name, {**options, **own[target]}).values()), []).append(target)
     beside = _beside(model, found, also_train)
     if targets is None:
         layers.warn_of_left_out(model, name)
@@ -185,7 +190,9 @@ def apply(
     places = applied.buffers(model)
     try:
         model.requires_grad_(False)
-        import_module(f"lorabench.methods.{name.replace('-', '_')}").apply(model, found, **chosen)
+        method = import_module(f"lorabench.methods.{name.replace('-', '_')}")
+        for settings, names in alike.items():
+            method.apply(model, names, **dict(zip(chosen, settings, strict=True)))
         for module in beside.values():
             module.requires_grad_(True)
         wrappers = [new for target in found if isinstance(new := model.get_submodule(target), Wrapper)]
@@ -193,7 +200,7 @@ def apply(
         places = [*trained, *places]
         values = [getattr(module, own).detach().clone() for module, own in places]
         flags = {own: flag for own, (flag, _) in before.items()}
-        new = applied.Applied(name, chosen, found, list(beside), flags, wrappers, trained, places, values)
+        new = applied.Applied(name, chosen, own, list(beside), flags, wrappers, trained, places, values)
         for parameter in parameters.values():
             parameter.grad = None
     except BaseException:

@@ -40,7 +40,7 @@ def save(model: nn.Module, path: str | Path) -> None:
         "lorabench_adapter": FORMAT,
         "method": on.method,
         "options": json.dumps(on.options, sort_keys=True),
-        "targets": json.dumps(on.targets),
+        "targets": json.dumps(on.targets if any(on.targets.values()) else list(on.targets)),
         "also_train": json.dumps(on.also_train),
         "base": json.dumps(_base(root, on)),
         "frozen_sha256": _frozen_hash(root, on),

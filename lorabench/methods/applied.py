@@ -34,7 +34,7 @@ class Applied:
     Attributes:
         method: its name.
         options: its settings, complete.
-        targets: names of the layers that it adapts.
+        targets: the layers that it adapts, by name, each with the options that it has of its own.
         also_train: names of the modules that are trained beside it.
         flags: `requires_grad` of each parameter before, by its name.
         wrappers: what stands in the layers' places.
@@ -47,7 +47,7 @@ class Applied:
 
     method: str
     options: dict[str, Any]
-    targets: list[str]
+    targets: dict[str, dict[str, Any]]
     also_train: list[str]
     flags: dict[str, bool]
     wrappers: list[Wrapper]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lorabench.methods.registry import Options
 
 
-Targets = Sequence[str] | Callable[[str, nn.Module], bool]
-"""Names of modules, patterns of names as `*.fc1`, or a function of a module's name and the module."""
+Targets = Sequence[str] | Mapping[str, Mapping[str, Any]] | Callable[[str, nn.Module], bool]
+"""Names of modules, patterns of names as `*.fc1`, either with options, or a function of a module's name and it."""
 
 
 class LeftOutWarning(UserWarning):
@@ -104,6 +104,19 @@ def matching(model: nn.Module, wanted: Targets, names: Sequence[str]) -> list[st
         matches = [] if name in names else fnmatch.filter(names, name)
         found += [match for match in matches if match not in found] or [name] * (not matches)
     return found
+
+
+def own_options(targets: Targets | None, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The options that `targets` gives to each of `names`, by the first key that is it or matches it.
+
+    Raises:
+        UsageError: what a key has is no dictionary.
+    """
+    given = cast("Mapping[str, Any]", targets if isinstance(targets, Mapping) else {})
+    if wrong := next((key for key, own in given.items() if not isinstance(own, Mapping)), None):
+        raise UsageError(f"targets: {wrong!r} has options of its own as {{{wrong!r}: {{'k': 8}}}}")
+    matching = {name: [key for key in given if key == name or fnmatch.fnmatch(name, key)] for name in names}
+    return {name: dict(given[keys[0]]) if keys else {} for name, keys in matching.items()}
 
 
 def shared_with(model: nn.Module, layer: nn.Module) -> str | None:
