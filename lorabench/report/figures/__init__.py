@@ -18,7 +18,7 @@ import io
 import logging
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 from lorabench import files
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-LONGEST = 300
+LONGEST = 160
 """Characters of one text in a figure."""
 
 __all__ = ["Material", "Missing", "Outcome", "Pictures", "draw", "svgs", "write"]
@@ -124,7 +124,7 @@ def _draw(entry: Entry, material: Material) -> Figure:
     from matplotlib.text import Text
 
     figure = entry.draw(material)
-    for text in cast("list[Text]", figure.findobj(Text)):
+    for text in figure.findobj(Text):
         if len(words := text.get_text()) > LONGEST:
             text.set_text(f"{words[:LONGEST]}…")
     return figure
