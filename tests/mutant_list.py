@@ -657,7 +657,7 @@ PAIRING = [
             "Fraction(*measured.after) - Fraction(*measured.before)",
         ),
         (".removesuffix('.n')", ""),
-        ("self.read(run) if self.read else _at(self.key, run)", "self.read(run) if self.read else None"),
+        ("self.read(run) if self.read else at(self.key, run)", "self.read(run) if self.read else None"),
         ("before, after = count(run.before", "after, before = count(run.before"),
     ),
     *of(
