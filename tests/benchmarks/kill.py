@@ -6,10 +6,10 @@
 
 SIGKILL goes to the driver, to one of its workers, or to all of its processes at once. With `--stop`, the command is
 asked to stop instead: by SIGTERM, by SIGHUP as where its terminal is closed, or by Ctrl-C, which a terminal sends to
-all processes as SIGINT. It must end by that and leave no run that says it were running; how long it took is printed. After
-a few such moments in one runs folder the command runs to its end, with `--no-wait`, so that a lock that outlived its
-process would show. Then the folder must hold the files of the undisturbed one, no more and no fewer, with equal metrics
-and predictions. Reads /proc, so Linux only.
+all processes as SIGINT. It must end by that and leave no run that says it were running; how long it took is printed.
+After a few such moments in one runs folder the command runs to its end, with `--no-wait`, so that a lock that
+outlived its process would show. Then the folder must hold the files of the undisturbed one, no more and no fewer,
+with equal metrics and predictions. Reads /proc, so Linux only.
 """
 
 from __future__ import annotations
