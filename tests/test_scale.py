@@ -120,6 +120,8 @@ def test_gpt3s_memory_by_precision() -> None:
     whole, part = found["fp16, no gradients"]
     assert 2.99 < whole.training_bytes / part.training_bytes < 3  # the limit that the paper's "3 times" comes from
     assert [side.gpus for side in found["fp16"]] == [44, 11]
+    names = [whole.precision.name for whole, _ in gpt3(precision="bf16").memory]
+    assert names == ["bf16", "bf16, no gradients", "fp32", "mixed"], "fp16 takes as many bytes"
 
 
 def test_gpus_are_whole_and_just_enough() -> None:
@@ -326,7 +328,10 @@ def test_tables_and_data_agree() -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (999_999, "999,999 B"), (10**6, "1 MB"), (350_511_600_000, "350.5 GB"), (35 * 10**15, "35,000 TB")],
+    [
+        *((0, "0 B"), (999_999, "999,999 B"), (10**6, "1 MB"), (350_511_600_000, "350.5 GB")),
+        *((5_432 * 10**12, "5432 TB"), (35 * 10**15, "35,000 TB")),
+    ],
 )
 def test_sizes_have_four_digits(count: int, text: str) -> None:
     assert scale.size(count) == text

@@ -216,8 +216,8 @@ class Lora(_Ranked):
 class Vera(PeftType):
     """VeRA. A run does not keep the frozen half, so what is read becomes the LoRA that it is.
 
-    PEFT before 0.21 draws the frozen half again in place of reading it, and says nothing; by the key `peft_version` those
-    before 0.14 refuse what we write, and those before 0.18 warn.
+    PEFT before 0.21 draws the frozen half again in place of reading it, and says nothing; by the key `peft_version`
+    those before 0.14 refuse what we write, and those before 0.18 warn.
     """
 
     PARTS = (
