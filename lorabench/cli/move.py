@@ -10,13 +10,12 @@ import typer
 
 from lorabench import exchange
 from lorabench.cli import complete
-from lorabench.cli.app import app
-from lorabench.cli.options import Exporting, Importing, Removing, command, emit
-from lorabench.cli.stages import Names, answer, device_settings, find, log, opened, select
+from lorabench.cli.options import Exporting, Importing, Removing, command
+from lorabench.cli.stages import Names, answer, device_settings, find, log, opened, say, select
 from lorabench.errors import UsageError
 
 
-@command(app)
+@command()
 def export(
     shared: Exporting,
     runs: Names,
@@ -41,10 +40,8 @@ def export(
     if shared.dry_run:
         exchange.check(found, to, folder)
         names = [run.id for run in found]
-        if shared.json:
-            emit({"command": "dry-run", "runs": names, "to": to, "folder": str(folder)})
-        else:
-            typer.echo(f"would write {' '.join(names)} to {to} into {folder}")
+        plan = {"runs": names, "to": to, "folder": str(folder)}
+        say(shared, "dry-run", plan, [f"would write {' '.join(names)} to {to} into {folder}"])
         return
     with opened(shared, settings) as session:
         done = exchange.export(found, to, folder, session, force=shared.force)
@@ -58,7 +55,7 @@ def export(
     )
 
 
-@command(app)
+@command()
 def import_peft(
     shared: Importing,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="As PEFT's save_pretrained writes it.")],
@@ -80,11 +77,9 @@ def import_peft(
     if shared.dry_run:
         stage, _ = peft.plan(folder, found[0], shared.store)
         there = not shared.force and stages.cached(stage, shared.store) is not None
-        if shared.json:
-            plan = {"folder": str(folder), "base": found[0].id, "stages": {stage.id: there}}
-            emit({"command": "dry-run", **plan})
-        else:
-            typer.echo(f"{'cached' if there else 'would import'}  {stage.id}, of {folder} onto {found[0].id}")
+        plan = {"folder": str(folder), "base": found[0].id, "stages": {stage.id: there}}
+        verb = "cached" if there else "would import"
+        say(shared, "dry-run", plan, [f"{verb}  {stage.id}, of {folder} onto {found[0].id}"])
         return
     with opened(shared, settings) as session:
         run, cached = peft.import_adapter(folder, found[0], session, force=shared.force, wait=not shared.no_wait)
@@ -98,7 +93,7 @@ def import_peft(
     )
 
 
-@command(app)
+@command()
 def rm(shared: Removing, runs: Names) -> None:
     """Remove runs, and say what was made from them; the commands that made them make them again."""
     from lorabench.report.blocks import group, line
