@@ -50,8 +50,10 @@ def walk() -> None:
         words = shlex.split(line, comments=True)
         text = shlex.join(words)
         typed = INSTEAD.get(text) or [*words, *(QUICK if words[0] in TRAINING else [])]
-        (peft,) = list(Path("exports").glob("*-peft")) or [Path("none")]
-        typed = [str(peft) if word == "DIR" else named.get(word, word) for word in typed]
+        for word, pattern in (("DIR", "*-peft"), ("FILE.safetensors", "*-merged/*.safetensors")):
+            for path in Path("exports").glob(pattern):
+                named[word] = str(path)
+        typed = [named.get(word, word) for word in typed]
         code = next((code for start, code in CODES.items() if text.startswith(start)), 0)
         done = cli.run(*typed, code=code)
         if code == 6:

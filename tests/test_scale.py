@@ -23,7 +23,7 @@ from lorabench.report import scaling
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorabench.scale import Claim, Projection
+    from lorabench.scale import ComputedClaim, Projection
 
 GPT3 = scale.ARCHITECTURES["gpt3-175b"]
 NAMED = sorted(scale.ARCHITECTURES)
@@ -37,7 +37,7 @@ def gpt3(k: int = 4, **given: Any) -> Projection:
     return scale.project("gpt3-175b", "lora", {"k": k}, **given)
 
 
-def claims(found: Projection) -> dict[str, Claim]:
+def claims(found: Projection) -> dict[str, ComputedClaim]:
     return {claim.key: claim for claim in scale.claims(found)}
 
 
@@ -326,7 +326,10 @@ def test_tables_and_data_agree() -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (999_999, "999,999 B"), (10**6, "1 MB"), (350_511_600_000, "350.5 GB"), (35 * 10**15, "35,000 TB")],
+    [
+        *((0, "0 B"), (999_999, "999,999 B"), (10**6, "1 MB"), (350_511_600_000, "350.5 GB")),
+        *((5_432 * 10**12, "5432 TB"), (35 * 10**15, "35,000 TB")),
+    ],
 )
 def test_sizes_have_four_digits(count: int, text: str) -> None:
     assert scale.size(count) == text

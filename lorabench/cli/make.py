@@ -9,7 +9,21 @@ import typer
 
 from lorabench.cli import complete
 from lorabench.cli.options import Choosing, Training, command
-from lorabench.cli.stages import Alpha, Epochs, K, Lr, Targets, answer, dry_run, load, log, opened, run_stages
+from lorabench.cli.stages import (
+    Alpha,
+    Base,
+    Epochs,
+    K,
+    Lr,
+    Targets,
+    answer,
+    dry_run,
+    load,
+    log,
+    named_base,
+    opened,
+    run_stages,
+)
 
 if TYPE_CHECKING:
     from lorabench.config import Config
@@ -63,9 +77,10 @@ def finetune_lora(
     targets: Targets = None,
     lr: Lr = None,
     epochs: Epochs = None,
+    base: Base = None,
 ) -> None:
     """Repair the classifier on F-MNIST by LoRA; the same as `finetune lora`."""
-    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
+    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs, base=base)
 
 
 @command()
@@ -83,14 +98,15 @@ def finetune(
     targets: Targets = None,
     lr: Lr = None,
     epochs: Epochs = None,
+    base: Base = None,
 ) -> None:
     """Repair the classifier on F-MNIST by any method."""
-    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
+    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs, base=base)
 
 
-def _finetune(method: str, shared: Training, **own: Any) -> None:
+def _finetune(method: str, shared: Training, *, base: str | None, **own: Any) -> None:
     flags = {"finetune.method": method, **{f"finetune.{key}": value for key, value in own.items()}}
-    _make("finetune", shared, flags)
+    _make("finetune", shared, flags, base=base)
 
 
 def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
@@ -118,15 +134,17 @@ def _make(
     shared: Choosing,
     flags: dict[str, Any],
     write_idx: Path | None = None,
+    base: str | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
     from lorabench import config
-    from lorabench.report import summary
-    from lorabench.report.blocks import line, stack
+    from lorabench.report import explain, summary
+    from lorabench.report.blocks import group, line, stack
     from lorabench.runner import stages
 
     loaded = load(shared, flags)
-    todo = stages.chain(loaded.config, kind)
+    start = named_base(shared, base) if base else None
+    todo = stages.on_base(loaded.config, start) if start else stages.chain(loaded.config, kind)
     stage = todo[-1]
     if shared.dry_run:
         dry_run(todo, loaded, shared)
@@ -146,6 +164,7 @@ def _make(
     usual = stages.placed(stages.chain(config.load().config, kind)[-1], shared.store).id
     on_this = [] if run.id == usual else ["-c", folder / "config.yaml"]
     following = ["report", run.id] if kind == "finetune" else ["finetune-lora", "--k", 4, *on_this]
+    told = [block for block in [explain.introduced([run], shared.store)] if block]
     files = line(f"wrote {len(written)} files below {write_idx}") if written else None
     answer(
         shared,
@@ -154,6 +173,6 @@ def _make(
             **summary.summary_data(run, cached=cached, folder=folder, next_command=shared.following(*following)),
             "written": [str(path) for path in written],
         },
-        lambda: stack([pictures, files, summary.summary(run, cached=cached, folder=folder)]),
+        lambda: stack([pictures, files, group(summary.summary(run, cached=cached, folder=folder), *told)]),
         shared.following(*following),
     )
