@@ -149,6 +149,7 @@ def show(
         document = blocks.stack([document, summary.figures_written(outcomes)])
     if chosen == "rich" and not out:
         asked = [*(runs or []), *(["--study", study] if study else []), *(["--baseline", baseline] if baseline else [])]
+        asked += ["--plain"] if plain else []
         answer(
             shared, "report", lambda: data, lambda: document, shared.following("report", *asked, "--out", "report.html")
         )
