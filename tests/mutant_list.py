@@ -248,6 +248,27 @@ METHODS = [
         ("key == name or fnmatch.fnmatch(name, key)", "key == name"),
     ),
     *of(
+        "methods/adapters.py",
+        "tests/test_library.py -k 'mixed or add_up or mixture or torn'",
+        ("weight * change.to", "change.to"),
+        ("sums.get(place, base)", "base"),
+        ("value.double() - found.to(value.device).double()", "value.double()"),
+        ("W1.double() - wrapper.W0.double()", "W1.double()"),
+        ("b1.double() - layer.bias.double()", "0 * b1.double()"),
+        ('.exemption("mix", adapter.options)', '.exemption("birth", {})'),
+        ("elif not torch.equal(value, found.to(value)):", "elif False:"),
+        ("    adapters.pop(MIXTURE, None)\n    if new", "    if new"),
+        ("    held.pop(MIXTURE, None)\n", ""),
+        ("if on.method == MIXTURE:", "if False:"),
+        ("if moved and id(tensor) not in seen:", "if moved:"),
+        ("if not torch.equal(places[name], tensors[name].to(places[name])):", "if False:"),
+    ),
+    *of(
+        "methods/applied.py",
+        "tests/test_library.py -k 'tied or torn'",
+        ("copies[id(tensor)] for tensor in tensors]", "tensor.detach() for tensor in tensors]"),
+    ),
+    *of(
         "methods/adapters.py", "tests/test_library.py -k Targets", ("on.targets if any(on.targets.values()) else ", "")
     ),
     *of(
