@@ -27,7 +27,7 @@ class Interval(NamedTuple):
     high: float
 
 
-class Estimate(NamedTuple):
+class Mean(NamedTuple):
     """A mean of `n` values in their unit. One value has no spread: `sd`, `low` and `high` are then None."""
 
     mean: float
@@ -70,7 +70,7 @@ def wilson(correct: int, n: int, level: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
-def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
+def t_interval(values: Sequence[float], level: float = 0.95) -> Mean:
     """The mean of `values` with Student's interval; one value gives no interval.
 
     Student, "The probable error of a mean", Biometrika 6, 1908.
@@ -83,10 +83,10 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
         raise ValueError("no values have no mean")
     mean = math.fsum(values) / n
     if n == 1:
-        return Estimate(mean, None, None, None, 1)
+        return Mean(mean, None, None, None, 1)
     sd = _sd(values, mean)
     half = _t_quantile(level, n - 1) * sd / math.sqrt(n)
-    return Estimate(mean, sd, mean - half, mean + half, n)
+    return Mean(mean, sd, mean - half, mean + half, n)
 
 
 def with_images(half: float, error: float, level: float = 0.95) -> float:

@@ -87,6 +87,19 @@ CASES = [
     Case("oft", 584, {"block": 2}),
     Case("miss", 1576),
     Case("miss", 2364, {"k": 6}),
+    Case("gralora", 6248),
+    Case("gralora", 3124, {"k": 2, "blocks": 1}),
+    Case("hra", 4672),
+    Case("hra", 2336, {"k": 2}),
+    Case("fourierft", 3000),
+    Case("fourierft", 192, {"frequencies": 64, "alpha": 30.0}),
+    Case("delora", 6251),
+    Case("shira", 6248),
+    Case("shira", 15_520, {"k": 10}),
+    Case("boft", 1562, {"block": 2}),
+    Case("boft", 2146, {"factors": 1}),
+    Case("randlora", 20_906),
+    Case("randlora", 7458, {"k": 12, "scale": 5.0}),
 ]
 
 

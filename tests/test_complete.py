@@ -22,27 +22,19 @@ from lorabench.runs import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorabench.runs import Run
-
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder with a base, a fine-tune that is the newest, a study and a damaged record."""
     store = Store(tmp_path_factory.mktemp("complete") / "runs")
-    for age, run in enumerate([finetune(), pretrain()]):
-        _put(store, run, age)
+    for run in (finetune(), pretrain()):  # the newest folder is not that of the newest run
+        folder = store.path(run.id)
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(run.model_dump_json(by_alias=True))
     (store.root / "head-s0-00000000").mkdir()
     (store.root / "head-s0-00000000" / "run.json").write_text("{")
-    os.utime(store.root / "head-s0-00000000", (1, 1))
     store.remember_study("mine", [finetune().id])
     return store.root
-
-
-def _put(store: Store, run: Run, age: int) -> None:
-    folder = store.path(run.id)
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(run.model_dump_json(by_alias=True))
-    os.utime(folder, (1e9 - age, 1e9 - age))
 
 
 def offered(runs: Path, line: str, shell: str = "bash") -> list[str]:
@@ -61,6 +53,9 @@ OFFERS = {
     "lorabench export x --to ": list(TARGETS),
     "lorabench import-peft x --base pre": IDS[1:2],
     "lorabench evaluate x ": IDS,
+    "lorabench rm ": IDS,
+    "lorabench explain ": [*METHODS, *IDS],
+    "lorabench report --study ": ["mine"],
     "lorabench finetune ": list(METHODS),
     "lorabench bench do": ["dora"],
     "lorabench scale --method do": ["dora"],

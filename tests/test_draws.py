@@ -44,7 +44,8 @@ class Draw:
         assert stats.kstest(values, self.family.cdf).pvalue > 1e-3, f"{where} is of another shape"
         # The kurtosis of none of these is above 3.
         assert abs(values.std() / self.spread - 1) < 4 * math.sqrt(0.5 / len(values)), f"{where}: sd {values.std():.4g}"
-        assert len(np.unique(values)) > 0.99 * len(values), f"{where} repeats itself"
+        some = values[:100_000]  # of more, chance makes some alike
+        assert len(np.unique(some)) > 0.99 * len(some), f"{where} repeats itself"
 
 
 def uniform(largest: float) -> Draw:
@@ -96,6 +97,28 @@ def vera(n: int, m: int) -> dict[str, Any]:
     return {**(shared if n == N else {}), "d": tenth, "b": zero}
 
 
+def fifteen(t: Tensor) -> bool:
+    return bool((t == 15).all())
+
+
+def gralora(n: int, m: int) -> dict[str, Any]:
+    return {"A": uniform(math.sqrt(2 / n)), "B": zero}
+
+
+def delora(n: int, m: int) -> dict[str, Any]:
+    return {"A": uniform(1 / math.sqrt(n)), "B": zero, "strength": fifteen}
+
+
+def randlora(n: int, m: int) -> dict[str, Any]:
+    """A and B belong to the longest of the short sides, M, and of the long ones, N, and are shared."""
+    shared = {"shared.A": uniform(math.sqrt(3)), "shared.B": uniform(math.sqrt(3))}
+
+    def one_by_the_shorter_side(t: Tensor) -> bool:
+        return bool((t == torch.tensor(1 / m)).all())
+
+    return {**(shared if n == N else {}), "Lambda": zero, "Gamma": one_by_the_shorter_side}
+
+
 BIRTHS: dict[str, tuple[str, dict[str, Any], Callable[[int, int], dict[str, Any]]]] = {
     "lora-talk": ("lora", {"k": K}, lambda n, m: {"At": normal(1), "B": zero}),
     "lora-kaiming": ("lora", {"k": K, "init": "kaiming"}, kaiming),
@@ -113,6 +136,12 @@ BIRTHS: dict[str, tuple[str, dict[str, Any], Callable[[int, int], dict[str, Any]
     "adapter-zero": ("adapter", {"bottleneck": K, "init": "zero"}, adapter(houlsby=False)),
     "miss": ("miss", {"k": K}, lambda n, m: {"D": zero}),
     "oft": ("oft", {}, lambda n, m: {"S": zero}),
+    "gralora": ("gralora", {"k": K}, gralora),
+    "delora": ("delora", {"k": K}, delora),
+    "fourierft": ("fourierft", {}, lambda n, m: {"c": zero}),
+    "shira": ("shira", {"k": K}, lambda n, m: {"S": zero}),
+    "boft": ("boft", {"block": 2}, lambda n, m: {"S": zero, "s": one}),
+    "randlora": ("randlora", {"k": K}, randlora),
     "ia3": ("ia3", {}, lambda n, m: {"l": one}),
     "ia3-in": ("ia3", {"place": "in"}, lambda n, m: {"l": one}),
     "prompt": ("prompt", {"variant": "deep"}, lambda n, m: {"p": zero}),
@@ -150,7 +179,34 @@ def test_a_method_is_born_as_its_paper_says(which: str) -> None:
 
 def test_every_method_that_adds_parameters_is_looked_at() -> None:
     added = {name for name, method in methods.METHODS.items() if not method.in_place}
-    assert added == {name for name, _, _ in BIRTHS.values()} | {"pissa", "olora"}  # parts of W0: see test_oracles
+    assert added == {name for name, _, _ in BIRTHS.values()} | {
+        "hra",
+        "pissa",
+        "olora",
+    }  # the last two are parts of W0: test_oracles
+
+
+def test_hras_reflections_are_drawn_in_pairs() -> None:
+    model, firsts = born("hra", {"k": K}), set[float]()
+    for target, (n, _) in SHAPES.items():
+        drawn = model.get_submodule(target).get_parameter("Ut")
+        assert torch.equal(drawn[::2], drawn[1::2])
+        uniform(1 / math.sqrt(n)).check(drawn[::2], target)
+        firsts.add(drawn[0, 0].item())
+    assert len(firsts) == 2
+
+
+@pytest.mark.parametrize(("name", "places"), [("fourierft", "E"), ("shira", "mask")])
+def test_places_in_a_matrix_are_drawn_without_repetition_and_evenly(name: str, places: str) -> None:
+    options = {"frequencies": 5000} if name == "fourierft" else {"k": 3}
+    model = born(name, options)
+    for target, (n, m) in SHAPES.items():
+        rows, columns = model.get_submodule(target).get_buffer(places).numpy()
+        assert len(rows) == (5000 if name == "fourierft" else 3 * (n + m))
+        assert len(np.unique(rows * n + columns)) == len(rows)
+        for t, size in ((rows, m), (columns, n)):
+            assert stats.kstest((t + 0.5) / size, "uniform").pvalue > 1e-3
+        assert abs(float(np.corrcoef(rows, columns)[0, 1])) < 4 / math.sqrt(len(rows))
 
 
 def test_dora_begins_with_the_length_of_each_row() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from contract import CASES, Case
-from report_factory import finetune, render
+from report_factory import finetune, fmnist, render
 from typer.testing import CliRunner
 
 from lorabench import methods
@@ -20,6 +20,7 @@ from lorabench.model import SimpleMnistClassifier
 from lorabench.report import explain
 from lorabench.report.blocks import Picture, leaves
 from lorabench.report.figures.material import Pictures
+from lorabench.runs import Parents, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,3 +121,18 @@ def test_what_is_no_method_and_no_fine_tuned_run_is_refused(tmp_path: Path) -> N
     assert result.exit_code == 4
     assert len(result.stderr.strip().splitlines()) == 1
     assert "nor is lorra a method: lora, full" in result.stderr
+
+
+def test_a_report_says_what_the_fmnist_of_its_runs_is(tmp_path: Path) -> None:
+    """Of runs that were made from one F-MNIST; with two there is not one thing to say."""
+    store, made = Store(tmp_path), fmnist()
+    others = made.model_copy(update={"id": "fmnist-s1-00000000"})
+    for run in (made, others):
+        (tmp_path / run.id).mkdir()
+        (tmp_path / run.id / "run.json").write_text(run.model_dump_json(by_alias=True))
+    said = explain.introduced([finetune()], store)
+    assert said is not None
+    assert "30% of the twos and threes mirrored; it is not" in render(said)
+    elsewhere = finetune(1, parents=Parents(data=others.id))
+    assert explain.introduced([finetune(), elsewhere], store) is None
+    assert explain.introduced([finetune()]) is None

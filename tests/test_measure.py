@@ -48,8 +48,8 @@ DECODERS = [model for model in scale.ARCHITECTURES.values() if model.decoder]
 SETUP = scale.Setup(batch=2, context=8)
 
 
-def training(method: str | None, targets: list[str] = ["q", "v"], **options: Any) -> trial.Training:  # noqa: B006
-    return trial.Training(
+def training(method: str | None, targets: list[str] = ["q", "v"], **options: Any) -> trial.Trial:  # noqa: B006
+    return trial.Trial(
         "toy", 2, method, options, targets, batch=2, context=8, precision="fp32", device=torch.device("cpu")
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from command_line import SHORT, CommandLine
@@ -12,7 +13,7 @@ from test_config import load, problems
 
 from lorabench import config, methods
 from lorabench.model import SimpleMnistClassifier
-from lorabench.runner import stages
+from lorabench.runner import make, stages
 
 if TYPE_CHECKING:
     from lorabench.config import Entry
@@ -103,11 +104,15 @@ def test_the_shipped_comparison_has_every_method_and_its_counts() -> None:
 
 
 @pytest.mark.slow
-def test_a_study_compares_its_methods(tmp_path: Path, few_images: Path) -> None:
-    cli = CommandLine(tmp_path / "runs", few_images)
+def test_a_study_compares_its_methods(tmp_path: Path, few_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli, measured = CommandLine(tmp_path / "runs", few_images), mock.Mock(wraps=make.measure)
+    monkeypatch.setattr(make, "measure", measured)
     path = tmp_path / "few.yaml"
     path.write_text("study: {methods: [{method: lora}, {method: bitfit}, {method: adapter}]}\n")
     found = cli.json("study", "-c", str(path), "--seeds", "0-1", *SHORT, "-s", "study.workers=1")
+    assert measured.call_count == 2 + 2 + 6, (
+        "the two bases when they are made, before their first fine-tunes, and the six"
+    )
     assert [row["label"] for row in found["methods"]] == ["lora-k4", "bitfit", "adapter"]
     lora, bitfit, adapter = found["methods"]
     assert (lora["versus"], bitfit["versus"]["estimate"]["n"], bitfit["trained"]) == (None, 2, 394)

@@ -104,6 +104,62 @@ def test_a_command_takes_the_options_of_its_kind_alone(command: str, option: str
         assert getattr(refused.value, "exit_code", None) == 2
 
 
+WITHOUT = {"--set", "--config", "--write-idx", "--alpha", "--seed", "--engine", "--grid", "--show-errors", "--out"} | {
+    "--fail-on",
+    "--figures",
+    "--study",
+    "--where",
+    "--sort",
+    "--limit",
+    "--cols",
+    "--sizes",
+    "--to",
+    "--base",
+}
+"""Options that have no default."""
+
+
+def helped(*arguments: str) -> dict[str, str]:
+    """What the help says of each option, and below "" what it says after them."""
+    shown = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"}).output
+    assert not re.search("<bool>|<bound", shown)
+    rows = re.findall(r"^│[ *]+(?:(--[\w-]+)|(\w+)) .*? {2,}(\S.*?) *│$", shown, re.MULTILINE)
+    return {long or name: text for long, name, text in rows} | {"": shown.rpartition("╯")[2]}
+
+
+def test_help_shows_the_defaults_of_the_config() -> None:
+    assert "[default: 0.015]" in helped("pretrain")["--lr"]
+    assert "[default: 2,3]" in helped("make-fmnist")["--classes"]
+    study, tuned = helped("study"), helped("tune")
+    assert "[default: 0-4]" in study["--seeds"]
+    assert "[default: 4]" in study["--k"]
+    assert "default" not in study["--seed"]
+    assert tuned["--seeds"].endswith("default: 0.")
+    group: Any = typer.main.get_command(app)
+    for name in set(SHARED) - {"finetune"}:  # whose defaults are those of a method
+        shown = helped(name)
+        for parameter in group.commands[name].params:
+            if not getattr(parameter, "is_flag", True) and not WITHOUT & {*parameter.opts}:
+                assert "default: " in shown[next(o for o in parameter.opts if o in shown)], (name, parameter.opts)
+
+
+def test_the_help_of_a_method_is_of_it_alone() -> None:
+    every, dora, adapter = helped("finetune"), helped("finetune", "dora"), helped("finetune", "adapter", "--lr", "1")
+    assert {"--k", "--init", "--alpha"} <= every.keys()
+    assert "default" not in every["--k"]
+    assert re.search(r"^ *dora +6,642  k=4 *$", every[""], re.MULTILINE)
+    assert dora["--k"].endswith("[default: 4]")
+    assert dora["--lr"].endswith("[default: 0.03]")
+    assert not {"--init", "--alpha"} & dora.keys()
+    assert "6,642" in dora[""]
+    assert "6,248" not in dora[""]
+    assert "--k" not in adapter
+    assert adapter["--init"].endswith("[default: houlsby]")
+    assert adapter["--targets"].endswith("[default: fc2,fc3]")
+    assert "-s finetune.bottleneck=8" in adapter[""]
+    assert helped("finetune-lora")["--init"].endswith("[default: talk]")
+
+
 TINY = ["holdout=1000", "pretrain.epochs=1", "finetune.epochs=1", "study.workers=1", "study.seeds=0"]
 SETS = [word for text in TINY for word in ("--set", text)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -256,6 +257,9 @@ class Twin:
         config: of PEFT: the class and its arguments.
         names: of our parameters in a layer, each with PEFT's name of it and the way from our shape to PEFT's.
         shifted: PEFT trains the difference to the base.
+        frozen: those of the names that are not trained.
+        eps: of Adam; large where a gradient is zero but for rounding, of which 1e-8 would make steps.
+        part: how much of our gradient, and so of eps, PEFT's is, which trains both triangles of a skew matrix.
     """
 
     case: Case
@@ -264,6 +268,9 @@ class Twin:
     names: dict[str, tuple[str, Callable[[Tensor], Tensor]]]
     shifted: bool = False
     frozen: tuple[str, ...] = field(default=())
+    eps: float = 1e-8
+    part: dict[str, float] = field(default_factory=dict[str, float])
+    steps: int = STEPS
 
     def __str__(self) -> str:
         return str(self.case)
@@ -275,6 +282,19 @@ def same(t: Tensor) -> Tensor:
 
 def flipped(t: Tensor) -> Tensor:
     return t.T
+
+
+def skew(triangles: Tensor) -> Tensor:
+    """PEFT's matrices, of side 4, of which the skew-symmetric part counts; its R is the transpose of ours."""
+    full = triangles.new_zeros(*triangles.shape[:-1], 4, 4)
+    row, column = torch.triu_indices(4, 4, 1)
+    full[..., row, column] = -triangles
+    return full - full.mT
+
+
+def block_diagonals(blocks: Tensor) -> Tensor:
+    """(factors, n/b, b, b) to (factors, n, n)."""
+    return torch.stack([cast("Tensor", torch.block_diag(*factor)) for factor in blocks])
 
 
 AB = {"At": ("lora_A.default.weight", same), "B": ("lora_B.default.weight", flipped)}
@@ -361,6 +381,66 @@ TWINS = [
         {"S": ("oft_R.default.weight", torch.neg)},  # its R is the transpose of the paper's
     ),
     Twin(Case("miss", 0), "MissConfig", {"r": 4}, {"D": ("miss_block.default", same)}),
+    Twin(
+        Case("gralora", 0),
+        "GraloraConfig",
+        {"r": 4, "alpha": 4, "gralora_k": 2},
+        {
+            "A": ("gralora_A.default", lambda t: t.flatten(-2)),
+            "B": ("gralora_B.default", lambda t: t.transpose(0, 1).flatten(1, 2)),
+        },
+    ),
+    Twin(Case("hra", 0), "HRAConfig", {"r": 4}, {"Ut": ("hra_u.default", flipped)}),
+    Twin(
+        Case("fourierft", 0),
+        "FourierFTConfig",
+        {"n_frequency": 1000, "init_weights": True},
+        {"c": ("fourierft_spectrum.default", same), "E": ("indices.default", same)},
+        frozen=("E",),
+        eps=1e-3,  # the logits' gradients add up to zero, and so has fc3's F none where its row is 0
+    ),
+    Twin(
+        Case("delora", 0),
+        "DeloraConfig",
+        {"r": 4},
+        {
+            "A": ("delora_A.default", flipped),
+            "B": ("delora_B.default", flipped),
+            "strength": ("delora_lambda.default", same),
+            "norms": ("delora_w_norm.default", same),
+        },
+        frozen=("norms",),
+    ),
+    Twin(
+        Case("shira", 0),
+        "ShiraConfig",
+        {"r": 4},
+        {"S": ("shira_weight.default", same), "mask": ("shira_indices.default", same)},
+        frozen=("mask",),
+    ),
+    *(
+        Twin(
+            Case("boft", 0, {"factors": factors}),
+            "BOFTConfig",
+            {"boft_block_size": 4, "boft_n_butterfly_factor": factors},
+            {"S": ("boft_R.default", skew), "s": ("boft_s.default", lambda t: t[:, None])},
+            part={"S": 0.5},
+            steps=5,  # PEFT multiplies permutations of 784 inputs as dense matrices
+        )
+        for factors in (1, 3)
+    ),
+    Twin(
+        Case("randlora", 0),
+        "RandLoraConfig",
+        {"r": 4, "randlora_alpha": 80, "projection_prng_key": 0},
+        {
+            "Lambda": ("randlora_lambda.default", same),
+            "Gamma": ("randlora_gamma.default", same),
+            "A": ("randlora_A.default", lambda t: t[:, None]),
+            "B": ("randlora_B.default", lambda t: t.reshape(len(t), -1, 4)),
+        },
+        frozen=("A", "B"),
+    ),
 ]
 
 
@@ -379,12 +459,21 @@ def theirs_of(peft: Any, config: str, arguments: dict[str, Any], dtype: torch.dt
 class TestPEFT:
     """PEFT 0.21.2, in float64 and from equal, random states."""
 
+    @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
     @pytest.mark.parametrize("twin", TWINS, ids=str)
-    def test_forward_gradients_and_training(self, peft: Any, twin: Twin) -> None:
+    def test_forward_gradients_and_training(self, peft: Any, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+        if twin.case.name == "boft":  # its fast path, without the CUDA that it is written in
+            layer = import_module("peft.tuners.boft.layer")
+            monkeypatch.setattr(layer, "get_fbd_cuda", lambda: True)
+            monkeypatch.setattr(layer.FastBlockDiag, "apply", block_diagonals)
+        if twin.case.name == "fourierft":  # which PEFT computes in float32 whatever it is given
+            monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+            monkeypatch.setattr(torch, "zeros", partial(torch.zeros, dtype=torch.float64))
         ours: Any = tuned(twin.case.name, **twin.case.options)
         theirs = theirs_of(peft, twin.config, twin.arguments)
         base: Any = CLASSIFIER.base(torch.float64)
         pairs: list[tuple[Tensor, Tensor, Callable[[Tensor], Tensor], Any]] = []
+        parts: list[float] = []
         for layer in LAYERS:
             for own, (other, reshape) in twin.names.items():
                 mine = getattr(getattr(ours, layer), own)
@@ -395,15 +484,19 @@ class TestPEFT:
                     found.requires_grad_(False)
                 else:
                     pairs.append((mine, found, reshape, origin))
+                    parts.append(twin.part.get(own, 1.0))
         assert off(ours(images()), theirs(images())) <= 1e-12
         loss(ours).backward()
         loss(theirs).backward()
-        for mine, found, reshape, _ in pairs:
+        for (mine, found, reshape, _), part in zip(pairs, parts, strict=True):
             assert mine.grad is not None
             assert found.grad is not None
-            assert off(reshape(mine.grad), found.grad) <= 1e-12
-        descend(ours, torch.optim.Adam([mine for mine, *_ in pairs], lr=1e-3))
-        descend(theirs, torch.optim.Adam([found for _, found, *_ in pairs], lr=1e-3))
+            assert off(part * reshape(mine.grad), found.grad) <= 1e-12
+        descend(ours, torch.optim.Adam([mine for mine, *_ in pairs], lr=1e-3, eps=twin.eps), twin.steps)
+        groups = [
+            {"params": [found], "eps": part * twin.eps} for (_, found, *_), part in zip(pairs, parts, strict=True)
+        ]
+        descend(theirs, torch.optim.Adam(groups, lr=1e-3), twin.steps)
         for mine, found, reshape, origin in pairs:
             assert off(reshape(mine.detach() - origin), found.detach()) <= 1e-12
         assert off(ours(images()), theirs(images())) <= 1e-12

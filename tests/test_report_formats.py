@@ -19,6 +19,7 @@ from report_factory import (
     study,
     study_data,
     study_report,
+    widest,
     without_escapes,
 )
 from rich.console import Console
@@ -28,7 +29,7 @@ from lorabench.analysis.groups import groups
 from lorabench.cli import main
 from lorabench.errors import UsageError
 from lorabench.report import confusion, single, writers
-from lorabench.report.blocks import Beside, Block, Line, Picture, Table, grid, heading, leaves, line, note, stack
+from lorabench.report.blocks import Beside, Block, Line, Picture, Table, grid, heading, leaves, line, note, plain, stack
 from lorabench.report.compare import compare_report
 from lorabench.report.groups import groups_report
 from lorabench.report.writers import Report, latex, markdown, page
@@ -401,3 +402,31 @@ def test_every_format_can_be_written() -> None:
     for form in set(writers.FORMATS) - {"json"}:
         assert "97.64" in write(study_report(study()), study(), form) or form == "csv"
     assert write(study_report(study()), study(), "rich") == render(study_report(study()))
+
+
+def test_a_narrow_table_folds_between_numbers_and_comes_in_parts_before_it_cuts_a_word() -> None:
+    table = grid("accuracy, %", "base", "lora-k4 - base", "trained", align="<<<>")
+    table.add_row("lora-k4", "97.99 [97.70, 98.25]", "+4.97 [+4.51, +5.45]\nno detectable difference", "6,248")
+    for width, parts in {100: 1, 60: 1, 44: 2, 30: 3}.items():
+        lines = render(table, width).splitlines()
+        assert max(map(len, lines)) <= width
+        for whole in ("[97.70, 98.25]", "[+4.51, +5.45]", "6,248"):
+            assert any(whole in line for line in lines), (width, whole)
+        assert sum(line.startswith("accuracy, %") for line in lines) == parts
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_report_cuts_an_interval_or_a_label(width: int) -> None:
+    text = "\n".join(render(report, width) for report in (study_report(many()), groups_report(groups(many()))))
+    assert not [line for line in text.splitlines() if re.search(r"\[[^]]*\d,?$|\+-$", line.rstrip())]
+    assert widest(text) <= width
+
+
+def test_plain_is_the_report_without_its_tests() -> None:
+    known = groups_report(groups(many())), study_report(many())
+    for report in known:
+        text, shorter = render(report), render(plain(report))
+        assert re.search(r"\bp\b|Holm|paired t", text)
+        assert not re.search(r"\bp [<=]|Holm p|sign-flip| p$", shorter, re.MULTILINE)
+        assert [line for line in shorter.splitlines() if line not in text.splitlines()] == []
+    assert plain(known[0]) == plain(plain(known[0]))

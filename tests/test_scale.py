@@ -23,7 +23,7 @@ from lorabench.report import scaling
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorabench.scale import Claim, Projection
+    from lorabench.scale import ComputedClaim, Projection
 
 GPT3 = scale.ARCHITECTURES["gpt3-175b"]
 NAMED = sorted(scale.ARCHITECTURES)
@@ -37,7 +37,7 @@ def gpt3(k: int = 4, **given: Any) -> Projection:
     return scale.project("gpt3-175b", "lora", {"k": k}, **given)
 
 
-def claims(found: Projection) -> dict[str, Claim]:
+def claims(found: Projection) -> dict[str, ComputedClaim]:
     return {claim.key: claim for claim in scale.claims(found)}
 
 
@@ -261,7 +261,7 @@ def test_in_a_transformer_the_first_layer_alone_can_do_without_a_gradient(name: 
 
 def test_methods_without_a_count_of_products_make_a_weight_anew() -> None:
     assert {name for name, method in methods.METHODS.items() if method.remakes} == {
-        *("dora", "loha", "lokr", "hira", "oft")
+        *("dora", "loha", "lokr", "hira", "oft", "hra", "fourierft", "shira", "boft", "randlora")
     }
 
 

@@ -99,7 +99,7 @@ class Claim(NamedTuple):
     label: str
     talk: str
     source: Source
-    answer: Callable[[Row, Study], Row | None]
+    answer: Callable[[Row, Evidence], Row | None]
     unit: Literal["percent", "count", "number"] = "percent"
 
 
@@ -115,13 +115,13 @@ def ledger(
         bench: what the last bench measured.
         measurement: what the last `scale --measure` measured.
     """
-    study = Study(collect(study_runs), bench, measurement)
+    study = Evidence(collect(study_runs), bench, measurement)
     rows = [Row(claim.key, claim.label, claim.talk, claim.source) for claim in CLAIMS]
     return [claim.answer(row, study) or row for claim, row in zip(CLAIMS, rows, strict=True)]
 
 
 @dataclass(frozen=True)
-class Study:
+class Evidence:
     """The runs of a study with their parents, and what was measured last."""
 
     runs: Collection
@@ -204,15 +204,15 @@ def _exact(row: Row, ours: int | None) -> Row | None:
     return row.answered(f"{ours:,}", ours, "exact" if f"{ours:,}" == row.talk else "differs") if ours else None
 
 
-def _total(row: Row, study: Study) -> Row | None:
+def _total(row: Row, study: Evidence) -> Row | None:
     return _exact(row, study.whole)
 
 
-def _trainable(row: Row, study: Study) -> Row | None:
+def _trainable(row: Row, study: Evidence) -> Row | None:
     return _exact(row, study.trained and study.trained.trainable)
 
 
-def _flipped(row: Row, study: Study) -> Row | None:
+def _flipped(row: Row, study: Evidence) -> Row | None:
     split = row.key.partition(".")[2]
     run = next(iter(study.fmnists), None)
     if run is None or split not in run.checks:
@@ -227,14 +227,14 @@ def _flipped(row: Row, study: Study) -> Row | None:
     return row.answered(text, sum(flipped), "exact" if flipped == talks else "differs")
 
 
-def _share(row: Row, study: Study) -> Row | None:
+def _share(row: Row, study: Evidence) -> Row | None:
     if study.whole is None or study.trained is None:
         return None
     share = 100 * study.trained.trainable / study.whole
     return row.answered(f"{share:.2f}%", share, "rounds to 3%" if round(share) == 3 else "differs")
 
 
-def _base(row: Row, study: Study) -> Row | None:
+def _base(row: Row, study: Evidence) -> Row | None:
     """Of the bases that were trained as the LoRA's were; without a LoRA, as the first was.
 
     What was measured on another F-MNIST than the talk's is left out.
@@ -256,14 +256,14 @@ def _base(row: Row, study: Study) -> Row | None:
     return _accuracy(row, chosen.values(), name, float(row.talk))
 
 
-def _tuned(row: Row, study: Study) -> Row | None:
+def _tuned(row: Row, study: Evidence) -> Row | None:
     if study.lora is None:
         other = featured_setting(study.of("lora"))
         return row.instead(study.departures(other)) if other else None
     return _accuracy(row, [run.metrics for run in study.lora.runs], "fmnist", float(row.talk))
 
 
-def _other(row: Row, study: Study) -> Row | None:
+def _other(row: Row, study: Evidence) -> Row | None:
     """The accuracy of another method, beside none of the talk's."""
     settings = study.of(row.key.partition(".")[2])
     setting = next((setting for setting in settings if not study.departures(setting)), None)
@@ -272,7 +272,7 @@ def _other(row: Row, study: Study) -> Row | None:
     return _accuracy(row, [run.metrics for run in setting.runs], "fmnist", None)
 
 
-def _unchanged(row: Row, study: Study) -> Row | None:
+def _unchanged(row: Row, study: Evidence) -> Row | None:
     """Whether adding the LoRA changes the logits before it is trained."""
     runs = study.lora.runs if study.lora else ()
     checked = [run.checks for run in runs if "max_logit_change_at_birth" in run.checks]
@@ -284,7 +284,7 @@ def _unchanged(row: Row, study: Study) -> Row | None:
     return row.answered(text, change, "exact" if same else "differs", n=len(checked))
 
 
-def _gpt3(row: Row, study: Study) -> Row:
+def _gpt3(row: Row, study: Evidence) -> Row:
     """By arithmetic alone, so of no run: LoRA on the query and value matrices, in 2 bytes; `scale` shows all of it."""
     case = scale.project("gpt3-175b", "lora", {"k": K})
     tuned, full, (before, after) = case.tuned, case.full, scale.PAPER_SPEED
@@ -314,7 +314,7 @@ def _measured(key: str, record: Mapping[str, Any] | None) -> float | None:
     return next(claim.measured for claim in measured.claims(record) if claim.key == key)
 
 
-def _checkpoint(row: Row, study: Study) -> Row | None:
+def _checkpoint(row: Row, study: Evidence) -> Row | None:
     ours = study.sized and study.sized.runs[0].checkpoint_bytes
     base = study.runs.base
     if not ours or base is None or not base.checkpoint_bytes:
@@ -323,7 +323,7 @@ def _checkpoint(row: Row, study: Study) -> Row | None:
     return row.answered(f"{saving:+.2f}%", saving, "differs", note=f"{ours:,} of {base.checkpoint_bytes:,} B")
 
 
-def _speed(row: Row, study: Study) -> Row:
+def _speed(row: Row, study: Evidence) -> Row:
     """A step of LoRA against one of full fine-tuning, as `bench` timed them in turns."""
     costs: Sequence[Mapping[str, Any]] = study.bench["costs"] if study.bench else []
     ours = next((cost for cost in costs if cost["label"] == f"lora k={K}" and cost["speedup"]), None)
@@ -335,7 +335,7 @@ def _speed(row: Row, study: Study) -> Row:
     return replace(answer, n=study.bench["rounds"], note=note)
 
 
-def _memory(row: Row, study: Study) -> Row | None:
+def _memory(row: Row, study: Evidence) -> Row | None:
     """The bytes that follow from the numbers of parameters."""
     if study.whole is None or study.trained is None:
         return None
@@ -347,7 +347,7 @@ def _memory(row: Row, study: Study) -> Row | None:
     return row.answered(f"{share:.2f}%", share, verdict, note=f"weights, gradients, Adam: {ours:,} of {whole:,} B")
 
 
-def _peak(row: Row, study: Study) -> Row | None:
+def _peak(row: Row, study: Evidence) -> Row | None:
     """What the process took for training the LoRA, over what it took for its base, of which all is trained."""
     trained = {run.id: run.cost.training_rss_bytes for run in study.runs if run.cost}
     runs = study.sized.runs if study.sized else ()

@@ -94,7 +94,7 @@ class ConfusionChange:
     set: str
     before: list[list[int]]
     after: list[list[int]]
-    changes: list[confusion.Change]
+    changes: list[confusion.CellChange]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Cell:
     """`count` images of `true` were taken for `predicted`."""
 
     true: int
@@ -25,7 +25,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Change:
+class CellChange:
     """Images of `true` taken for `predicted`, before and after."""
 
     true: int
@@ -44,15 +44,15 @@ def recalls(matrix: Matrix) -> list[float | None]:
     return [100 * row[digit] / sum(row) if sum(row) else None for digit, row in enumerate(matrix)]
 
 
-def worst_cells(matrix: Matrix, n: int = 5) -> list[Mistake]:
+def worst_cells(matrix: Matrix, n: int = 5) -> list[Cell]:
     """The `n` most frequent mistakes, the most frequent first."""
-    cells = [Mistake(t, p, count) for t, row in enumerate(matrix) for p, count in enumerate(row) if t != p and count]
+    cells = [Cell(t, p, count) for t, row in enumerate(matrix) for p, count in enumerate(row) if t != p and count]
     return sorted(cells, key=lambda cell: (-cell.count, cell.true, cell.predicted))[:n]
 
 
-def largest_changes(before: Matrix, after: Matrix, n: int = 8) -> list[Change]:
+def largest_changes(before: Matrix, after: Matrix, n: int = 8) -> list[CellChange]:
     """The `n` mistakes whose counts changed most, the largest change first."""
     digits = range(len(before))
-    cells = [Change(t, p, before[t][p], after[t][p]) for t in digits for p in digits if t != p]
+    cells = [CellChange(t, p, before[t][p], after[t][p]) for t in digits for p in digits if t != p]
     changed = [cell for cell in cells if cell.before != cell.after]
     return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.true, c.predicted))[:n]

@@ -101,7 +101,7 @@ def _sorted(
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedRun:
     """One run and what it measured, by the keys of quantities; None where it measured nothing."""
 
     run: Run
@@ -113,13 +113,13 @@ class Entry:
         return f"{self.run.error.type}: {self.run.error.message}" if self.run.error else None
 
 
-def entries(runs: Sequence[Run]) -> list[Entry]:
+def entries(runs: Sequence[Run]) -> list[ListedRun]:
     """A row for every run, in the given order."""
     shown = shown_in("runs")
-    return [Entry(run, {quantity.key: quantity.fields(run)[quantity.key] for quantity in shown}) for run in runs]
+    return [ListedRun(run, {quantity.key: quantity.fields(run)[quantity.key] for quantity in shown}) for run in runs]
 
 
-def _entry_data(row: Entry) -> dict[str, Any]:
+def _entry_data(row: ListedRun) -> dict[str, Any]:
     """Accuracies in percent."""
     run, shown = row.run, shown_in("runs")
     values = {quantity.name: _percent(row.values[quantity.key]) for quantity in shown}

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from lorabench.analysis.inference import Estimate
 
-Quantity = Literal["step", "gradients", "peak", "checkpoint"]
+Resource = Literal["step", "gradients", "peak", "checkpoint"]
 Side = Literal["full", "tuned", "times"]
 
-QUANTITIES: tuple[Quantity, ...] = "step", "gradients", "peak", "checkpoint"
+RESOURCES: tuple[Resource, ...] = "step", "gradients", "peak", "checkpoint"
 """Seconds of a step, and of a step without Adam's update; bytes of memory at once, and of a checkpoint."""
 
 
@@ -32,7 +32,7 @@ class Figure:
         error: of the line, as a share of what was measured; None unless the whole was.
     """
 
-    quantity: Quantity
+    quantity: Resource
     side: Side
     arithmetic: float | None
     measured: float | None
@@ -49,7 +49,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Claim:
+class MeasuredClaim:
     """One of the talk's three claims as a change or a share, for the whole model; None where it is not known."""
 
     key: Literal["checkpoint", "speed", "gpus"]
@@ -67,7 +67,7 @@ def figures(record: Mapping[str, Any]) -> list[Figure]:
     by_arithmetic = _arithmetic(record, largest["blocks"])
     sides: tuple[Side, ...] = ("full", "tuned", "times") if "full" in largest else ("tuned",)
     rows: list[Figure] = []
-    for quantity, side in itertools.product(QUANTITIES, sides):
+    for quantity, side in itertools.product(RESOURCES, sides):
         measured, line = _estimate(_values(largest, quantity, side)), _line(record, quantity, side, layers)
         mean = (measured.mean, measured.low, measured.high, measured.n) if measured else (None, None, None, 0)
         error = line / measured.mean - 1 if largest["blocks"] == layers and measured and line else None
@@ -75,18 +75,18 @@ def figures(record: Mapping[str, Any]) -> list[Figure]:
     return rows
 
 
-def claims(record: Mapping[str, Any]) -> list[Claim]:
+def claims(record: Mapping[str, Any]) -> list[MeasuredClaim]:
     """The talk's three claims, for the whole model: by arithmetic, as measured or by the line, and in the paper."""
     by_arithmetic = _arithmetic(record, _layers(record))
     (paper_whole, paper_part), (before, after) = scale.PAPER_CHECKPOINT, scale.PAPER_SPEED
     memory_whole, memory_part = scale.PAPER_MEMORY
 
     def claim(
-        key: Literal["checkpoint", "speed", "gpus"], talk: str, quantity: Quantity, less: float, paper: float
-    ) -> Claim:
+        key: Literal["checkpoint", "speed", "gpus"], talk: str, quantity: Resource, less: float, paper: float
+    ) -> MeasuredClaim:
         times = by_arithmetic.get((quantity, "times")), *_whole(record, quantity)
         ours, mean, low, high = (1 / value + less if value else None for value in times)
-        return Claim(key, talk, ours, mean, low, high, paper)
+        return MeasuredClaim(key, talk, ours, mean, low, high, paper)
 
     return [
         claim(
@@ -97,7 +97,7 @@ def claims(record: Mapping[str, Any]) -> list[Claim]:
     ]
 
 
-def _whole(record: Mapping[str, Any], quantity: Quantity) -> tuple[float | None, float | None, float | None]:
+def _whole(record: Mapping[str, Any], quantity: Resource) -> tuple[float | None, float | None, float | None]:
     """How many times less of it the method takes on the whole model, and the other ends of its interval: high, low.
 
     By the line, and then without an interval, if the whole was not measured; None if it is not known.
@@ -120,13 +120,13 @@ def _layers(record: Mapping[str, Any]) -> int:
     return scale.architecture(record["architecture"]).matrix("q").layers
 
 
-def _arithmetic(record: Mapping[str, Any], blocks: int) -> dict[tuple[Quantity, Side], float]:
+def _arithmetic(record: Mapping[str, Any], blocks: int) -> dict[tuple[Resource, Side], float]:
     model = scale.architecture(record["architecture"]).cut(blocks)
     case = scale.project(
         model, record["method"], record["options"], targets=record["targets"], precision=record["precision"]
     )
     full, tuned = case.full, case.tuned
-    known: dict[tuple[Quantity, Side], float] = {
+    known: dict[tuple[Resource, Side], float] = {
         ("peak", "full"): full.training_bytes,
         ("peak", "tuned"): tuned.training_bytes,
         ("peak", "times"): full.training_bytes / tuned.training_bytes,
@@ -139,7 +139,7 @@ def _arithmetic(record: Mapping[str, Any], blocks: int) -> dict[tuple[Quantity, 
     return known
 
 
-def _values(count: Mapping[str, Any], quantity: Quantity, side: Side) -> list[float]:
+def _values(count: Mapping[str, Any], quantity: Resource, side: Side) -> list[float]:
     """One value for each round, or one; none where it is not known."""
     if side == "times":
         if "full" not in count:
@@ -154,7 +154,7 @@ def _values(count: Mapping[str, Any], quantity: Quantity, side: Side) -> list[fl
     return [a + b for a, b in zip(own["gradients_s"], updates, strict=True)]
 
 
-def _line(record: Mapping[str, Any], quantity: Quantity, side: Side, layers: int) -> float | None:
+def _line(record: Mapping[str, Any], quantity: Resource, side: Side, layers: int) -> float | None:
     """The whole by a line in the number of blocks, through two that are smaller; None where that is not above 0."""
     if side == "times":
         full, tuned = (_line(record, quantity, own, layers) for own in ("full", "tuned"))

@@ -64,7 +64,7 @@ class Repair:
     seeds: int
     before: list[list[int]]
     after: list[list[int]]
-    changes: list[confusion.Change]
+    changes: list[confusion.CellChange]
 
 
 @dataclass(frozen=True)

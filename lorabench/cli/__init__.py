@@ -1,7 +1,7 @@
 """The command line: parse, call, print. `lorabench --help` lists the commands.
 
 app      the application         options, stages   what several commands share
-complete what the shell offers
+help     with the defaults       complete          what the shell offers
 make     one run                 studies  many runs
 look     what there is           move     elsewhere and back
 explain  what a method is

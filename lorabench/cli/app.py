@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from lorabench import __version__
+from lorabench.cli.help import Group
 
 app = typer.Typer(
+    cls=Group,
     help="LoRA on your own laptop in seconds: one small study, every number measured.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

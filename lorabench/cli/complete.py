@@ -13,10 +13,11 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import typer  # noqa: TC002 - Typer reads the annotations
 
+from lorabench.cli.help import written
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,23 +129,15 @@ def _keys(method: str) -> Iterator[tuple[str, str, list[str]]]:
     from lorabench.config import Config, Finetune
     from lorabench.methods.registry import METHODS
 
-    defaults = Config(finetune=Finetune.parse({"method": method}))
-    for name, field in Config.model_fields.items():
-        section = getattr(defaults, name)
+    for name, section in Config(finetune=Finetune.parse({"method": method})):
         if name in ("sweep", "expect"):
             continue
-        if not isinstance(section, BaseModel):
-            yield name, _text(section), _choices(field.annotation)
-            continue
-        for key, inner in type(section).model_fields.items():
-            known = list(METHODS) if key == "method" else _choices(inner.annotation)
-            yield f"{name}.{key}", _text(getattr(section, key)), known
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, cast("tuple[Any, ...]", value)))
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        fields, values = Config.model_fields, [(name, section)]
+        if isinstance(section, BaseModel):
+            fields, values = type(section).model_fields, list(section)
+        for key, value in values:
+            known = list(METHODS) if key == "method" else _choices(fields[key].annotation)
+            yield key if key == name else f"{name}.{key}", "" if value is None else written(value), known
 
 
 def _choices(annotation: Any) -> list[str]:
@@ -161,9 +154,9 @@ def _choices(annotation: Any) -> list[str]:
 def runs(ctx: typer.Context, incomplete: str) -> Offer:
     """Runs by id, the newest first, and what they are and gave."""
     store = _store(ctx)
-    ids = [run_id for run_id in _ids(store) if run_id.startswith(incomplete)]
     told = 0 if os.environ.get(VARIABLE) == "complete_bash" else DESCRIBED
-    return [(run_id, _described(store, run_id) if place < told else "") for place, run_id in enumerate(ids)]
+    ids = enumerate(_ids(store, incomplete))
+    return [(run_id, _described(store, run_id) if place < told else "") for place, run_id in ids]
 
 
 def _store(ctx: typer.Context) -> Store:
@@ -172,13 +165,26 @@ def _store(ctx: typer.Context) -> Store:
     return Store(Path(ctx.params.get("runs_dir") or os.environ.get("LORABENCH_RUNS") or "runs"))
 
 
-def _ids(store: Store) -> list[str]:
+def _ids(store: Store, incomplete: str = "") -> list[str]:
+    """The ids that begin so, the newest first; what cannot be read comes last."""
     from lorabench.runs.record import ID
 
-    with contextlib.suppress(OSError), os.scandir(store.root) as entries:
-        found = [(entry.stat().st_mtime_ns, entry.name) for entry in entries if ID.fullmatch(entry.name)]
-        return [name for _, name in sorted(found, reverse=True)]
+    with contextlib.suppress(OSError):
+        names = [name for name in os.listdir(store.root) if name.startswith(incomplete) and ID.fullmatch(name)]  # noqa: PTH208
+        return sorted(names, key=lambda name: (_started(store.root / name / "run.json"), name), reverse=True)
     return []
+
+
+def _started(record: Path) -> bytes:
+    """When a run was started, as its record says: no more of it is read, for there may be thousands."""
+    from lorabench.runs.record import MAX_RECORD_BYTES
+
+    with contextlib.suppress(OSError):
+        if record.is_file():
+            with record.open("rb") as file:
+                said = re.search(rb'"started": ?"([^"]*)"', file.read(MAX_RECORD_BYTES))
+            return said[1] if said else b""
+    return b""
 
 
 def _described(store: Store, run_id: str) -> str:

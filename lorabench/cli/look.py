@@ -53,6 +53,7 @@ def evaluate(
     from lorabench.data import shifts
     from lorabench.report import single
     from lorabench.report.blocks import stack
+    from lorabench.report.explain import introduced
     from lorabench.runner import measure
     from lorabench.runner.load import own_config
 
@@ -69,7 +70,13 @@ def evaluate(
         shared,
         "evaluate",
         lambda: {"runs": [single.evaluation_data(run, wrong.get(run.id)) for run in measured]},
-        lambda: stack([single.evaluation(measured), *(mistakes(run) for run in measured if wrong)]),
+        lambda: stack(
+            [
+                introduced(measured, shared.store),
+                single.evaluation(measured),
+                *(mistakes(run) for run in measured if wrong),
+            ]
+        ),
         shared.following("report", *(run.id for run in found)),
     )
 
@@ -96,7 +103,7 @@ def show(
             "--format",
             metavar="|".join(writers.FORMATS),
             autocompletion=complete.words(*writers.FORMATS),
-            help="csv: a line for each run, unrounded.",
+            help="default: rich, what a terminal shows. csv: a line for each run, unrounded.",
         ),
     ] = None,
     out: Annotated[
@@ -114,16 +121,18 @@ def show(
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write figures into this folder, as PNG and SVG.")
     ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Leave the statistical tests and their p out.")] = False,
 ) -> None:
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
     from lorabench import query
     from lorabench.analysis import fields, gates
-    from lorabench.report import explain, summary
+    from lorabench.report import blocks, explain, summary
     from lorabench.report import figures as room
-    from lorabench.report.blocks import stack
     from lorabench.report.figures.material import Material, gather
 
     chosen = writers.chosen(form, out, json=shared.json)
+    if plain and chosen in ("json", "csv"):
+        raise UsageError(f"--plain leaves tests out of tables, and {chosen} has none; leave it out")
     condition = query.parse(fail_on, fields.suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline, study)
     unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
@@ -131,11 +140,14 @@ def show(
     def material() -> Material:
         return gather(shown.runs, shared.store, shared.data_dir)
 
-    data, document = {"command": "report", **shown.data, "unmet": unmet}, shown.table
+    data, document = (
+        {"command": "report", **shown.data, "unmet": unmet},
+        blocks.plain(shown.table) if plain else shown.table,
+    )
     if figures:
         outcomes = room.write(material(), figures)
         data["figures"] = summary.figures_data(outcomes)
-        document = stack([document, summary.figures_written(outcomes)])
+        document = blocks.stack([document, summary.figures_written(outcomes)])
     if chosen == "rich" and not out:
         asked = [*(runs or []), *(["--study", study] if study else []), *(["--baseline", baseline] if baseline else [])]
         answer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,28 +69,7 @@ def finetune_lora(
     _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
 
 
-def _method_list() -> str:
-    """A table of the methods: names, parameters at their defaults, own settings. Only for `finetune --help`."""
-    if "finetune" not in sys.argv:
-        return ""
-    from lorabench import methods
-    from lorabench.classifier import CLASSIFIER
-
-    rows: list[tuple[str, ...]] = [("method", "trains", "own settings, with their defaults")]
-    for name, method in methods.METHODS.items():
-        options = method.defaults
-        shapes = [CLASSIFIER[layer] for layer in method.where(list(CLASSIFIER), options)]
-        own = ", ".join(
-            f"{key}={'null' if value is None else f'{value:.3g}' if isinstance(value, float) else value}"
-            for key, value in options.items()
-        )
-        rows.append((name, f"{method.trainable(shapes, options):,}", own))
-    wide, counts = (max(len(row[column]) for row in rows) for column in (0, 1))
-    table = "\n".join(f"{name:{wide}}  {count:>{counts}}  {own}".rstrip() for name, count, own in rows)
-    return f"\b\n{table}\n\nlorabench explain METHOD has the formula of each, the sum of what it trains, and the paper."
-
-
-@command(app, epilog=_method_list())
+@command(app)
 def finetune(
     shared: Training,
     method: Annotated[
@@ -144,8 +122,8 @@ def _make(
 ) -> None:
     """Run one stage after those that it needs, and show it."""
     from lorabench import config
-    from lorabench.report import summary
-    from lorabench.report.blocks import line, stack
+    from lorabench.report import explain, summary
+    from lorabench.report.blocks import group, line, stack
     from lorabench.runner import stages
 
     loaded = load(shared, flags)
@@ -169,6 +147,7 @@ def _make(
     usual = stages.placed(stages.chain(config.load().config, kind)[-1], shared.store).id
     on_this = [] if run.id == usual else ["-c", folder / "config.yaml"]
     following = ["report", run.id] if kind == "finetune" else ["finetune-lora", "--k", 4, *on_this]
+    told = [block for block in [explain.introduced([run], shared.store)] if block]
     files = line(f"wrote {len(written)} files below {write_idx}") if written else None
     answer(
         shared,
@@ -177,6 +156,6 @@ def _make(
             **summary.summary_data(run, cached=cached, folder=folder, next_command=shared.following(*following)),
             "written": [str(path) for path in written],
         },
-        lambda: stack([pictures, files, summary.summary(run, cached=cached, folder=folder)]),
+        lambda: stack([pictures, files, group(summary.summary(run, cached=cached, folder=folder), *told)]),
         shared.following(*following),
     )

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from lorabench.cli import complete
+from lorabench.cli.help import Command
 from lorabench.errors import ConfigError, InputError, LorabenchError, quoted, shown
 
 if TYPE_CHECKING:
@@ -120,7 +121,10 @@ class Device(Runs):
             help="Where to compute.",
         ),
     ] = None
-    threads: Annotated[int | None, typer.Option(help="Most threads of a training; they change no result.")] = None
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Most threads of a training; default: the cores, of bench 1. They change no result."),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -218,7 +222,7 @@ def command(
 
         run.__signature__ = inspect.Signature([*own, *common])  # pyright: ignore[reportAttributeAccessIssue]
         run.__annotations__ = {p.name: p.annotation for p in [*own, *common]}
-        return app.command(name, epilog=epilog)(run)
+        return app.command(name, cls=Command, epilog=epilog)(run)
 
     return register
 

@@ -39,7 +39,9 @@ Epochs = Annotated[int | None, typer.Option("--epochs", help="Passes over the tr
 Workers = Annotated[
     int | None, typer.Option("--workers", "-j", help="How many run side by side; default: one per core.")
 ]
-Alpha = Annotated[float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, rsLoRA's by α/√k.")]
+Alpha = Annotated[
+    float | None, typer.Option(help="α: LoRA's part is multiplied by α/k, without it by 1; rsLoRA's by α/√k.")
+]
 Targets = Annotated[
     str | None,
     typer.Option(metavar="LAYER,...", autocompletion=complete.layers, help="Only these layers, e.g. fc1,fc3."),

@@ -14,9 +14,10 @@ import os
 import shutil
 import sys
 import unicodedata
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STAND_INS = {
     "−": "-",
@@ -119,19 +120,22 @@ def readable(character: str) -> str:
     return STAND_INS.get(character) or plain or "?"
 
 
-class _Results(Console):
-    def on_broken_pipe(self) -> None:
-        """The reader closed the pipe: the command ends, with 0."""
-        raise
-
-
 def stdout() -> Console:
     """Where results go. Piped output is as wide as COLUMNS says, or 100."""
-    return _Results(highlight=False, width=shutil.get_terminal_size((100, 25)).columns)
+    from rich.console import Console  # imported late: completion writes without it
+
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            """The reader closed the pipe: the command ends, with 0."""
+            raise
+
+    return Results(highlight=False, width=shutil.get_terminal_size((100, 25)).columns)
 
 
 def stderr() -> Console:
     """Where progress and messages go."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False, force_interactive=sys.stderr.isatty())
 
 

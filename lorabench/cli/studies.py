@@ -55,20 +55,22 @@ def whole_study(
     engine: Engine = None,
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
-    from lorabench.analysis import claims
-    from lorabench.analysis.settings import collect
-    from lorabench.analysis.study import overview, overview_data
-    from lorabench.report.blocks import line, stack
-    from lorabench.report.overview import overview_report
-
     given = asked(shared, seeds, workers, engine) | {"finetune.k": k}
     loaded, todo, workers = study_plan(gather(shared, given), k)
     settings = loaded.config
     if shared.dry_run:
         dry_run(todo, loaded, shared, workers)
         return
-    done = collect(run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values())
-    costs = newest_costs(shared)
+    runs = run_stages(todo, settings, shared, workers=workers, force=todo, engine=engine).values()
+
+    # Not before the training has begun, which need not wait for them.
+    from lorabench.analysis import claims
+    from lorabench.analysis.settings import collect
+    from lorabench.analysis.study import overview, overview_data
+    from lorabench.report.blocks import line, stack
+    from lorabench.report.overview import overview_report
+
+    done, costs = collect(runs), newest_costs(shared)
     found = overview(done, *costs)
     unmet = claims.check(settings.expect, found.ledger or claims.ledger(done, *costs))
     answer(

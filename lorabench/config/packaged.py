@@ -6,7 +6,6 @@ find(Path("methods"))      # the file of that name in this folder, or else the c
 from __future__ import annotations
 
 import difflib
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from lorabench.errors import InputError
@@ -21,6 +20,8 @@ def packaged() -> dict[str, Path]:
     if (checkout / "pyproject.toml").is_file():
         paths = list((checkout / "configs").glob("*.yaml"))
     else:
+        from importlib.metadata import PackageNotFoundError, distribution  # imported late: completion waits for it
+
         try:
             files = distribution("lorabench").files or []
         except PackageNotFoundError:

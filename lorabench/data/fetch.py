@@ -18,8 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from lorabench.data.layout import FILES, absent, collect, store
 from lorabench.errors import InputError
 
@@ -76,6 +74,8 @@ def fetch(folder: Path, progress: Progress, message: Message) -> None:
     Raises:
         InputError: a file that is there is damaged, `folder` cannot be written, or no way led to MNIST.
     """
+    from filelock import FileLock, Timeout  # imported late: with it comes asyncio, for which nobody else waits
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK)

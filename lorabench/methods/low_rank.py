@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from lorabench.errors import UsageError
-from lorabench.methods.wrapper import SplitWrapper, matrix
+from lorabench.methods.wrapper import SplitWrapper, added, matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def uniform(*shape: int, fan: int) -> Tensor:
+def uniform(*shape: int, fan: float) -> Tensor:
     """A tensor of this shape from U(-1/√fan, 1/√fan)."""
     return (2 * torch.rand(shape) - 1) / math.sqrt(fan)
 
@@ -26,6 +26,15 @@ def add_low_rank(frozen: Tensor, low: Tensor, B: Tensor, scale: float = 1.0) -> 
     if low.dim() == 2:  # one call instead of two; batches of sequences have no such call
         return torch.addmm(frozen, low, B, alpha=scale)
     return frozen + scale * (low @ B)
+
+
+class Shared(nn.Module):
+    """Frozen matrices that several layers use; one of these holds it, so that they are saved once."""
+
+    def __init__(self, like: Tensor, **matrices: Tensor) -> None:
+        super().__init__()
+        for name, drawn in matrices.items():
+            self.register_parameter(name, nn.Parameter(added(drawn, like), requires_grad=False))
 
 
 def add_product(layer: nn.Module, frozen: Tensor, x: Tensor, At: Tensor, B: Tensor, scale: float) -> Tensor:

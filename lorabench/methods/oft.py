@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.errors import UsageError
+from lorabench.methods.rotation import cayley
 from lorabench.methods.wrapper import Wrapper, wrap
 
 if TYPE_CHECKING:
@@ -36,13 +37,7 @@ class OFTLayer(Wrapper):
 
     def rotation(self) -> Tensor:
         """R_1, R_2, …: (n/b, b, b)."""
-        row, column = torch.triu_indices(self.block, self.block, 1)
-        upper = self.S.new_zeros(len(self.S), self.block, self.block)
-        upper[:, row, column] = self.S
-        # There is no half-precision solver. (I + S) and (I - S)⁻¹ commute.
-        skew = (upper - upper.mT).to(torch.promote_types(upper.dtype, torch.float32))
-        identity = torch.eye(self.block).to(skew)
-        return cast("Tensor", torch.linalg.solve(identity - skew, identity + skew)).to(upper.dtype)
+        return cayley(self.S, self.block)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n) to (..., m)."""

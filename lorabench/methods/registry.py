@@ -205,11 +205,13 @@ class Method:
 
     def frozen(self, shapes: Shapes, options: Options) -> int:
         """The number of parameters that it adds to them and does not train."""
-        sizes = [
-            [part.size for path in self.layer(n, m, options) for part in path if part.added and not part.trained]
+        layers = [
+            [part.shape for path in self.layer(n, m, options) for part in path if part.added and not part.trained]
             for n, m in shapes
         ]
-        return sum(map(max, zip(*sizes, strict=True))) if self.shared else sum(map(sum, sizes))
+        if self.shared:
+            layers = [[tuple(map(max, zip(*same, strict=True))) for same in zip(*layers, strict=True)]]
+        return sum(math.prod(shape) for layer in layers for shape in layer)
 
     def products(self, n: int, m: int, options: Options) -> Products | None:
         """Multiply-adds of one example in a layer; None if it `remakes` its weight."""
@@ -263,6 +265,16 @@ def _kronecker(n: int, m: int, o: Options) -> Layer:
     """C (m1, n1), and B A (m2, n2) of rank k."""
     (n1, n2), (m1, m2) = square(n), square(m)
     return [[own(n, m)], [trained(n2, o["k"], name="A"), trained(o["k"], m2, name="B"), trained(n1, m1, name="C")]]
+
+
+def _random_bases(n: int, m: int, o: Options) -> Layer:
+    """A (k, p) and B (q, kN) of full rank N k ≥ p, p and q the shorter and the longer side; Λ (k, N) and Γ (N, p)."""
+    (p, q), k = sorted((n, m)), o["k"]
+    N = -(-p // k)
+    return [
+        [own(n, m)],
+        [trained(N * p, name="Γ"), frozen(p, k, name="A"), trained(k * N, name="Λ"), frozen(k * N, q, name="B")],
+    ]
 
 
 METHODS: dict[str, Method] = {
@@ -500,5 +512,77 @@ METHODS: dict[str, Method] = {
         layer=lambda n, m, o: [[own(n, m)], [trained(o["k"], m, name="D")]],
         lr=0.01,
         low_rank=True,
+    ),
+    "gralora": Method(
+        title="GraLoRA",
+        formula="h = W0 x + R x, R of g x g blocks B_ij A_ij of rank r/g",
+        paper="Jung et al. 2025, arXiv:2505.20355",
+        options={"k": (Rank, 4), "blocks": (Annotated[int, Field(ge=1, le=64)], 2)},
+        layer=_low_rank,
+        lr=0.03,
+    ),
+    "hra": Method(
+        title="HRA",
+        formula="W' = W0 H_1 H_2 ... H_r, H_i = I - 2 u_i u_iᵀ / ‖u_i‖², u_i the columns of U",
+        paper="Yuan et al. 2024, arXiv:2405.17484",
+        options={"k": (Annotated[int, Field(ge=2, le=4096, multiple_of=2)], 4)},
+        layer=lambda n, m, o: [[trained(n, o["k"], name="U"), own(n, m)]],
+        remakes=True,
+        lr=0.1,
+        exemptions=(Exemption("birth", "a reflection undoes the one before it only up to rounding", relative=1e-6),),
+    ),
+    "fourierft": Method(
+        title="FourierFT",
+        formula="W' = W0 + α Re(F⁻¹(E c)), c the entries of the spectrum at random places E",
+        paper="Gao et al. 2024, arXiv:2405.03003",
+        options={"frequencies": (Annotated[int, Field(ge=1, le=1_000_000)], 1000), "alpha": (Positive, 150.0)},
+        layer=lambda n, m, o: [[own(n, m)], [trained(min(o["frequencies"], n * m), name="c")]],
+        remakes=True,
+        lr=0.03,
+    ),
+    "delora": Method(
+        title="DeLoRA",
+        formula="W' = W0 + λ ‖W0‖/r B Ξ A, Ξ_i = 1 / (‖b_i‖ ‖a_i‖)",
+        paper="Bini et al. 2025, arXiv:2503.18225",
+        options={"k": (Rank, 4), "strength": (Positive, 15.0)},
+        layer=lambda n, m, o: [
+            [own(n, m)],
+            [trained(n, o["k"], name="A"), trained(1, name="λ"), trained(o["k"], m, name="B")],
+        ],
+        lr=0.03,
+        low_rank=True,
+    ),
+    "shira": Method(
+        title="SHiRA",
+        formula="W' = W0 + S, S zero but at r (n + m) random places",
+        paper="Bhardwaj et al. 2024, arXiv:2406.13175",
+        options={"k": (Rank, 4)},
+        layer=lambda n, m, o: [[own(n, m)], [trained(min(o["k"] * (n + m), n * m), name="S")]],
+        remakes=True,
+        lr=0.03,
+    ),
+    "boft": Method(
+        title="BOFT",
+        formula="W' = diag(s) W0 B_1ᵀ B_2ᵀ ..., B_i a butterfly's sparse rotations",
+        paper="Liu et al. 2023, arXiv:2311.06243",
+        options={
+            "block": (Annotated[int, Field(ge=2, le=256, multiple_of=2)], 4),
+            "factors": (Annotated[int, Field(ge=1, le=16)], 2),
+        },
+        layer=lambda n, m, o: [
+            [trained(o["factors"] * n * (o["block"] - 1) // 2, name="B"), own(n, m), trained(m, name="s")]
+        ],
+        remakes=True,
+        lr=0.01,
+    ),
+    "randlora": Method(
+        title="RandLoRA",
+        formula="W' = W0 + α/r Σ_j B_j Λ_j A Γ_j, B_j and A random, shared, frozen",
+        paper="Albert et al. 2025, arXiv:2502.00987",
+        options={"k": (Rank, 4), "scale": (Positive, 20.0)},
+        layer=_random_bases,
+        lr=0.01,
+        shared=True,
+        remakes=True,
     ),
 }

@@ -8,20 +8,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.wrapper import SplitWrapper, added, sides, wrap
+from lorabench.methods.low_rank import Shared
+from lorabench.methods.wrapper import SplitWrapper, sides, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-class Projections(nn.Module):
-    """VA (k, N) and VB (M, k), frozen, from U(-√(6/N), √(6/N)) and U(-√(6/k), √(6/k)) (Kaiming)."""
-
-    def __init__(self, k: int, N: int, M: int, like: Tensor) -> None:
-        super().__init__()
-        VA, VB = (2 * torch.rand(k, N) - 1) * math.sqrt(6 / N), (2 * torch.rand(M, k) - 1) * math.sqrt(6 / k)
-        self.VA = nn.Parameter(added(VA, like), requires_grad=False)
-        self.VB = nn.Parameter(added(VB, like), requires_grad=False)
 
 
 class VeRALayer(SplitWrapper):
@@ -33,21 +24,21 @@ class VeRALayer(SplitWrapper):
             the first m rows. d (k,) is 0.1 at birth, b (m,) is zero.
     """
 
-    def __init__(self, inner: nn.Linear, shared: Projections) -> None:
+    def __init__(self, inner: nn.Linear, shared: Shared) -> None:
         super().__init__(inner)
         self.borrowed = (shared,)  # no module of this layer's own: one of the layers holds it, and it is saved once
-        self.d = self.own(torch.full((len(shared.VA),), 0.1))
+        self.d = self.own(torch.full((len(self.VA),), 0.1))
         self.b = self.own(torch.zeros(self.out_features))
 
     @property
     def VA(self) -> Tensor:
         """(k, N)."""
-        return self.borrowed[0].VA
+        return self.borrowed[0].get_parameter("VA")
 
     @property
     def VB(self) -> Tensor:
         """(M, k)."""
-        return self.borrowed[0].VB
+        return self.borrowed[0].get_parameter("VB")
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: `x @ VAᵀ` and `inner(x)`."""
@@ -65,9 +56,11 @@ class VeRALayer(SplitWrapper):
 def apply(model: nn.Module, targets: Sequence[str], *, k: int) -> None:
     """Put a `VeRALayer` around each of the linear layers named by `targets`.
 
-    VA and VB are as large as the largest of them needs. A run does not save them: its seed draws them again.
+    VA (k, N) and VB (M, k) are as large as the largest of them needs, frozen, from U(-√(6/N), √(6/N)) and
+    U(-√(6/k), √(6/k)) (Kaiming). A run does not save them: its seed draws them again.
     """
     layers = [cast("nn.Linear", model.get_submodule(name)) for name in targets]
     N, M = (max(lengths) for lengths in zip(*map(sides, layers), strict=True))
-    shared = Projections(k, N, M, layers[0].weight)
+    VA, VB = (2 * torch.rand(k, N) - 1) * math.sqrt(6 / N), (2 * torch.rand(M, k) - 1) * math.sqrt(6 / k)
+    shared = Shared(layers[0].weight, VA=VA, VB=VB)
     wrap(model, targets, lambda inner: VeRALayer(inner, shared))[0].add_module("shared", shared)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lorabench.errors import UsageError
 
@@ -178,6 +179,17 @@ class SplitWrapper(Wrapper):
         if dtype == given:
             return self.tuned(*kept)
         return self.tuned(*[part.to(dtype) if part.is_floating_point() else part for part in kept]).to(given)
+
+
+class RemadeWrapper(Wrapper):
+    """A wrapper that computes with `merged_weight`, made anew in each forward, in the type of what is added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n) to (..., m)."""
+        W1, b1 = cast("Tensor", self.merged_weight()), self.merged_bias()
+        if W1.dtype == self.inner.weight.dtype:
+            return F.linear(x, W1, b1)
+        return F.linear(x.to(W1.dtype), W1, None if b1 is None else b1.to(W1.dtype)).to(x.dtype)
 
 
 Wrapped = TypeVar("Wrapped", bound=Wrapper)

@@ -5,7 +5,7 @@ A block is a `Line`, a `Table`, tables `Beside` each other, a `Picture` or a `Do
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -105,13 +105,22 @@ class Picture:
 
 @dataclass(frozen=True)
 class Document:
-    """Blocks in reading order, an empty line between them if they stand `apart`."""
+    """Blocks in reading order, an empty line between them if they stand `apart`; `plain` leaves `statistics` out."""
 
     parts: tuple[Block, ...]
     apart: bool = False
+    statistics: bool = False
 
 
 Block = Line | Table | Beside | Picture | Document
+
+
+def plain(block: Block) -> Block:
+    """`block` without its tests and what they say."""
+    if not isinstance(block, Document):
+        return block
+    kept = (part for part in block.parts if not (isinstance(part, Document) and part.statistics))
+    return replace(block, parts=tuple(map(plain, kept)))
 
 
 def leaves(block: Block) -> Iterator[Line | Table | Beside | Picture]:
@@ -148,6 +157,11 @@ def note(text: str) -> Line:
 def group(*parts: Block) -> Document:
     """What belongs together, each part right below the one before."""
     return Document(parts)
+
+
+def statistics(*parts: Block) -> Document:
+    """A group of what tests say."""
+    return Document(parts, statistics=True)
 
 
 def stack(sections: Iterable[Block | None]) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
@@ -9,7 +10,7 @@ from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Metric
 from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.report import confusion
-from lorabench.report.blocks import Block, grid, group, line, note, stack
+from lorabench.report.blocks import Block, Document, grid, group, line, note, stack, statistics
 from lorabench.report.tables import differing_table, unequal_note, unfinished_table
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ _ONE_EACH = "1 run of each: the intervals are over test images and say nothing o
 _MIRRORING = "A to B: B on F-MNIST less A on MNIST"
 
 
-def compare_report(comparison: Comparison) -> Block:
+def compare_report(comparison: Comparison) -> Document:
     """The comparison, readable at 80 columns. A is the baseline."""
     names = grid("runs", "", "", align="<<<")
     for name, run, role in zip(NAMES, comparison.runs, ("baseline", ""), strict=True):
         names.add_row(name, run, line(role, "dim"))
+    mirroring = [replace(row, label=f"mirroring, {row.label}") for row in comparison.mirroring]
     return stack(
         [
             names,
@@ -38,6 +40,7 @@ def compare_report(comparison: Comparison) -> Block:
             _mirroring(comparison.mirroring) if comparison.mirroring else None,
             *(block for change in comparison.confusion for block in _confusion_tables(change)),
             metrics_table(comparison.metrics, NAMES) or note("no run has a result"),
+            tests([*comparison.accuracy, *mirroring]),
         ]
     )
 
@@ -82,28 +85,36 @@ def _cell(value: float | None, form: str) -> str:
 
 
 def contrast_table(title: str, rows: Sequence[Contrast], names: tuple[str, str]) -> Block:
-    """The comparisons, readable at 80 columns; `names` are what the table calls the first and the second."""
+    """The comparisons, readable at 60 columns; `names` are what the table calls the first and the second."""
     first, second = names
-    table = grid(title, first, second, f"{second} - {first} [95%]", "lost", "gained", "p", align="<>><>>>")
+    table = grid(title, first, second, f"{second} - {first} [95%]", align="<>><")
     for row in rows:
         change = f"{number.signed(row.difference)} {number.signed_interval(row.low, row.high)}"
         if not row.detectable:
             change += f"\n{NO_DIFFERENCE}"
-        scores = (number.decimal(row.first.percent), number.decimal(row.second.percent))
-        counts = ("-" if count is None else f"{count:,}" for count in (row.lost, row.gained))
-        table.add_row(row.label, *scores, line(change), *counts, "-" if row.p is None else number.p(row.p))
+        table.add_row(row.label, number.decimal(row.first.percent), number.decimal(row.second.percent), change)
     return table
+
+
+def tests(rows: Sequence[Contrast]) -> Block | None:
+    """How the comparisons were decided; None if there are none."""
+    table = grid("tests", "lost", "gained", "p", align="<>>>")
+    for row in rows:
+        counts = ("-" if count is None else f"{count:,}" for count in (row.lost, row.gained))
+        table.add_row(row.label, *counts, "-" if row.p is None else number.p(row.p))
+    how = [
+        "lost, gained: images that the first column alone, the second alone got right;",
+        "p: mid-p McNemar, which decides",
+    ]
+    notes = [note("\n".join(how))] if any(row.unpaired is None for row in rows) else []
+    return statistics(table, *notes) if rows else None
 
 
 def contrast_note(rows: Sequence[Contrast]) -> Block:
     """How the rows were compared, and which were not image by image and why."""
     lines: list[str] = []
     if any(row.unpaired is None for row in rows):
-        lines += [
-            "[95%]: Tango's interval of the difference on the same images, each row alone;",
-            "p: mid-p McNemar, which decides;",
-            "lost, gained: images that the first column alone, the second alone got right",
-        ]
+        lines.append("[95%]: Tango's interval of the difference on the same images, each row alone")
     lines += [f"{row.label.strip()}: {row.told}" for row in rows if row.told]
     reasons = dict.fromkeys(row.unpaired for row in rows if row.unpaired)
     for reason in reasons:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.confusion import Change, recalls
+from lorabench.analysis.confusion import CellChange, recalls
 from lorabench.report.blocks import Beside, Block, Line, Table, grid, line
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def difference(before: Matrix, after: Matrix, title: str) -> Table:
     return _table(cells, ends, title)
 
 
-def changes_table(changes: Sequence[Change], title: str = "largest changes") -> Block:
+def changes_table(changes: Sequence[CellChange], title: str = "largest changes") -> Block:
     """`3->8  879 to 57`, the largest first, four to a line."""
     table = grid(title, "", "", "", align="<<<<")
     texts = [f"{c.true}->{c.predicted}  {c.before:,} to {c.after:,}" for c in changes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import measured
@@ -48,15 +47,15 @@ def costs_table(record: Mapping[str, Any]) -> Block:
         inference.add_row(cost["label"], f"{cost['trainable']:,}", f"{cost['checkpoint_bytes']:,}", *cells)
     how = (
         f"batch {record['batch_size']}, {record['threads']} thread(s) on {record['device']}, torch {record['torch']}; "
-        f"{record['rounds']} rounds of {record['steps']} steps, every method in each;\n"
-        "x full: mean of the rounds' ratios, and its 95% interval from 3 rounds on;\n"
-        "peak: share of a large matrix product's rate at its fastest;\n"
-        "state: weights, gradients, Adam, counted; saved: kept by a forward of 64 images for\n"
+        f"{record['rounds']} rounds of {record['steps']} steps, every method in each; "
+        "x full: mean of the rounds' ratios, and its 95% interval from 3 rounds on; "
+        "peak: share of a large matrix product's rate at its fastest; "
+        "state: weights, gradients, Adam, counted; saved: kept by a forward of 64 images for "
         "the backward, counted; inference: median of one forward at each batch size, m: merged"
     )
     if any(cost["noisy"] for cost in found):
         how += (
-            "\n!: the machine had something else to do: steps differ by a factor of 2, or the peak is above 100%;\n"
+            "\n!: the machine had something else to do: steps differ by a factor of 2, or the peak is above 100%; "
             "these times are of that too, so run bench again on an idle one"
         )
     return stack([training, group(inference, note(how))])
@@ -108,7 +107,7 @@ def measured_report(record: Mapping[str, Any], label: str) -> Block:
     return stack(
         [
             group(heading(f"{model.title}, measured here", label), note(how)),
-            group(table, note("\n".join(textwrap.fill(text, 79) for text in lines))),
+            group(table, note("\n".join(lines))),
             _line_table(figures, label, [n for n in blocks if n < layers], layers),
             _claims_table(record, blocks[-1] == layers),
         ]
@@ -143,7 +142,7 @@ def _claims_table(record: Mapping[str, Any], whole: bool) -> Block:
         table.add_row(claim.talk, cells[0], found, cells[1])
     how = "measured on the whole model" if whole else "measured: by the line, if there is one"
     text = f"{how}; arithmetic: of this model; paper: of GPT-3 175B, Hu et al. 2021, section 4.2"
-    return group(table, note(textwrap.fill(text, 79)))
+    return group(table, note(text))
 
 
 def _text(figure: Figure, value: float | None) -> str:

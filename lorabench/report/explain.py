@@ -292,10 +292,14 @@ def introduction(settings: Mapping[str, Any]) -> str:
     return f"F-MNIST is MNIST with {share} of the {named} {shifts.of(options).word}; it is not Fashion-MNIST."
 
 
-def introduced(runs: Iterable[Run]) -> Block | None:
-    """What the F-MNIST among the runs is; None if there is none, or several."""
-    made = [run for run in runs if run.stage == "fmnist"]
-    return line(introduction(made[0].settings)) if len(made) == 1 else None
+def introduced(runs: Iterable[Run], store: Store | None = None) -> Block | None:
+    """What the F-MNIST among the runs is, or with `store` the one that they were made from; None if none or several."""
+    made = {run.id: run for run in runs if run.stage == "fmnist"}
+    if store:
+        parents = {run.parents.data for run in runs if run.parents.data} - made.keys()
+        made |= {name: run for name in parents if (run := store.finished(name))}
+    settings = [run.settings for run in made.values()]
+    return line(introduction(settings[0])) if len(settings) == 1 else None
 
 
 class Digit(NamedTuple):

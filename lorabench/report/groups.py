@@ -8,7 +8,7 @@ from lorabench.analysis import number
 from lorabench.analysis.inference import FEWEST, Estimate
 from lorabench.analysis.quantities import SETS, SLICES, shown_in
 from lorabench.analysis.unit import POINTS
-from lorabench.report.blocks import Block, Line, Table, grid, group, heading, line, note, stack
+from lorabench.report.blocks import Block, Document, Line, Table, grid, group, heading, line, note, stack, statistics
 from lorabench.report.tables import told, unequal_note, unfinished_table, with_n
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Broken
 
 
-def groups_report(groups: Groups) -> Block:
+def groups_report(groups: Groups) -> Document:
     """The rows, readable at 80 columns."""
     runs = sum(len(row.setting.runs) for row in groups.rows)
     settings = f"{len(groups.rows)} setting{'' if len(groups.rows) == 1 else 's'}, {runs} runs"
@@ -28,7 +28,7 @@ def groups_report(groups: Groups) -> Block:
     if groups.rows:
         for name in ("fmnist", "mnist"):
             blocks.append(_accuracy(name, groups.rows))
-        blocks += [note(_how(groups)), _costs(groups.rows)]
+        blocks += [note(_how(groups)), _costs(groups.rows), _tests(groups)]
     else:
         blocks.append(note("no run has a result"))
     if groups.without_model:
@@ -36,11 +36,9 @@ def groups_report(groups: Groups) -> Block:
     return stack([*blocks, unfinished_table(groups.unfinished), broken_table(groups.broken)])
 
 
-_COLUMNS = ("mean", "images too", "n", "difference", "Holm p")
 _COSTS = (
-    "*: Pareto front: no row with fewer trained parameters is better on F-MNIST;\n"
-    "rows without an interval have no part in it; stored: bytes of the checkpoint;\n"
-    "s: training, mean over the seeds"
+    "*: Pareto front: no row with fewer trained parameters is better on F-MNIST; rows without an interval have no part "
+    "in it; stored: bytes of the checkpoint; s: training, mean over the seeds"
 )
 
 
@@ -56,15 +54,30 @@ def broken_table(broken: Sequence[Broken]) -> Block | None:
 
 def _accuracy(name: str, rows: Sequence[SettingRow]) -> Block:
     """Mean and n; the difference from the baseline if there is anything besides it."""
-    title, alone = f"{SETS[name]}, %", len(rows) == 1
-    columns = _COLUMNS[:3] if alone else _COLUMNS
-    table = grid(title, *columns, align="<<<><>"[: 1 + len(columns)])
+    alone = len(rows) == 1
+    columns = ["mean", "n"] if alone else ["mean", "n", "difference"]
+    table = grid(f"{SETS[name]}, %", *columns, align="<<><"[: 1 + len(columns)])
     for row in rows:
         mean = row.estimate(f"{name}.accuracy")
         n = "" if mean is None else number.seeds(1) if mean.n == 1 else str(mean.n)
-        more = () if alone else (_difference(name, row), _holm(name, row))
-        table.add_row(row.label, spread(mean), _images(mean), n, *more)
+        table.add_row(row.label, spread(mean), n, *([] if alone else [_difference(name, row)]))
     return table
+
+
+def _tests(groups: Groups) -> Block | None:
+    """The wider intervals and the p of each row; None where no row has any."""
+    table = grid("statistics", *(f"{label}{more}" for label in SETS.values() for more in (" +-", " p")), align="<>>>>")
+    for row in groups.rows:
+        cells = [cell for name in SETS for cell in (_images(row.estimate(f"{name}.accuracy")), _holm(name, row))]
+        if any(cells):
+            table.add_row(row.label, *cells)
+    if not table.rows:
+        return None
+    lines = ["+-: half of the 95% interval over trainings and test images, 95% or more"]
+    if of := [gap.of for row in groups.rows if (gap := row.difference.get("fmnist")) and gap.holm is not None]:
+        rows = f"{of[0]} row{'s' if of[0] > 1 else ''}"
+        lines.append(f"p: paired t test of the difference, which decides, adjusted for {rows} by Holm")
+    return statistics(table, note("\n".join(lines)))
 
 
 def spread(value: Folded | None, *, sign: bool = False) -> str:
@@ -76,11 +89,7 @@ def spread(value: Folded | None, *, sign: bool = False) -> str:
 
 
 def _images(accuracy: Estimate | None) -> str:
-    return (
-        ""
-        if accuracy is None or accuracy.images is None
-        else f"+- {number.decimal(accuracy.images.high - accuracy.mean)}"
-    )
+    return "" if accuracy is None or accuracy.images is None else number.decimal(accuracy.images.high - accuracy.mean)
 
 
 def _difference(name: str, row: SettingRow) -> Line:
@@ -98,24 +107,13 @@ def _holm(name: str, row: SettingRow) -> str:
 def _how(groups: Groups) -> str:
     n = [mean.n for row in groups.rows for name in SETS if (mean := row.estimate(f"{name}.accuracy"))]
     if all(each == 1 for each in n):
-        return (
-            "1 seed: no interval over seeds; run more of them, or compare two runs image by\n"
-            "image: lorabench report A B"
-        )
+        return "1 seed: no interval over seeds; run more, or compare two runs image by image: lorabench report A B"
     if all(each < FEWEST for each in n):
         return f"fewer than {FEWEST} seeds: no interval, no verdict; the values stand beside the mean"
-    lines = [
-        "mean +- half of the 95% t interval over n trainings, on these test images;",
-        "images too: half of the one over trainings and test images, 95% or more",
-    ]
-    gaps = [row.difference["fmnist"] for row in groups.rows if "fmnist" in row.difference]
-    if gaps:
-        lines.append(f"difference: from {groups.baseline}, paired by seed, each interval at 95% alone")
-    if tested := [gap for gap in gaps if gap.holm is not None]:
-        lines.append(
-            f"Holm p: paired t test, which decides, adjusted for {tested[0].of} row{'s' if tested[0].of > 1 else ''}"
-        )
-    return "\n".join(lines)
+    how = "mean +- half of the 95% t interval over n trainings, on these test images"
+    if not any("fmnist" in row.difference for row in groups.rows):
+        return how
+    return f"{how}\ndifference: from {groups.baseline}, paired by seed, each interval at 95% alone"
 
 
 def measured_table(title: str, rows: Sequence[SettingRow], table: str) -> Table:
@@ -168,14 +166,14 @@ def methods_tables(rows: Sequence[SettingRow], reference: str) -> Block:
     else:
         of = max((gap.of for row in rows if (gap := row.difference.get("fmnist"))), default=1)
         how = (
-            f"mean over {number.seeds(seeds)} +- half of the 95% t interval over trainings, on these test images;\n"
-            "differences are paired by seed, each interval at 95% alone; whether there is one is\n"
-            f"decided by the paired t test and Holm, for {of} rows"
+            f"mean over {number.seeds(seeds)} +- half of the 95% t interval over trainings, on these test images; "
+            "differences are paired by seed, each interval at 95% alone; whether there is one is decided by the paired "
+            f"t test and Holm, for {of} rows"
         )
     cost = (
-        "forgotten: on MNIST, base - tuned, points; stored: bytes of the checkpoint;\n"
-        "ms: a training step, as it was in this study; mergeable: into plain linear layers;\n"
-        "rank: how many singular directions hold 90% of the squared change of fc1's weight"
+        "forgotten: on MNIST, base - tuned, points; stored: bytes of the checkpoint; ms: a training step, as it was in "
+        "this study; mergeable: into plain linear layers; rank: how many singular directions hold 90% of the squared "
+        "change of fc1's weight"
     )
     return stack(
         [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lorabench.analysis import number
 from lorabench.analysis.fairness import grounds
 from lorabench.analysis.fields import shown
-from lorabench.analysis.listing import Entry, entries, fields_data
+from lorabench.analysis.listing import ListedRun, entries, fields_data
 from lorabench.analysis.quantities import shown_in
 from lorabench.analysis.settings import told_apart
 from lorabench.report.blocks import Block, Table, line, note, stack
@@ -115,7 +115,7 @@ def choices(name: str, fitting: Sequence[Run], known: Sequence[Run], now: dateti
     return "\n".join([f"{name} fits {len(fitting)} runs; name one of them, or all by '{name}*'", *lines, *more])
 
 
-def _usual(rows: Sequence[Entry], now: datetime, width: int, known: Sequence[Run]) -> Table:
+def _usual(rows: Sequence[ListedRun], now: datetime, width: int, known: Sequence[Run]) -> Table:
     apart = told_apart([row.run for row in rows], known)
     cells = [_cells(row, now, apart[row.run.id]) for row in rows]
     columns = [key for key in cells[0] if key != "setting" or any(apart.values())]
@@ -140,7 +140,7 @@ def _asked(chosen: Selection) -> Table:
     return table
 
 
-def _cells(row: Entry, now: datetime, setting: str) -> dict[str, str]:
+def _cells(row: ListedRun, now: datetime, setting: str) -> dict[str, str]:
     run = row.run
     return {
         "id": run.id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 from lorabench.analysis import inference, number
@@ -11,7 +10,7 @@ from lorabench.analysis.claims import TOLERANCE, K
 from lorabench.analysis.inference import FEWEST
 from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.report import confusion
-from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack
+from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack, statistics
 from lorabench.report.explain import introduced
 from lorabench.report.groups import methods_tables
 from lorabench.report.plot import rank_plot
@@ -44,7 +43,7 @@ def overview_report(study: Overview, runs: Collection) -> Block:
             slice_table(study.slices, study.main or "") if study.slices else None,
             size_table([row for row in study.parameters if row.label in shown]) if study.parameters else None,
             *(_confusions(study.confusion) if study.confusion else []),
-            group(accuracy_table(accuracies), accuracy_note(accuracies)),
+            statistics(accuracy_table(accuracies), accuracy_note(accuracies)),
             methods_tables(study.methods, study.main or "") if study.methods else None,
             rank_plot(runs),
             group(ledger_table(study.ledger), ledger_note(study.ledger))
@@ -108,7 +107,7 @@ def ledger_note(rows: Sequence[Row]) -> Block:
     ]
     if any(row.key == "cost.peak" and row.value is not None for row in rows):
         lines.append("peak: memory that the process took for training; frozen layers' outputs are kept in it")
-    return note("\n".join(textwrap.fill(line, 79, subsequent_indent="  ") for line in lines))
+    return note("\n".join(lines))
 
 
 def glance_table(rows: Sequence[AccuracyRow]) -> Block:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis.plain import plain
@@ -92,12 +91,12 @@ def scaling(found: Projection) -> Block:
     where = f"{data['method']} on {', '.join(data['targets'])}; {data['precision']}, GPUs of {data['gpu_gb']} GB"
     return stack(
         [
-            group(heading(data["title"], where), _below(f"{data['total']:,} parameters. {data['source']}")),
-            group(_sides(data), _below(_SIDES_NOTE)),
-            group(_claims(data["claims"]), _below(_CLAIMS_NOTE)),
-            group(_memory(data), _below(_MEMORY_NOTE)),
-            group(_matrices(data["matrices"]), _below(_MATRICES_NOTE)),
-            group(_paper(data["paper"]), _below(_PAPER_NOTE)) if data["paper"] else None,
+            group(heading(data["title"], where), note(f"{data['total']:,} parameters. {data['source']}")),
+            group(_sides(data), note(_SIDES_NOTE)),
+            group(_claims(data["claims"]), note(_CLAIMS_NOTE)),
+            group(_memory(data), note(_MEMORY_NOTE)),
+            group(_matrices(data["matrices"]), note(_MATRICES_NOTE)),
+            group(_paper(data["paper"]), note(_PAPER_NOTE)) if data["paper"] else None,
         ]
     )
 
@@ -177,7 +176,3 @@ def _times(value: float) -> str:
 def _count(value: int) -> str:
     """Multiply-adds: exact below 10⁹, else as `523.7e9`."""
     return f"{value:,}" if value < 10**9 else f"{value / 10**9:,.1f}e9"
-
-
-def _below(text: str) -> Line:
-    return note(textwrap.fill(text, 79))

@@ -15,8 +15,9 @@ from lorabench.analysis.single import run_data
 from lorabench.analysis.study import overview, overview_data
 from lorabench.config import Source, check
 from lorabench.errors import ConfigError, UsageError
-from lorabench.report.blocks import Block, stack
+from lorabench.report.blocks import Block, Document, Line, stack
 from lorabench.report.compare import compare_report
+from lorabench.report.explain import introduced
 from lorabench.report.groups import groups_report
 from lorabench.report.overview import overview_report
 from lorabench.report.plot import rank_plot
@@ -96,7 +97,7 @@ def runs_shown(
         return Shown(
             measured,
             groups_data(folded),
-            stack([held_out_note(measured), groups_report(folded), rank_plot([*measured, *bases.values()])]),
+            stack([_headed(groups_report(folded), measured, store), rank_plot([*measured, *bases.values()])]),
             lambda: group_rows(measured, folded, records(measured) | bases),
         )
     known = {run.id: predictions_of(store, run) for run in named}
@@ -109,10 +110,17 @@ def runs_shown(
     if len(measured) == 2:
         compared = compare(measured[0], measured[1], known)
         rows = compared.accuracy
-        table = stack([held_out_note(measured), compare_report(compared)])
+        table = _headed(compare_report(compared), measured, store)
         return Shown(measured, compare_data(compared), table, lambda: run_rows(measured, rows))
     (run,) = measured
     own = known[run.id]
     history = store.history(run)
-    table = stack([held_out_note(measured), run_report(run, own.predicted, own.labels, history)])
+    table = _headed(run_report(run, own.predicted, own.labels, history), measured, store)
     return Shown(measured, run_data(run, own.predicted, own.labels, history), table, lambda: run_rows(measured))
+
+
+def _headed(report: Document, runs: Sequence[Run], store: Store) -> Block:
+    """The report with what its numbers are of, below its title if it has one."""
+    titled = isinstance(report.parts[0], Line) and report.parts[0].kind == "heading"
+    title, rest = report.parts[:titled], report.parts[titled:]
+    return stack([*title, introduced(runs, store), held_out_note(runs), *rest])

@@ -13,8 +13,8 @@ from lorabench.analysis.plain import flatten, plain, shown
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import RunAccuracy, before_and_after, class_counts, scores, spectrum_rows
 from lorabench.report import confusion
-from lorabench.report.blocks import Block, Line, Picture, grid, group, heading, line, note, stack
-from lorabench.report.compare import contrast_note, contrast_table, metrics_table
+from lorabench.report.blocks import Block, Document, Line, Picture, grid, group, heading, line, note, stack
+from lorabench.report.compare import contrast_note, contrast_table, metrics_table, tests
 from lorabench.report.digits import beside, draw, fitting
 from lorabench.report.plot import training_table
 from lorabench.report.tables import class_counts_table, held_out_note, spectrum_table, unfinished_table
@@ -45,7 +45,7 @@ def run_report(
     predictions: Mapping[str, Digits] | None = None,
     labels: Digits | None = None,
     history: Sequence[Epoch] = (),
-) -> Block:
+) -> Document:
     """One run in full, readable at 80 columns; paired with its base where `before_and_after` can."""
     from lorabench.data.shifts import named
 
@@ -71,6 +71,7 @@ def run_report(
             facts({key: value for key, value in run.parents.model_dump().items() if value}, "made from"),
             metrics_table(metrics_of([run]), [""]),
             facts(_checks(run), "checks"),
+            tests(change or []),
         ]
     )
 

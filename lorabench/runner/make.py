@@ -132,12 +132,15 @@ def _make_finetune(
 ) -> dict[str, Any]:
     mnist, flips = session.fmnist_of(stage.config)
     base = session.store.steady(str(stage.parents.base), lambda run: load_model(run, session.store)).to(session.device)
-    before, predicted_before = measure(base, mnist, flips, session)
     probe = test_sets(mnist, flips, session)["fmnist"][:PROBE]
-    logits = evaluate.predict(base, probe)
     finetune = stage.config.finetune
     method, options = finetune.method, finetune.options
     origin = adapter_origin(finetune, str(stage.parents.base), base)
+    base_and_images = origin["base_sha256"], stage.parents.data
+    if base_and_images not in session.measured:
+        session.measured.clear()
+        session.measured[base_and_images] = *measure(base, mnist, flips, session), evaluate.predict(base, probe)
+    before, predicted_before, logits = session.measured[base_and_images]
     layers = methods.linear_layers(base)
     shapes = [layers[name] for name in methods.targeted(base, method, finetune.targets, **options)]
     for warning in methods.warnings(shapes, options, method):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """What the stages of one process share: where runs and data are, the device, and the most threads of a training."""
+    """What the stages of one process share: where runs and data are, the device, and the most threads of a training.
+
+    `measured` is what the base of the last fine-tune gave on its images: the fine-tunes of one base follow each other.
+    """
 
     store: Store
     data_dir: Path | None
     device: torch.device
     threads: int
     emit: Emit
+    measured: dict[tuple[str, str | None], Any] = field(default_factory=dict[tuple[str, str | None], Any])
 
     def mnist(self, settings: Config) -> Mnist:
         """MNIST, fetched if need be; with `settings.holdout` images of its training set as its test set."""

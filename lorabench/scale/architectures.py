@@ -40,7 +40,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Decoder:
+class DecoderShape:
     """How the matrices of an architecture make a decoder, as far as their sizes do not say.
 
     Attributes:
@@ -72,7 +72,7 @@ class Architecture:
     total: int
     source: str
     usual: tuple[str, ...] = ()
-    decoder: Decoder | None = None
+    decoder: DecoderShape | None = None
 
     def matrix(self, name: str) -> Matrix:
         """The matrices called `name`.
@@ -154,7 +154,7 @@ def _llama3(name: str, title: str, *, layers: int, d: int, hidden: int) -> Archi
     embedding, norms = vocabulary * d, (2 * layers + 1) * d
     total = sum(matrix.n * matrix.m * matrix.layers for matrix in matrices) + embedding + norms
     source = f"config.json of meta-llama/Meta-{title.replace(' ', '-')}; Dubey et al. 2024, arXiv:2407.21783, table 3"
-    return Architecture(name, title, matrices, total, source, ("q", "v"), Decoder(head=128))
+    return Architecture(name, title, matrices, total, source, ("q", "v"), DecoderShape(head=128))
 
 
 def _gpt(
@@ -176,7 +176,7 @@ def _gpt(
         Matrix("down", 4 * d, d, layers, bias=True),
         Matrix("head", d, tokens),
     )
-    return Architecture(name, title, matrices, total, source, ("q", "v"), Decoder(head, positions))
+    return Architecture(name, title, matrices, total, source, ("q", "v"), DecoderShape(head, positions))
 
 
 _GPT2 = "Radford et al. 2019, table 2; config.json of openai-community/"

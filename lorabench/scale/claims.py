@@ -28,7 +28,7 @@ PAPER_GPU_GB = 32
 
 
 @dataclass(frozen=True)
-class Claim:
+class ComputedClaim:
     """One claim of the talk. `value` is ours, as a fraction in the claim's own sense; None if it is not known.
 
     Attributes:
@@ -46,16 +46,16 @@ class Claim:
     paper: list[str]
 
 
-def claims(case: Projection) -> list[Claim]:
+def claims(case: Projection) -> list[ComputedClaim]:
     """The three claims, for the model and the method of `case`."""
     return [_checkpoint(case), _speed(case), _gpus(case)]
 
 
-def _checkpoint(case: Projection) -> Claim:
+def _checkpoint(case: Projection) -> ComputedClaim:
     whole, part = case.full.checkpoint_bytes, case.tuned.checkpoint_bytes
     saved = 1 - part / whole
     paper_whole, paper_part = PAPER_CHECKPOINT
-    return Claim(
+    return ComputedClaim(
         "checkpoint",
         f"a checkpoint {-CHECKPOINT_SAVED:+.2%}",
         saved,
@@ -65,7 +65,7 @@ def _checkpoint(case: Projection) -> Claim:
     )
 
 
-def _speed(case: Projection) -> Claim:
+def _speed(case: Projection) -> ComputedClaim:
     talk = f"training {TIME_SAVED:.0%} faster"
     before, after = PAPER_SPEED
     paper = [
@@ -74,16 +74,16 @@ def _speed(case: Projection) -> Claim:
     ]
     if case.tuned.work is None or case.full.work is None:
         here = ["a weight is made anew in each step, so its work depends on the batch"]
-        return Claim("speed", talk, None, "unknown", here, paper)
+        return ComputedClaim("speed", talk, None, "unknown", here, paper)
     saved = 1 - case.tuned.work / case.full.work
     here = [
         f"{case.tuned.work:,} of {case.full.work:,} multiply-adds:",
         f"at most {1 / (1 - saved) - 1:+.1%} speed, {-saved:+.1%} time",
     ]
-    return Claim("speed", talk, saved, "possible" if saved >= TIME_SAVED else "no", here, paper)
+    return ComputedClaim("speed", talk, saved, "possible" if saved >= TIME_SAVED else "no", here, paper)
 
 
-def _gpus(case: Projection) -> Claim:
+def _gpus(case: Projection) -> ComputedClaim:
     whole, part = case.full, case.tuned
     paper_whole, paper_part = PAPER_MEMORY
     paper_gpus = [gpus(memory, PAPER_GPU_GB) for memory in PAPER_MEMORY]
@@ -92,7 +92,7 @@ def _gpus(case: Projection) -> Claim:
     share = part.gpus / whole.gpus
     counted = f"{part.gpus:,} of {whole.gpus:,} GPUs of {part.gpu_gb} GB, {share:.2f}"
     derived = f"{paper_gpus[1]} of {paper_gpus[0]} GPUs of {PAPER_GPU_GB} GB, {paper_gpus[1] / paper_gpus[0]:.2f}"
-    return Claim(
+    return ComputedClaim(
         "gpus",
         "a third of the GPUs",
         share,

@@ -32,7 +32,7 @@ STEPS = 1000
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-class Training:
+class Trial:
     """A decoder that is trained fully, or by a method on the matrices `targets` of every block.
 
     Args:
@@ -123,13 +123,13 @@ def _hello(wanted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _start(given: dict[str, Any], device: torch.device) -> tuple[Training, dict[str, Any]]:
+def _start(given: dict[str, Any], device: torch.device) -> tuple[Trial, dict[str, Any]]:
     """Build and take two steps, after which Adam has its state; what that took, beside what was held before."""
     folder, on_gpu = Path(given.pop("folder")), device.type == "cuda"
     # A first step of all makes the libraries load their own parts, which are of no model.
-    Training("toy", 1, None, {}, [], batch=1, context=8, precision=given["precision"], device=device).step(1)
+    Trial("toy", 1, None, {}, [], batch=1, context=8, precision=given["precision"], device=device).step(1)
     held = 0 if on_gpu else memory.watch()
-    training = Training(**given, device=device)
+    training = Trial(**given, device=device)
     losses, *seconds = zip(*(training.step(training.blocks) for _ in range(2)), strict=True)
     peak = torch.cuda.max_memory_allocated(device) if on_gpu else memory.peak()
     count = methods.count(training.model)

@@ -3,14 +3,16 @@
     python tests/benchmarks/busy.py                # beside 0, 1, 2 and 4 of them, three rounds: about 15 minutes
     python tests/benchmarks/busy.py --rounds 1 --beside 2
 
-Prints the seconds of each command, and their ratio to the same command with `--threads 1`, by rounds that alternate;
-the worst ratio is the last line. OMP_WAIT_POLICY=ACTIVE in the environment shows what spinning threads do.
+Prints a table in Markdown: the median seconds of each command with `--threads 1` and without, in rounds that alternate,
+and the median (range) of the rounds' ratios; the worst median is the last line. OMP_WAIT_POLICY=ACTIVE in the
+environment shows what spinning threads do.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -56,6 +58,8 @@ def main() -> None:
     parser.add_argument("--beside", type=int, nargs="*", default=[0, 1, 2, 4])
     asked = parser.parse_args()
     worst = 0.0
+    print(f"{asked.rounds} alternating rounds, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores\n")
+    print("| command | beside | seconds with `--threads 1` | as it is | ratio |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         for arguments in COMMANDS.values():
             seconds(arguments, Path(scratch))
@@ -67,11 +71,12 @@ def main() -> None:
                         for _ in range(asked.rounds)
                     ]
                 alone, default = (statistics.median(column) for column in zip(*rounds, strict=True))
-                worst = max(worst, default / alone)
-                print(
-                    f"beside {beside}  {name:16} {alone:6.2f} s on one thread, {default:6.2f} s: {default / alone:.2f}"
-                )
-    print(f"worst ratio {worst:.2f}")
+                ratios = sorted(default / alone for alone, default in rounds)
+                middle = statistics.median(ratios)
+                worst = max(worst, middle)
+                spread = f"{middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+                print(f"| {name} | {beside} | {alone:.2f} | {default:.2f} | {spread} |", flush=True)
+    print(f"\nworst ratio {worst:.2f}")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,20 @@
     python tests/benchmarks/peers.py            # about 20 minutes on two cores
     python tests/benchmarks/peers.py --rounds 1
 
-Every contender trains to the accuracy that the talk reports (97.78% on MNIST, 97.74% on F-MNIST): its mean over the
-rounds' seeds is printed beside its time, and a ratio counts only if both reach it. Needs peft and loralib (the `test`
-extra). Times are of the training loop alone, all data in memory or opened; two threads for everybody.
+Prints two tables in Markdown: README's, and the other ratios. Every contender trains to the accuracy that the talk
+reports (97.78% on MNIST, 97.74% on F-MNIST): its mean over the rounds' seeds is printed beside its time, and a ratio
+counts only if both reach it. Needs peft and loralib (the `test` extra). Times are of the training loop alone, all data
+in memory or opened; torch may use two threads, of which lorabench's loop takes one here.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
+import platform
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorabench import config, data, evaluate, methods, train
+from lorabench import config, data, evaluate, methods, threads, train
 from lorabench.data.vision import import_datasets
 from lorabench.model import SimpleMnistClassifier, pixels, seeded
 
@@ -56,11 +61,15 @@ class Task:
         self.labels = torch.from_numpy(mnist.train_labels).long()
         self.test_labels = torch.from_numpy(mnist.test_labels).long()
 
-    def base(self, seed: int) -> SimpleMnistClassifier:
-        with seeded(seed):
-            model = SimpleMnistClassifier()
+    @functools.lru_cache(maxsize=1)  # noqa: B019 - there is one Task
+    def _base(self, seed: int) -> SimpleMnistClassifier:
+        model = untrained(seed)
         train.fit(model, self.train["mnist"], self.labels, BASE, seed=seed)
         return model
+
+    def base(self, seed: int) -> SimpleMnistClassifier:
+        """A trained base of the seed, to be changed."""
+        return copy.deepcopy(self._base(seed))
 
     def accuracy(self, model: nn.Module, name: str) -> float:
         return evaluate.measure(evaluate.predict(model, self.test[name]), self.test_labels)["accuracy"]
@@ -136,18 +145,19 @@ def with_loralib(model: nn.Module) -> nn.Module:
 
 
 def matrix_products(batch: int = BASE.batch_size) -> float:
-    """Seconds of one epoch's bare matrix products at the base's shapes."""
+    """Seconds of one epoch's bare matrix products at the base's shapes, on one thread."""
     sizes = ((784, 256), (256, 128), (128, 10))
     operands = [
         (torch.rand(batch, n), torch.rand(m, n), torch.rand(batch, m), first) for first, (n, m) in enumerate(sizes)
     ]
-    began = time.perf_counter()
-    for _ in range(60_000 // batch):
-        for x, weight, gradient, first in operands:
-            _ = x @ weight.t(), gradient.t() @ x
-            if first:
-                _ = gradient @ weight
-    return time.perf_counter() - began
+    with threads.using(1):
+        began = time.perf_counter()
+        for _ in range(60_000 // batch):
+            for x, weight, gradient, first in operands:
+                _ = x @ weight.t(), gradient.t() @ x
+                if first:
+                    _ = gradient @ weight
+        return time.perf_counter() - began
 
 
 def main() -> None:
@@ -163,6 +173,18 @@ def main() -> None:
 
 Contender = tuple[str, "Callable[[nn.Module], nn.Module]", "Callable[[nn.Module, int], object]"]
 """What it trains on, how it prepares the model, how it trains it with a seed."""
+
+KAIMING_LORA = "lorabench LoRA, kaiming"
+ROWS = {
+    "textbook": ("MNIST, textbook loop (DataLoader, Adam, 5 epochs)", ""),
+    "lorabench": ("MNIST, `lorabench pretrain`", "textbook"),
+    "textbook LoRA": ("F-MNIST, textbook loop around the talk's layers, 12 epochs", ""),
+    "PEFT": ("F-MNIST, PEFT in a plain tensor loop, 5 epochs", ""),
+    "loralib": ("F-MNIST, loralib in the same loop, 5 epochs", ""),
+    "lorabench LoRA, talk": ("F-MNIST, `lorabench finetune-lora`, the talk's initialisation", "textbook LoRA"),
+    KAIMING_LORA: ("F-MNIST, the same with `init=kaiming`, which PEFT and loralib use", "PEFT"),
+}
+"""Of each contender, what README calls it, and whom it is held against."""
 
 
 def compare(task: Task, rounds: int) -> None:
@@ -187,11 +209,11 @@ def compare(task: Task, rounds: int) -> None:
         "PEFT": ("fmnist", with_peft, lambda m, s: plain_loop(m, images, labels, PEER_EPOCHS, 3e-3)),
         "loralib": ("fmnist", with_loralib, lambda m, s: plain_loop(m, images, labels, PEER_EPOCHS, 3e-3)),
         "lorabench LoRA, talk": ("fmnist", with_talk_layers, lambda m, s: train.fit(m, images, labels, TALK, seed=s)),
-        "lorabench LoRA, kaiming": ("fmnist", field_init, lambda m, s: train.fit(m, images, labels, KAIMING, seed=s)),
+        KAIMING_LORA: ("fmnist", field_init, lambda m, s: train.fit(m, images, labels, KAIMING, seed=s)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     accuracy: dict[str, list[float]] = {name: [] for name in contenders}
-    epochs: dict[str, list[float]] = {"full": [], "lora": [], "products": [], "base": []}
+    epochs: dict[str, list[float]] = {name: [] for name in ("full", "lora", "products", "base")}
     for seed in range(rounds):
         for name, (kind, wrap, fit) in contenders.items():
             model = fresh[kind](seed)
@@ -201,29 +223,31 @@ def compare(task: Task, rounds: int) -> None:
                 fit(tuned, seed)
                 seconds[name].append(time.perf_counter() - began)
             accuracy[name].append(100 * task.accuracy(tuned, kind))
-            print(f"round {seed + 1}  {name:<24} {seconds[name][-1]:7.2f} s  {accuracy[name][-1]:.2f}%", flush=True)
-        for name, method in (("full", "full"), ("lora", "lora")):
+            line = f"round {seed + 1}  {name:<24} {seconds[name][-1]:7.2f} s  {accuracy[name][-1]:.2f}%"
+            print(line, file=sys.stderr, flush=True)
+        for name in ("full", "lora"):
             model = task.base(seed)
-            methods.apply(model, method)
+            methods.apply(model, name)
             epochs[name].append(sum(e.seconds for e in train.fit(model, images, labels, TALK, seed=seed)) / TALK.epochs)
         epochs["base"].append(seconds["lorabench"][-1] / BASE.epochs)
         epochs["products"].append(statistics.median(matrix_products() for _ in range(3)))
 
-    print(f"\n{'':<26}{'s, median':>10}{'accuracy, mean':>16}")
-    for name in contenders:
-        print(f"{name:<26}{statistics.median(seconds[name]):>10.2f}{statistics.mean(accuracy[name]):>15.2f}%")
-
     def ratio(slow: list[float], fast: list[float]) -> str:
         each = [a / b for a, b in zip(slow, fast, strict=True)]
-        return f"{statistics.median(each):6.2f}   ({min(each):.2f} to {max(each):.2f}, {rounds} rounds)"
+        return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
 
-    print(f"\npretraining, textbook / lorabench            {ratio(seconds['textbook'], seconds['lorabench'])}")
-    for init in ("talk", "kaiming"):
-        ours = seconds[f"lorabench LoRA, {init}"]
-        for peer in ("textbook LoRA", "PEFT", "loralib"):
-            print(f"LoRA, {peer:<14}/ lorabench, {init:<12} {ratio(seconds[peer], ours)}")
-    print(f"epoch, full / LoRA, both lorabench           {ratio(epochs['full'], epochs['lora'])}")
-    print(f"epoch of the base / its matrix products      {ratio(epochs['base'], epochs['products'])}")
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    print(f"{rounds} alternating rounds, {time.strftime('%Y-%m-%d')}, {platform.system()}, {versions}; median seconds,")
+    print("mean test accuracy, and how many times faster: the median (range) of the rounds' ratios\n")
+    print("| | seconds | accuracy | |\n|---|---|---|---|")
+    for name, (label, peer) in ROWS.items():
+        versus = f"{ratio(seconds[peer], seconds[name])} times faster than {peer}" if peer else ""
+        middle, mean = statistics.median(seconds[name]), statistics.mean(accuracy[name])
+        print(f"| {label} | {middle:.2f} | {mean:.2f}% | {versus} |")
+    print("\n| | ratio |\n|---|---|")
+    print(f"| LoRA, loralib / lorabench, same initialisation | {ratio(seconds['loralib'], seconds[KAIMING_LORA])} |")
+    print(f"| epoch, full / LoRA, both lorabench, frozen work included | {ratio(epochs['full'], epochs['lora'])} |")
+    print(f"| epoch of the base / its matrix products, one thread | {ratio(epochs['base'], epochs['products'])} |")
 
 
 def untrained(seed: int) -> SimpleMnistClassifier:

@@ -74,17 +74,85 @@ def miss(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
     return layer.inner.weight + torch.stack(rows, 1)
 
 
-def oft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
-    """W1 = W0 Rᵀ, R block by block by the inverse of I - S."""
+def rotations(triangles: Tensor, side: int) -> Tensor:
+    """R, block by block by the inverse of I - S."""
     blocks: list[Tensor] = []
-    identity = torch.eye(o["block"]).double()
-    for values in layer.S:
+    identity = torch.eye(side).double()
+    for values in triangles:
         skew = torch.zeros_like(identity)
-        places = [(i, j) for i in range(o["block"]) for j in range(i + 1, o["block"])]
+        places = [(i, j) for i in range(side) for j in range(i + 1, side)]
         for (i, j), value in zip(places, values, strict=True):
             skew = skew + value * (identity[i].outer(identity[j]) - identity[j].outer(identity[i]))
         blocks.append((identity + skew) @ (identity - skew).inverse())
-    return layer.inner.weight @ cast("Tensor", torch.block_diag(*blocks)).T
+    return cast("Tensor", torch.block_diag(*blocks))
+
+
+def oft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    return layer.inner.weight @ rotations(layer.S, o["block"]).T
+
+
+def boft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    """Each factor as a dense matrix, its inputs put in order by a permutation: runs of 2^i b, and in each of them half
+    a block of the first half, half a block of the second."""
+    turned, n, half = layer.inner.weight, layer.inner.in_features, o["block"] // 2
+    for i, S in enumerate(layer.S):
+        run = 2**i * o["block"]
+        order = [
+            start + second * run // 2 + j * half + a
+            for start in range(0, n, run)
+            for j in range(2**i)
+            for second in (0, 1)
+            for a in range(half)
+        ]
+        P = torch.eye(n).double()[order]
+        turned = turned @ (P.T @ rotations(S, o["block"]) @ P).T
+    return torch.diag(layer.s) @ turned
+
+
+def randlora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    W0, k = layer.inner.weight, o["k"]
+    p, q = min(W0.shape), max(W0.shape)
+    N = math.ceil(p / k)
+    update = torch.zeros(q, p).double()
+    for j in range(N):
+        columns = [i * N + j for i in range(k)]
+        B, A = layer.B[:q, columns], layer.A[:, :p]
+        update = update + o["scale"] * B @ torch.diag(layer.Lambda[:, j]) @ A @ torch.diag(layer.Gamma[j])
+    return W0 + (update if W0.shape == (q, p) else update.T)
+
+
+def gralora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    """Block by block: the j-th share of the outputs of the i-th of the inputs."""
+    g = range(o["blocks"])
+    rows = [torch.cat([layer.A[i, :, j] @ layer.B[i, j] for j in g], 1) for i in g]
+    return layer.inner.weight + torch.cat(rows).T
+
+
+def hra(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    identity = torch.eye(layer.inner.in_features).double()
+    reflections = [identity - 2 * u.outer(u) / (u @ u) for u in layer.Ut]
+    return cast("Tensor", torch.linalg.multi_dot([layer.inner.weight, *reflections]))
+
+
+def fourierft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    """Each entry's wave over the whole matrix, 1/(mn) cos 2π(u p/m + v q/n), its imaginary part left out."""
+    m, n = layer.inner.weight.shape
+    u, v = layer.E
+    rows, columns = torch.arange(m).double(), torch.arange(n).double()
+    phases = 2j * torch.pi * rows[:, None] * u / m, 2j * torch.pi * columns[:, None] * v / n
+    waves = torch.einsum("pe,qe,e->pq", phases[0].exp(), phases[1].exp(), layer.c.to(torch.complex128)).real
+    return layer.inner.weight + o["alpha"] / (m * n) * waves
+
+
+def delora(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    W0 = layer.inner.weight
+    directions = [a.outer(b) / (a.norm() * b.norm()) for a, b in zip(layer.A.T, layer.B, strict=True)]
+    return W0 + layer.strength / o["k"] * (torch.stack(directions).sum(0).T @ torch.diag(W0.norm(dim=0)))
+
+
+def shira(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
+    m, n = layer.inner.weight.shape
+    return layer.inner.weight + torch.zeros(m, n).double().index_put(tuple(layer.mask), layer.S)
 
 
 WEIGHTS: dict[str, Callable[[Any, Any, Mapping[str, Any]], Tensor]] = {
@@ -102,6 +170,13 @@ WEIGHTS: dict[str, Callable[[Any, Any, Mapping[str, Any]], Tensor]] = {
     "hira": hira,
     "oft": oft,
     "miss": miss,
+    "gralora": gralora,
+    "hra": hra,
+    "fourierft": fourierft,
+    "delora": delora,
+    "shira": shira,
+    "boft": boft,
+    "randlora": randlora,
 }
 """Methods that change W alone: the matrix W1 (m, n) of a layer."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -17,7 +19,7 @@ from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Pictur
 from lorabench.report.confusion import COOL, WARM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
@@ -46,6 +48,11 @@ SIXTEEN = {
 
 _MARGIN = 4
 """Columns between two matrices."""
+_WIDEST = 10_000
+_GLUE = "\ue000"
+"""A blank where nothing is folded, until it is written."""
+_WHOLE = re.compile(r"\[[^]]*\]|\([-+\d., ]+\)|\+- \S+|p [<=] \S+|n=\d+")
+"""What is not folded: `[97.99, 98.23]`, `(93.01, 93.61)`, `+- 0.16`, `p < 0.0001`."""
 
 
 def write(report: Report) -> str:
@@ -87,7 +94,7 @@ def _drawn(block: Block) -> RenderableType:
     if isinstance(block, Line):
         return _text(block)
     if isinstance(block, Table):
-        return _Matrix(block) if block.matrix else _grid(block) if block.folds else _Rows(block)
+        return _Matrix(block) if block.matrix else _Grid(block) if block.folds else _Rows(block)
     if isinstance(block, Beside):
         return _Side(block.tables)
     return _Drawn(block) if isinstance(block, Picture) else _Parts(block)
@@ -136,14 +143,41 @@ class _Rows:
                 yield Segment("\n" if index == last else " " * table.gap)
 
 
-def _grid(table: Table) -> RichTable:
-    padding = (0, table.gap, 0, 0)
-    drawn = RichTable(box=None, padding=padding, pad_edge=False, header_style="dim", show_header=any(table.heads))
-    for index, (head, side) in enumerate(zip(table.heads, table.align, strict=True)):
-        drawn.add_column(Text(head, "" if index else "not dim bold"), justify=_SIDES[side], overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*map(_text, row))
-    return drawn
+class _Grid:
+    """A table whose cells are folded between numbers, not within an interval; where a word would be cut, in parts.
+
+    Each part has the first column and as many of the others as fit.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns, wide = list(range(1, len(self._table.heads))), options.update(width=_WIDEST)
+        while True:
+            fitting, part = len(columns), self._part([0, *columns])
+            while fitting > 1 and Measurement.get(console, wide, part).minimum > options.max_width:
+                fitting -= 1
+                part = self._part([0, *columns[:fitting]])
+            for text, style, control in console.render(part, options):
+                yield Segment(text.replace(_GLUE, " "), style, control)
+            columns = columns[fitting:]
+            if not columns:
+                break
+
+    def _part(self, columns: Sequence[int]) -> RichTable:
+        table, padding = self._table, (0, self._table.gap, 0, 0)
+        drawn = RichTable(box=None, padding=padding, pad_edge=False, header_style="dim", show_header=any(table.heads))
+        for index in columns:
+            head = Text(table.heads[index], "" if index else "not dim bold")
+            drawn.add_column(head, justify=_SIDES[table.align[index]], overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*(_text(row[index], _glued) for index in columns))
+        return drawn
+
+
+def _glued(text: str) -> str:
+    return _WHOLE.sub(lambda found: found[0].replace(" ", _GLUE), text)
 
 
 class _Side:
@@ -212,8 +246,8 @@ def _lines(table: Table, *, labels: bool = True, tight: bool = False) -> Iterato
         yield line.append(row[-1].text.rjust(ending))
 
 
-def _text(line: Line) -> Text:
-    pieces = [(shown(text, "\n"), style) for text, style in line.pieces]
+def _text(line: Line, prepared: Callable[[str], str] = str) -> Text:
+    pieces = [(prepared(shown(text, "\n")), style) for text, style in line.pieces]
     # What folds says nothing of it: Rich folds by itself, unless it is asked to leave long lines whole.
     fold, cut = (None, None) if line.folds else ("ignore", True)
     if len(pieces) == 1:
