@@ -17,6 +17,7 @@ from torch.nn.utils import parameters_to_vector, prune
 
 from lorabench import checkpoint, methods, threads, train
 from lorabench.errors import InputError, UsageError
+from lorabench.methods.applied import notes
 from lorabench.methods.layers import LeftOutWarning
 from lorabench.model import seeded
 
@@ -622,6 +623,7 @@ class TestAdapters:
             methods.use(base, name)
             assert torch.equal(logits(base, x), alone[name])
             assert methods.count(base) == methods.count(tuned[name])
+            assert all(adapter.method != "a mixture" for adapter in notes(base)[1].values())
         methods.remove(base)
         assert torch.equal(logits(base, x), logits(CLASSIFIER.base(), x))
 

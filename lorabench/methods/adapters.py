@@ -102,7 +102,6 @@ def load(model: nn.Module, path: str | Path, *, name: str | None = None) -> None
         raise
     if held:
         new.flags = next(iter(held.values())).flags
-    held.pop(MIXTURE, None)
     applied.put_down(root, {**held, name: new})
 
 

@@ -529,7 +529,10 @@ METHODS: dict[str, Method] = {
         layer=lambda n, m, o: [[trained(n, o["k"], name="U"), own(n, m)]],
         remakes=True,
         lr=0.1,
-        exemptions=(Exemption("birth", "a reflection undoes the one before it only up to rounding", relative=1e-6),),
+        exemptions=(
+            Exemption("birth", "a reflection undoes the one before it only up to rounding", relative=1e-6),
+            MULTIPLIES,
+        ),
     ),
     "fourierft": Method(
         title="FourierFT",
@@ -574,6 +577,7 @@ METHODS: dict[str, Method] = {
         ],
         remakes=True,
         lr=0.01,
+        exemptions=(MULTIPLIES,),
     ),
     "randlora": Method(
         title="RandLoRA",
