@@ -157,8 +157,7 @@ def todo(curves: Sequence[Curve]) -> list[Stage]:
         for seed in curve.config.study.seeds
         for stage in stages.chain(curve.config.for_seed(seed), "pretrain")
     ]
-    every = [*bases, *(stage for curve in curves for stage in curve.stages())]
-    return list({stage.id: stage for stage in every}.values())
+    return stages.each_once([*bases, *(stage for curve in curves for stage in curve.stages())])
 
 
 def rows(curves: Sequence[Curve], done: Mapping[str, Run]) -> list[CurveRow]:

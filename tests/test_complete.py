@@ -52,6 +52,7 @@ OFFERS = {
     "lorabench report x --baseline l": IDS[:1],
     "lorabench export x --to ": list(TARGETS),
     "lorabench import-peft x --base pre": IDS[1:2],
+    "lorabench finetune-lora --base pre": IDS[1:2],
     "lorabench evaluate x ": IDS,
     "lorabench rm ": IDS,
     "lorabench explain ": [*METHODS, *IDS],

@@ -16,9 +16,11 @@ from command_line import CommandLine
 from safetensors.torch import load, save
 
 from lorabench import checkpoint, config, data, evaluate, exchange, methods
+from lorabench.analysis.settings import collect
 from lorabench.data.vision import import_datasets
 from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedError, UsageError
 from lorabench.exchange import peft_format
+from lorabench.exchange.base import import_base
 from lorabench.exchange.merged import LIMIT
 from lorabench.exchange.peft import import_adapter
 from lorabench.model import SimpleMnistClassifier
@@ -215,6 +217,44 @@ def changed(folder: Path, copy: Path, factor: float) -> None:
     tensors = load((copy / peft_format.TENSORS).read_bytes())
     tensors[max(tensors)] *= factor
     (copy / peft_format.TENSORS).write_bytes(save(tensors))
+
+
+def test_an_imported_base_is_a_base_of_no_known_recipe(shop: Shop, tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    session = dataclasses.replace(shop.session, store=store)
+    trained = shop.run("pretrain")
+    shutil.copytree(shop.store.path(trained.id), store.path(trained.id))
+    file = tmp_path / "mine.safetensors"
+    file.write_bytes(save({f"module.{name}": tensor.half() for name, tensor in shop.base().state_dict().items()}))
+    base, cached = import_base(file, session)
+    assert (base.stage, base.status, base.label, cached) == ("pretrain", "done", "imported", False)
+    assert base.settings.keys() == {"tensors_sha256"}
+    assert base.cost is None
+    assert abs(base.metrics["mnist"].correct - trained.metrics["mnist"].correct) <= 2
+    assert import_base(file, session) == (base, True)
+    text = (store.path(base.id) / "config.yaml").read_text()
+    assert f"# lorabench import-base {file}\n" in text
+    assert "pretrain:" not in text
+
+    chosen = config.load([], ["finetune.epochs=1", "finetune.batch_size=2048"]).config
+    images, tune = stages.on_base(chosen, base)
+    assert tune.command == f"lorabench finetune lora --base {base.id}"
+    tuned, _ = make.perform(tune, session=session)
+    assert (tuned.parents.base, tuned.parents.data) == (base.id, images.id)
+    assert stages.cached(tune, store) == tuned
+    assert tuned.before["mnist"].correct == base.metrics["mnist"].correct
+    twin, _ = make.perform(stages.on_base(chosen, trained)[1], session=session)
+    known = collect([base, trained, tuned, twin])
+    mark = base.settings["tensors_sha256"][:12]
+    assert [setting.label for setting in known.settings] == [f"lora-k4 pretrain.tensors={mark}", "lora-k4"]
+    assert [*known.bases_by_recipe] == [f"base tensors={mark}", "base"]
+    for runs in ([base, tuned, twin], [base, tuned, tuned, twin]):
+        assert len(collect(runs).settings) == len(collect(runs).bases_by_recipe) == 2, "nor with one that is not there"
+
+    for bad, message in ((tuned, "is no finished base"), (trained.model_copy(update={"holdout": 5}), "holdout 5")):
+        with pytest.raises(InputError, match=message):
+            stages.on_base(chosen, bad)
+    assert stages.on_base(stages.chain(config.load().config, "fmnist")[0].config, trained)[1].parents.base == trained.id
 
 
 def test_only_a_base_can_be_adapted(shop: Shop, exported: Path) -> None:

@@ -54,6 +54,7 @@ SHARED: dict[str, set[str]] = {
     "scale": RUNS | DEVICE | {"--config", "--set"},
     "export": {*IMAGES, *DEVICE, "--dry-run", "--force"},
     "import-peft": {*IMAGES, *DEVICE, "--dry-run", "--force", "--no-wait"},
+    "import-base": {*IMAGES, *DEVICE, "--dry-run", "--force", "--no-wait"},
 }
 """Of the options that several commands have, those of each."""
 
@@ -73,6 +74,7 @@ NEEDED = {
     "rm": ["@last"],
     "export": ["@last", "--to", "peft"],
     "import-peft": ["x", "--base", "y"],
+    "import-base": ["x"],
 }
 """What a command cannot do without."""
 
@@ -170,6 +172,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("options")
     command(folder, "finetune-lora", *SETS)
     command(folder, "export", "lora-k4-s0", "--to", "peft", "--out", str(folder / "peft"))
+    weights = next((folder / FOLDER).glob("pretrain-s0-*")) / "model.safetensors"
+    shutil.copy(weights, folder / "base.safetensors")
     return folder
 
 
@@ -202,6 +206,7 @@ WAYS: dict[str, list[list[str]]] = {
     "scale": [["toy", "--measure", "--limit", "1", "--k", "2000"], ["nonsense"]],
     "export": [["lora-k4-s0", "--to", "merged", "--out", "PLACE/merged"], ["nonsense", "--to", "merged"]],
     "import-peft": [["PLACE/peft", "--base", "pretrain-s0"], ["PLACE/none", "--base", "pretrain-s0"]],
+    "import-base": [["PLACE/base.safetensors"], ["PLACE/none"]],
 }
 """How each command succeeds, and how it fails, which `--debug` waits for."""
 
@@ -231,9 +236,9 @@ def test_a_command_reads_every_option_that_it_has(name: str, runs: Path, monkeyp
 
 
 def test_rm_says_what_was_made_from_a_run(runs: Path, tmp_path: Path) -> None:
-    for kind in ("fmnist", "pretrain", "lora-k4"):  # other tests leave runs of theirs there
-        (made,) = (runs / FOLDER).glob(f"{kind}-s0-*")
-        shutil.copytree(made, tmp_path / FOLDER / made.name)
+    (lora,) = Store(runs / FOLDER).select(["lora-k4-s0"])[0]
+    for made in (lora.parents.data, lora.parents.base, lora.id):  # other tests leave runs of theirs there
+        shutil.copytree(runs / FOLDER / str(made), tmp_path / FOLDER / str(made))
     (base,) = (tmp_path / FOLDER).glob("pretrain-s0-*")
     (tuned,) = (tmp_path / FOLDER).glob("lora-k4-s0-*")
     Store(tmp_path / FOLDER).remember_study("mine", [tuned.name])

@@ -42,8 +42,10 @@ def test_the_readme_can_be_typed_from_top_to_bottom(
         words = shlex.split(line, comments=True)
         text = shlex.join(words)
         typed = INSTEAD.get(text) or [*words, *(QUICK if words[0] in TRAINING else [])]
-        (peft,) = list(Path("exports").glob("*-peft")) or [Path("none")]
-        typed = [str(peft) if word == "DIR" else named.get(word, word) for word in typed]
+        for word, pattern in (("DIR", "*-peft"), ("FILE.safetensors", "*-merged/*.safetensors")):
+            for path in Path("exports").glob(pattern):
+                named[word] = str(path)
+        typed = [named.get(word, word) for word in typed]
         cli.run(*typed, code=next((code for start, code in CODES.items() if text.startswith(start)), 0))
         if words[0] == "sweep":  # made another run of that name, and "lorabench lists them: name one"
             named["lora-k4-s0"] = cli.fails(2, "report", "lora-k4-s0").splitlines()[-1].split()[0]

@@ -676,7 +676,7 @@ def test_an_expectation_in_another_unit_than_its_rows_is_refused(key: str, wante
 
 def test_an_unknown_expectation_is_a_config_error_with_the_nearest_first() -> None:
     with pytest.raises(ConfigError) as caught:
-        claims.check({"fmnist.tund": Expectation(value=1), "params.totl": Expectation(value=1)}, claims.ledger([]))
+        claims.check_keys({"fmnist.tund": Expectation(value=1), "params.totl": Expectation(value=1)})
     first, second = caught.value.problems
     assert first.startswith("expect.fmnist.tund  unknown key; known keys: fmnist.tuned, ")
     assert second.startswith("expect.params.totl  unknown key; known keys: params.total, ")
@@ -699,12 +699,14 @@ def test_ages() -> None:
     since = [
         "2025-11-23T11:59:30+00:00",
         "2025-11-23T11:57:00+00:00",
+        "2025-11-23T11:59:00+00:00",
         "2025-11-23T09:00:00",
         "2025-11-18T12:00:00+00:00",
     ]
     assert [age(text, now) for text in [*since, "", "2025-11-23T12:00:09+00:00"]] == [
         "30 s",
         "3 min",
+        "1 min",
         "3 h",
         "5 d",
         "",

@@ -283,7 +283,7 @@ def test_verdicts_keep_their_colours() -> None:
     text = write(study_report(many()), [], "html")
     assert '<span class="red">failed</span>' in text
     assert '<span class="green">reproduced</span>' in text
-    assert '<span class="dim">\np &lt; 0.0001</span>' in text
+    assert '<span class="dim">\n<span class="whole">p &lt; 0.0001</span></span>' in text
 
 
 def test_a_study_is_the_pages_title() -> None:

@@ -326,7 +326,10 @@ def test_tables_and_data_agree() -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (999_999, "999,999 B"), (10**6, "1 MB"), (350_511_600_000, "350.5 GB"), (35 * 10**15, "35,000 TB")],
+    [
+        *((0, "0 B"), (999_999, "999,999 B"), (10**6, "1 MB"), (350_511_600_000, "350.5 GB")),
+        *((5_432 * 10**12, "5432 TB"), (35 * 10**15, "35,000 TB")),
+    ],
 )
 def test_sizes_have_four_digits(count: int, text: str) -> None:
     assert scale.size(count) == text

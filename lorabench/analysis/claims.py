@@ -461,13 +461,9 @@ def check(expectations: Mapping[str, Expectation], rows: Sequence[Row]) -> list[
     """A line for each expectation that does not hold; none if all do.
 
     Args:
-        expectations: the key of a ledger row, to a value in that row's unit and its tolerance.
+        expectations: the key of a ledger row, to a value in that row's unit and its tolerance; see `check_keys`.
         rows: the ledger. A row without a value, such as one that nothing measured, holds no expectation.
-
-    Raises:
-        ConfigError: as `check_keys`.
     """
-    check_keys(expectations)
     known = {row.key: row for row in rows}
     return [line for key, wanted in expectations.items() if (line := _unmet(wanted, known[key]))]
 

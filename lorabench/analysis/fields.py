@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lorabench.analysis import number
 from lorabench.analysis.plain import flatten
-from lorabench.analysis.quantities import QUANTITIES, quantity_of
+from lorabench.analysis.quantities import QUANTITIES, at, quantity_of
 from lorabench.analysis.unit import COUNT, NUMBER, POINTS, PROBABILITY, SHARE, Unit, described
 from lorabench.errors import UsageError
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from lorabench.runs import Run
 
 HELP = "(`lorabench ls --cols help` lists them)"
+_RECORDED = (
+    *("id", "stage", "method", "k", "seed", "study", "status", "started", "ended", "holdout"),
+    *("parents.base", "parents.data", "error.type", "error.message"),
+)
+"""What every record says of its run, beside settings, checks, env and what was measured."""
 _SHORT = {"parents.base": "base", "parents.data": "data", "error.message": "error"}
 _ALIKE = 0.6
 """How alike a name must be to be suggested; difflib's own measure and default."""
@@ -36,22 +41,7 @@ def long_fields(run: Run) -> dict[str, Value]:
 
     `low` and `high` of an accuracy are no fields: they need scipy, and `ls` must answer at once.
     """
-    named: dict[str, Value] = {
-        "id": run.id,
-        "stage": run.stage,
-        "method": run.method,
-        "k": run.k,
-        "seed": run.seed,
-        "study": run.study,
-        "status": run.status,
-        "started": run.started,
-        "ended": run.ended,
-        "holdout": run.holdout,
-        "parents.base": run.parents.base,
-        "parents.data": run.parents.data,
-        "error.type": run.error and run.error.type,
-        "error.message": run.error and run.error.message,
-    }
+    named: dict[str, Value] = {name: at(name, run) for name in _RECORDED}
     for name, value in flatten({"settings": run.settings, "checks": run.checks, "env": run.env}).items():
         if isinstance(value, list | tuple):
             named[name] = ",".join(map(str, cast("list[Any]", value)))

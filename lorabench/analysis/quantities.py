@@ -108,7 +108,7 @@ class Quantity:
 
     def of(self, run: Run) -> Measured | None:
         """What the run gives; None if it was not measured."""
-        return self.read(run) if self.read else _at(self.key, run)
+        return self.read(run) if self.read else at(self.key, run)
 
     def fields(self, run: Run) -> dict[str, Value]:
         """What can be asked of the run by name: exact, in the units of run.json."""
@@ -130,7 +130,7 @@ def count(metrics: Mapping[str, Metrics], stem: str) -> Count | None:
     return Count(counted.correct, counted.n) if counted else None
 
 
-def _at(path: str, run: Run) -> Any:
+def at(path: str, run: Run) -> Any:
     """What stands at a dotted path of the record; None where something on the way there is missing."""
     value: Any = run
     for name in path.split("."):
@@ -182,7 +182,7 @@ _DECLARED = [
         "",
         _in(comparison="MNIST loss, nats", decimals=4),
         "lower",
-        partial(_at, "metrics.mnist.loss"),
+        partial(at, "metrics.mnist.loss"),
     ),
     Quantity("before.mnist.loss", NATS, better="lower", tuned=True),
     Quantity(
@@ -191,7 +191,7 @@ _DECLARED = [
         "",
         _in(comparison="F-MNIST loss, nats", decimals=4),
         "lower",
-        partial(_at, "metrics.fmnist.loss"),
+        partial(at, "metrics.fmnist.loss"),
     ),
     Quantity("before.fmnist.loss", NATS, better="lower", tuned=True),
     Quantity("forgotten", POINTS, "forgotten", _in(methods="forgotten", spread=True), "lower", _forgotten, tuned=True),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lorabench.runs import Run
+from lorabench.runs import IMPORTED, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -91,7 +91,8 @@ class Collection(tuple[Run, ...]):
         made = self.records
         whole = all(base in made for base, _ in self.bases)
         recipes = {
-            (base, data): (_asked(made[base]) if whole else {}) | (_images(data, made) if by_images else {})
+            (base, data): (_asked(made[base]) if whole or _imported(made.get(base)) else {})
+            | (_images(data, made) if by_images else {})
             for base, data in self.bases
         }
         distinct = list({str(sorted(recipe.items())): recipe for recipe in recipes.values()}.values())
@@ -125,6 +126,11 @@ def records(runs: Iterable[Run]) -> dict[str, Run]:
     return {run.id: run for run in runs if run.stage != "finetune"}
 
 
+def _imported(base: Run | None) -> bool:
+    """Whether nobody knows how the base was trained; no mean is formed of it and of others."""
+    return base is not None and IMPORTED in base.settings
+
+
 def _asked(run: Run) -> dict[str, Any]:
     """What a run was asked for, except its seed; and F-MNIST, which has no part in a base."""
     return {key: value for key, value in run.settings.items() if key != "seed"} | (
@@ -145,12 +151,13 @@ def group_by_setting(runs: Sequence[Run], bases: Mapping[str, Run]) -> list[Sett
 
     Args:
         runs: finished.
-        bases: by id; their recipes count only if each run's base is among them. F-MNISTs too, for their settings.
+        bases: by id; their recipes count only if each run's base is among them, those of imported ones always.
+            F-MNISTs too, for their settings.
     """
     members: dict[tuple[str, str], dict[tuple[int, str], Run]] = {}
     recipes: dict[tuple[str, str], Mapping[str, Any]] = {}
     complete = all(run.parents.base in bases for run in runs if run.parents.base)
-    known = {run_id: base for run_id, base in bases.items() if complete or base.stage != "pretrain"}
+    known = {run_id: base for run_id, base in bases.items() if complete or base.stage != "pretrain" or _imported(base)}
     for run in runs:
         recipe = _recipe(run, known)
         key = run.label, str(sorted(recipe.items()))
@@ -213,15 +220,22 @@ def _kinds(recipes: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> int:
 def _word(key: str, value: Any) -> str:
     if isinstance(value, list):
         value = ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if key.endswith(IMPORTED):
+        key, value = key.replace(IMPORTED, "tensors"), value[:12]
     return value if isinstance(value, str) and value.isalpha() else f"{key}={value}"
 
 
 def differing_words(recipe: Mapping[str, Any], recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     """The settings in which `recipe` differs from the other `recipes`, as words: `kaiming`, `alpha=2.0`.
 
-    Where something else tells them apart too, the learning rate is left out, each has its own, and F-MNIST's id.
+    Where something else tells them apart too, the learning rate is left out, each has its own, and F-MNIST's id. What
+    was imported is told by its tensors, and the others by what differs among them.
     """
-    differing = [key for key in recipe if any(other.get(key) != recipe[key] for other in recipes)]
+    tensors = {key: recipe[key] for key in recipe if key.endswith(IMPORTED)}
+    alike = [other for other in recipes if {key for key in other if key.endswith(IMPORTED)} == tensors.keys()]
+    differing = [
+        key for key in recipe if any(other.get(key) != recipe[key] for other in (recipes if key in tensors else alike))
+    ]
     telling = differing
     for spared in (("data", "lr"), ("data",), ("lr",)):
         fewer = [key for key in differing if key not in spared]

@@ -10,7 +10,21 @@ import typer
 from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Choosing, Training, command
-from lorabench.cli.stages import Alpha, Epochs, K, Lr, Targets, answer, dry_run, load, log, opened, run_stages
+from lorabench.cli.stages import (
+    Alpha,
+    Base,
+    Epochs,
+    K,
+    Lr,
+    Targets,
+    answer,
+    dry_run,
+    load,
+    log,
+    named_base,
+    opened,
+    run_stages,
+)
 
 if TYPE_CHECKING:
     from lorabench.config import Config
@@ -64,9 +78,10 @@ def finetune_lora(
     targets: Targets = None,
     lr: Lr = None,
     epochs: Epochs = None,
+    base: Base = None,
 ) -> None:
     """Repair the classifier on F-MNIST by LoRA; the same as `finetune lora`."""
-    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
+    _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs, base=base)
 
 
 @command(app)
@@ -84,14 +99,15 @@ def finetune(
     targets: Targets = None,
     lr: Lr = None,
     epochs: Epochs = None,
+    base: Base = None,
 ) -> None:
     """Repair the classifier on F-MNIST by any method."""
-    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs)
+    _finetune(method, shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs, base=base)
 
 
-def _finetune(method: str, shared: Training, **own: Any) -> None:
+def _finetune(method: str, shared: Training, *, base: str | None, **own: Any) -> None:
     flags = {"finetune.method": method, **{f"finetune.{key}": value for key, value in own.items()}}
-    _make("finetune", shared, flags)
+    _make("finetune", shared, flags, base=base)
 
 
 def _measured(run: Run, images: Stage, settings: Config, shared: Choosing) -> Run:
@@ -119,6 +135,7 @@ def _make(
     shared: Choosing,
     flags: dict[str, Any],
     write_idx: Path | None = None,
+    base: str | None = None,
 ) -> None:
     """Run one stage after those that it needs, and show it."""
     from lorabench import config
@@ -127,7 +144,8 @@ def _make(
     from lorabench.runner import stages
 
     loaded = load(shared, flags)
-    todo = stages.chain(loaded.config, kind)
+    start = named_base(shared, base) if base else None
+    todo = stages.on_base(loaded.config, start) if start else stages.chain(loaded.config, kind)
     stage = todo[-1]
     if shared.dry_run:
         dry_run(todo, loaded, shared)

@@ -1,10 +1,10 @@
-"""Commands that take runs elsewhere and back, or away: export, import-peft, rm."""
+"""Commands that take runs elsewhere and back, or away: export, import-peft, import-base, rm."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,11 @@ from lorabench import exchange
 from lorabench.cli import complete
 from lorabench.cli.app import app
 from lorabench.cli.options import Exporting, Importing, Removing, command, emit
-from lorabench.cli.stages import Names, answer, device_settings, find, log, opened, select
-from lorabench.errors import UsageError
+from lorabench.cli.stages import Names, answer, device_settings, find, log, named_base, opened, select
+
+if TYPE_CHECKING:
+    from lorabench.runner.stages import Stage
+    from lorabench.runs import Run
 
 
 @command(app)
@@ -69,29 +72,56 @@ def import_peft(
         ),
     ],
 ) -> None:
-    """Bring a LoRA adapter back from PEFT as a finished run."""
+    """Bring an adapter back from PEFT as a finished run."""
     from lorabench.exchange import peft
-    from lorabench.report import summary
-    from lorabench.runner import stages
 
-    settings, found = device_settings(shared), find(shared, [base])
-    if len(found) > 1:
-        raise UsageError(f"--base {base} fits {len(found)} runs; name one")
+    settings, onto = device_settings(shared), named_base(shared, base)
     if shared.dry_run:
-        stage, _ = peft.plan(folder, found[0], shared.store)
-        there = not shared.force and stages.cached(stage, shared.store) is not None
-        if shared.json:
-            plan = {"folder": str(folder), "base": found[0].id, "stages": {stage.id: there}}
-            emit({"command": "dry-run", **plan})
-        else:
-            typer.echo(f"{'cached' if there else 'would import'}  {stage.id}, of {folder} onto {found[0].id}")
+        stage, _ = peft.plan(folder, onto, shared.store)
+        _would_import(shared, stage, f"{folder} onto {onto.id}", {"folder": str(folder), "base": onto.id})
         return
     with opened(shared, settings) as session:
-        run, cached = peft.import_adapter(folder, found[0], session, force=shared.force, wait=not shared.no_wait)
-    place, following = shared.store.path(run.id), shared.following("report", found[0].id, run.id)
+        run, cached = peft.import_adapter(folder, onto, session, force=shared.force, wait=not shared.no_wait)
+    _imported(shared, "import-peft", run, cached, shared.following("report", onto.id, run.id))
+
+
+@command(app)
+def import_base(
+    shared: Importing,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.safetensors", help="The weights and biases of a 784-256-128-10 classifier.")
+    ],
+) -> None:
+    """Bring a classifier of one's own as a base that fine-tunes start from: `finetune-lora --base RUN`."""
+    from lorabench.exchange import base
+
+    settings = device_settings(shared)
+    if shared.dry_run:
+        stage, _ = base.plan(file)
+        _would_import(shared, stage, str(file), {"file": str(file)})
+        return
+    with opened(shared, settings) as session:
+        run, cached = base.import_base(file, session, force=shared.force, wait=not shared.no_wait)
+    _imported(shared, "import-base", run, cached, shared.following("finetune-lora", "--k", 4, "--base", run.id))
+
+
+def _would_import(shared: Importing, stage: Stage, origin: str, plan: dict[str, str]) -> None:
+    from lorabench.runner import stages
+
+    there = not shared.force and stages.cached(stage, shared.store) is not None
+    if shared.json:
+        emit({"command": "dry-run", **plan, "stages": {stage.id: there}})
+    else:
+        typer.echo(f"{'cached' if there else 'would import'}  {stage.id}, of {origin}")
+
+
+def _imported(shared: Importing, command: str, run: Run, cached: bool, following: str) -> None:
+    from lorabench.report import summary
+
+    place = shared.store.path(run.id)
     answer(
         shared,
-        "import-peft",
+        command,
         lambda: summary.summary_data(run, cached=cached, folder=place, next_command=following),
         lambda: summary.summary(run, cached=cached, folder=place),
         following,

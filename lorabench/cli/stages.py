@@ -48,6 +48,12 @@ Targets = Annotated[
 ]
 
 
+Base = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", autocompletion=complete.runs, help="Start from this base, e.g. an imported one."),
+]
+
+
 def _scheduler(engine: str | None) -> str | None:
     if engine:
         from lorabench.runner import engines
@@ -228,6 +234,14 @@ def find(shared: Runs, names: Sequence[str]) -> list[Run]:
     for folder in broken:
         log(shared, f"left out: {folder.reason}")
     return runs
+
+
+def named_base(shared: Runs, name: str) -> Run:
+    """The one run that `--base` names."""
+    runs = find(shared, [name])
+    if len(runs) != 1:
+        raise UsageError(f"--base {name} fits {len(runs)} runs; name one")
+    return runs[0]
 
 
 def select(shared: Folder, names: Sequence[str]) -> tuple[list[Run], list[Broken]]:

@@ -246,7 +246,11 @@ def _keys(path: KeyPath, values: Any) -> tuple[str, list[str]]:
             return "", list(cast("type[BaseModel]", section_model).model_fields)
 
 
-def dump(config: Config, header: str = "") -> str:
-    """`config` as YAML text that `load` reads back to an equal config; `header` becomes the comment at its top."""
+def dump(config: Config, header: str = "", without: Collection[str] = ()) -> str:
+    """`config` as YAML text that `load` reads back to an equal config; `header` becomes the comment at its top.
+
+    The sections `without` are left out, and are read back at their defaults.
+    """
     comment = "".join(f"# {line}\n" for line in header.splitlines())
-    return comment + yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
+    content = config.model_dump(mode="json", exclude={*without})
+    return comment + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

@@ -1,5 +1,6 @@
-"""Take runs elsewhere, and bring adapters of PEFT back as runs.
+"""Take runs elsewhere, and bring bases of one's own and adapters of PEFT back as runs.
 
+    base         a classifier of one's own becomes a base
     merged       plain weights: W1 = W0 + ΔW in one file; and any model read back, against the run
     peft         a folder for Hugging Face's PEFT, and such a folder becomes a finished run
     peft_format  writes and reads such a folder without PEFT, by what peft_types says of each type of adapter

@@ -6,20 +6,19 @@ takes what PEFT's `save_pretrained` writes.
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lorabench import checkpoint, config, evaluate, methods
-from lorabench.errors import InputError, UsageError
+from lorabench.errors import InputError, UsageError, quoted
 from lorabench.exchange import peft_format, peft_types
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
-from lorabench.runner.load import IMPORTED, apply_method, finetune_of, load_base, load_model, own_config
+from lorabench.runner.load import apply_method, finetune_of, load_base, load_model, own_config
 from lorabench.runner.measure import test_sets
 from lorabench.runner.stages import Stage, fmnist
-from lorabench.runs import Parents, make_id, write_atomic
+from lorabench.runs import IMPORTED, Parents, make_id, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +115,7 @@ def import_adapter(
     for images in test_sets(*session.fmnist_of(stage.config), session).values():
         if not torch.isfinite(evaluate.predict(tuned.to(session.device), images)).all():
             raise InputError(f"{folder}: on {base.id} this adapter gives logits that are not finite numbers")
-    command = f"lorabench import-peft {shlex.quote(str(folder))} --base {base.id}"
+    command = f"lorabench import-peft {quoted(folder)} --base {base.id}"
     return make.perform(stage, session=session, force=force, wait=wait, tensors=tensors, command=command)
 
 

@@ -141,7 +141,7 @@ def _read_tensors(path: Path, config: PeftType, layers: Mapping[str, tuple[int, 
     Raises:
         InputError: two adapters are in the file; or as `checkpoint.read`.
     """
-    _check_file(path, MAX_TENSOR_BYTES)
+    check_file(path, MAX_TENSOR_BYTES)
     _, stored = checkpoint.read(path)
     names = {part.name for part in config.PARTS}
     named: dict[str, Tensor] = {}
@@ -165,7 +165,7 @@ def _read_tensors(path: Path, config: PeftType, layers: Mapping[str, tuple[int, 
 
 
 def _read_config(path: Path) -> PeftType:
-    _check_file(path, MAX_CONFIG_BYTES)
+    check_file(path, MAX_CONFIG_BYTES)
     try:
         parsed: Any = json.loads(path.read_bytes())
         told: dict[str, Any] = {**cast("dict[str, Any]", parsed)} if isinstance(parsed, dict) else {}
@@ -187,7 +187,8 @@ def _read_config(path: Path) -> PeftType:
     return config
 
 
-def _check_file(path: Path, limit: int) -> None:
+def check_file(path: Path, limit: int) -> None:
+    """Refuse, by an InputError, what is no regular file of at most `limit` bytes, and links but a hub's cache's own."""
     try:
         status = path.lstat()
         # A hub's cache holds links to its own store: models--NAME/snapshots/REVISION/FILE -> models--NAME/blobs/HASH.
@@ -200,4 +201,4 @@ def _check_file(path: Path, limit: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: no regular file")
     if status.st_size > limit:
-        raise InputError(f"{path}: has {status.st_size:,} bytes; no adapter of this model has more than {limit:,}")
+        raise InputError(f"{path}: has {status.st_size:,} bytes; no file of this model has more than {limit:,}")

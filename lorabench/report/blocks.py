@@ -5,6 +5,7 @@ A block is a `Line`, a `Table`, tables `Beside` each other, a `Picture` or a `Do
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -113,6 +114,15 @@ class Document:
 
 
 Block = Line | Table | Beside | Picture | Document
+
+
+WHOLE = re.compile(r"(\[[^]]*\]|\([-+\d., ]+\)|\+- \S+|p [<=] \S+|\d+ x \d+|\d->\d  \S+ to \S+)")
+"""What is not folded within: `[97.99, 98.23]`, `(93.01, 93.61)`, `+- 0.16`, `p < 0.0001`, `256 x 784`."""
+
+
+def unbroken(text: str, glue: str) -> str:
+    """`text` with `glue` for the blanks of what is not folded."""
+    return WHOLE.sub(lambda found: found[0].replace(" ", glue), text)
 
 
 def plain(block: Block) -> Block:

@@ -140,7 +140,7 @@ def explanation(told: Told) -> Block:
     options = [
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in told.options.items()
-        if value is not None
+        if value not in (None, 0.0)
     ]
     why_not, trained = data["why_not"], f"{data['trained']:,}"
     facts = grid("", "", align="<<")
@@ -382,7 +382,7 @@ def outcome(run: Run, pictures: Pictures | None, settings: Mapping[str, Any]) ->
     word = shifts.named(settings).word
     table = grid("right, %", "base", "tuned", align="<>>")
     for stem, (old, new) in headline(run).items():
-        label = {"fmnist.flipped": f"  {word}", "fmnist": "F-MNIST", "mnist": "MNIST"}[stem]
+        label = {"fmnist.flipped": f"{word} images", "fmnist": "F-MNIST", "mnist": "MNIST"}[stem]
         table.add_row(label, f"{old.percent:.2f}", f"{new.percent:.2f}")
     digit = repaired(pictures) if pictures else None
     shown: Block | None = None

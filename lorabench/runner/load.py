@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 from lorabench import checkpoint, config, methods
 from lorabench.errors import ConfigError, InputError
 from lorabench.model import SimpleMnistClassifier, seeded
+from lorabench.runs import IMPORTED
 
 if TYPE_CHECKING:
     from torch import nn
 
     from lorabench.runs import Run, Store
-
-IMPORTED = "tensors_sha256"
-"""Settings key of an imported adapter: SHA-256 of its tensors, in place of a training recipe."""
 
 
 def own_config(run: Run, store: Store) -> config.Config:

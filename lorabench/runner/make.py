@@ -56,7 +56,7 @@ def perform(
         session: where.
         force: make it even if it is there.
         wait: for another process that makes it.
-        tensors: of a fine-tune, what was trained elsewhere, by name; None to train here.
+        tensors: of a base or a fine-tune, what was trained elsewhere, by name; None to train here.
         command: what a user types to make it; None for the stage's own.
 
     Returns:
@@ -80,10 +80,7 @@ def perform(
         record = stage.new_record.model_copy(update={"env": env})
         settings = stage.config_text(store.path(stage.id), command, device=session.device.type, threads=session.threads)
         with store.start(record, settings) as folder, _memory():
-            if tensors is None:
-                made = _MAKERS[stage.kind](stage, session, folder)
-            else:
-                made = _make_finetune(stage, session, folder, tensors)
+            made = _MAKERS[stage.kind](stage, session, folder, tensors)
             if cost := cast("Cost | None", made.get("cost")):
                 made["cost"] = cost.model_copy(update={"wall_s": time.perf_counter() - began})
             folder.finish(record.model_copy(update={"started": folder.run.started, **made}))
@@ -99,20 +96,26 @@ def _memory() -> Generator[None]:
         raise RunFailedError(f"out of memory: {error or 'the system gave no more'}") from error
 
 
-def _make_fmnist(stage: Stage, session: Session, folder: Folder) -> dict[str, Any]:
+def _make_fmnist(stage: Stage, session: Session, folder: Folder, tensors: object) -> dict[str, Any]:
     mnist, flips = session.fmnist_of(stage.config)
     folder.write("flips.npz", _npz(train=flips.train, test=flips.test))
     return {"checks": data.class_counts(mnist, flips)}
 
 
-def _make_pretrain(stage: Stage, session: Session, folder: Folder) -> dict[str, Any]:
+def _make_pretrain(
+    stage: Stage, session: Session, folder: Folder, tensors: Mapping[str, Tensor] | None
+) -> dict[str, Any]:
     mnist, flips = session.fmnist_of(stage.config)
     with seeded(stage.seed):
         model = SimpleMnistClassifier().to(session.device)
     counted = methods.count(model)
     if counted.trainable != parameter_count():
         raise AssertionError(f"{counted.trainable} parameters; the formula says {parameter_count()}")
-    cost = _train(model, mnist.train_images, stage, session, folder)
+    cost = None
+    if tensors is None:
+        cost = _train(model, mnist.train_images, stage, session, folder)
+    else:
+        checkpoint.restore(model, tensors)
     tensors = checkpoint.trained(model)
     written = checkpoint.encode(tensors, {"run": stage.id})
     folder.write("model.safetensors", written)
@@ -128,7 +131,7 @@ def _make_pretrain(stage: Stage, session: Session, folder: Folder) -> dict[str, 
 
 
 def _make_finetune(
-    stage: Stage, session: Session, folder: Folder, tensors: Mapping[str, Tensor] | None = None
+    stage: Stage, session: Session, folder: Folder, tensors: Mapping[str, Tensor] | None
 ) -> dict[str, Any]:
     mnist, flips = session.fmnist_of(stage.config)
     base = session.store.steady(str(stage.parents.base), lambda run: load_model(run, session.store)).to(session.device)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from lorabench import data, methods
 from lorabench.config import Finetune, dump, hashed
 from lorabench.errors import ConfigError, InputError, quoted
-from lorabench.runs import Parents, Run, earlier, make_id
+from lorabench.runs import IMPORTED, Parents, Run, earlier, make_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,12 +36,14 @@ class Stage:
     config: Config
     method: str | None = None
     k: int | None = None
+    named_base: bool = False
+    """Whether a user named the base; `config` does not say then how it came about."""
 
     @property
     def command(self) -> str:
         """What a user types to run this stage."""
         return {"fmnist": "lorabench make-fmnist", "pretrain": "lorabench pretrain"}.get(
-            self.kind, f"lorabench finetune {self.method}"
+            self.kind, f"lorabench finetune {self.method}" + (f" --base {self.parents.base}" if self.named_base else "")
         )
 
     @property
@@ -75,10 +77,13 @@ class Stage:
     def config_text(self, folder: Path, command: str | None = None, **place: Any) -> str:
         """The text of `config.yaml` in the run's `folder`; `place` is the `device` and the `threads` of the run.
 
-        It begins with the `command` that makes the run, by default the stage's own.
+        It begins with the `command` that makes the run, by default the stage's own. Of an imported base it says nothing
+        of how it was trained.
         """
-        header = f"{self.id}\n{command or self.command} -c {quoted(folder / 'config.yaml')}"
-        return dump(self.config.model_copy(update=place), header)
+        made_by = command or f"{self.command} -c {quoted(folder / 'config.yaml')}"
+        imported_base = self.kind == "pretrain" and IMPORTED in self.settings
+        header = f"{self.id}\n{made_by}"
+        return dump(self.config.model_copy(update=place), header, {"pretrain"} if imported_base else set())
 
 
 @functools.lru_cache
@@ -124,6 +129,21 @@ def finetune(config: Config) -> Stage:
     return chain(config, "finetune")[-1]
 
 
+def on_base(config: Config, base: Run) -> list[Stage]:
+    """The fine-tune of `config` on a base that is there, after its F-MNIST.
+
+    Raises:
+        InputError: `base` is no finished base, or trained on images that are held out now, or the other way round.
+    """
+    if base.stage != "pretrain" or base.status != "done":
+        raise InputError(f"{base.id} is no finished base: its stage is {base.stage}, its status {base.status}")
+    if IMPORTED not in base.settings and base.holdout != config.holdout:
+        raise InputError(f"{base.id} was made with holdout {base.holdout}, the fine-tune asks for {config.holdout}")
+    config = resolve(config)
+    images = _fmnist(config)
+    return [images, replace(_finetune(config, images, base.id), named_base=True)]
+
+
 def chain(config: Config, last: Literal["pretrain", "fmnist", "finetune"]) -> list[Stage]:
     """The stage `last` of one seed, after all that it needs."""
     config = resolve(config)
@@ -131,7 +151,7 @@ def chain(config: Config, last: Literal["pretrain", "fmnist", "finetune"]) -> li
     if last == "fmnist":
         return [images]
     base = _pretrain(config, images)
-    return [images, base] if last == "pretrain" else [images, base, _finetune(config, images, base)]
+    return [images, base] if last == "pretrain" else [images, base, _finetune(config, images, base.id)]
 
 
 def _fmnist(config: Config) -> Stage:
@@ -146,12 +166,12 @@ def _pretrain(config: Config, images: Stage) -> Stage:
     return Stage("pretrain", run_id, settings["seed"], settings, Parents(data=images.id), config)
 
 
-def _finetune(config: Config, images: Stage, base: Stage) -> Stage:
+def _finetune(config: Config, images: Stage, base: str) -> Stage:
     method, k = config.finetune.method, config.finetune.options.get("k")
     settings = hashed(config.finetune)
     inputs = {"stage": "finetune", "settings": settings, **_images(config)} | ({} if config.reuse else {"reuse": False})
-    run_id = make_id(f"{method}-k{k}" if k else method, settings["seed"], inputs, base=base.id, data=images.id)
-    parents = Parents(base=base.id, data=images.id)
+    run_id = make_id(f"{method}-k{k}" if k else method, settings["seed"], inputs, base=base, data=images.id)
+    parents = Parents(base=base, data=images.id)
     return Stage("finetune", run_id, settings["seed"], settings, parents, config, method, k)
 
 

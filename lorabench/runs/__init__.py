@@ -21,6 +21,7 @@ from typing import Any
 
 from lorabench.runs.folder import Folder, sha256_file, write_atomic
 from lorabench.runs.record import (
+    IMPORTED,
     MAX_FILE_BYTES,
     MAX_RECORD_BYTES,
     Cost,
@@ -39,6 +40,7 @@ from lorabench.runs.record import (
 from lorabench.runs.store import AmbiguousError, Broken, Store, shortest, uncollected
 
 __all__ = [
+    "IMPORTED",
     "MAX_FILE_BYTES",
     "MAX_RECORD_BYTES",
     "AmbiguousError",

@@ -55,6 +55,9 @@ def _time(value: str) -> str:
 Time = Annotated[str, AfterValidator(_time)]
 """ISO 8601, or nothing."""
 
+IMPORTED = "tensors_sha256"
+"""Settings key of an imported base or adapter: SHA-256 of its tensors, in place of a training recipe."""
+
 
 class Record(BaseModel):
     """A frozen part of `run.json`. Unknown fields of a later minor version are ignored."""

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench import __version__
-from lorabench.report.blocks import Line, leaves
+from lorabench.report.blocks import WHOLE, Line, leaves
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from lorabench.report.writers import Report
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -24,13 +26,26 @@ def write(report: Report) -> str:
     first = blocks[0] if blocks else None
     title = first if isinstance(first, Line) and first.kind == "heading" else None
     if story := report.story():
-        blocks[title is not None : title is not None] = leaves(story)
+        told = [*([title] if title else []), *leaves(story)]
+        blocks = told + [block for block in blocks if block not in told]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=title,
         blocks=[(type(block).__name__, block) for block in blocks[title is not None :]],
         figures=[(name, Markup(svg[svg.index("<svg") :])) for name, svg in report.figures()],
         ink=_ink,
+        unbroken=_unbroken,
         version=__version__,
+    )
+
+
+def _unbroken(text: str) -> Markup:
+    """`text`, of which no line ends within an interval."""
+    from markupsafe import Markup, escape
+
+    parts = WHOLE.split(text)
+    return Markup("").join(
+        Markup('<span class="whole">{}</span>').format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
     )
 
 

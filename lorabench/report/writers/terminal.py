@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len
@@ -15,11 +14,11 @@ from rich.text import Text
 from rich.theme import Theme
 
 from lorabench.errors import shown
-from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table
+from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table, unbroken
 from lorabench.report.confusion import COOL, WARM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
@@ -51,8 +50,6 @@ _MARGIN = 4
 _WIDEST = 10_000
 _GLUE = "\ue000"
 """A blank where nothing is folded, until it is written."""
-_WHOLE = re.compile(r"\[[^]]*\]|\([-+\d., ]+\)|\+- \S+|p [<=] \S+|n=\d+")
-"""What is not folded: `[97.99, 98.23]`, `(93.01, 93.61)`, `+- 0.16`, `p < 0.0001`."""
 
 
 def write(report: Report) -> str:
@@ -172,12 +169,8 @@ class _Grid:
             head = Text(table.heads[index], "" if index else "not dim bold")
             drawn.add_column(head, justify=_SIDES[table.align[index]], overflow="fold")
         for row in table.rows:
-            drawn.add_row(*(_text(row[index], _glued) for index in columns))
+            drawn.add_row(*(_text(row[index], _GLUE) for index in columns))
         return drawn
-
-
-def _glued(text: str) -> str:
-    return _WHOLE.sub(lambda found: found[0].replace(" ", _GLUE), text)
 
 
 class _Side:
@@ -246,8 +239,8 @@ def _lines(table: Table, *, labels: bool = True, tight: bool = False) -> Iterato
         yield line.append(row[-1].text.rjust(ending))
 
 
-def _text(line: Line, prepared: Callable[[str], str] = str) -> Text:
-    pieces = [(prepared(shown(text, "\n")), style) for text, style in line.pieces]
+def _text(line: Line, glue: str = " ") -> Text:
+    pieces = [(unbroken(shown(text, "\n"), glue), style) for text, style in line.pieces]
     # What folds says nothing of it: Rich folds by itself, unless it is asked to leave long lines whole.
     fold, cut = (None, None) if line.folds else ("ignore", True)
     if len(pieces) == 1:
