@@ -333,8 +333,14 @@ METHODS = [
         "methods/lora.py",
         f"{DRAWN}[lora-kaiming] {DRAWN}[lora-gaussian] {DRAWN}[lora-talk]",
         ("fan=n", "fan=3 * n"),
-        ("torch.randn(n, k) / k", "torch.randn(n, k) / k**0.5"),
+        ("torch.randn(n, k) / k if", "torch.randn(n, k) / k**0.5 if"),
         ('if init == "gaussian" else torch.randn(n, k)', 'if init == "gaussian" else torch.rand(n, k)'),
+    ),
+    *of(
+        "methods/lora.py",
+        "tests/test_oracles.py -k orthogonal_start",
+        ("Q[1::2].t()", "Q[0::2].t()"),
+        ("Q[0::2] / 10", "Q[0::2]"),
     ),
     *of(
         "methods/lora.py",

@@ -74,7 +74,7 @@ def draw(material: Material) -> Figure:
     counts = sorted({len(curve.loss) for curve in found})
     what = "1 seed" if counts == [1] else f"mean over n = {number.ranges(counts)} seeds; bands: from least to greatest"
     caption(figure, what + ("; base: on MNIST, the others: on F-MNIST" if labels[0].startswith("base") else ""))
-    figure.set_layout_engine("constrained", rect=(0, 0, 1 - margin(labels) / WIDTH, 1), hspace=0.1)
+    figure.set_layout_engine("constrained", rect=(0, 0, 1 - min(0.5, margin(labels) / WIDTH), 1), hspace=0.1)
     settle(figure)
     for axes, series in panels:
         ends = [(len(seeds[0]), sum(seed[-1] for seed in seeds) / len(seeds)) for seeds in series]
