@@ -783,7 +783,7 @@ GATING = [
         ("value.denominator != 1", "False"),
     ),
     *of(
-        "runs/store.py",
+        "runs/notes.py",
         "tests/test_runs.py tests/test_hostile.py -k 'note or newest'",
         ("if all(map(ID.fullmatch, study.runs)):", "if True:"),
         ("for _, study in reversed(self._studies()):", "for _, study in self._studies():"),
