@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from lorabench.runs import Run, Store
 
 
-HALF_DECADES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
-"""As far as a grid can be widened."""
-GRID = HALF_DECADES[4:11]
+WIDENINGS = 2
+"""How often a grid is widened whose best is at its edge."""
+HALF_DECADES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+"""As far as a grid is widened."""
+GRID = HALF_DECADES[WIDENINGS:-WIDENINGS]
 """1e-4 to 1e-1: where every method begins."""
 HOLDOUT = 5000
 """Images held out of the training set if the config says nothing of them."""
-WIDENINGS = 2
-"""How often a grid is widened whose best is at its edge."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Curve:
         """The curve with half a decade more on the side at whose edge its best is; else itself."""
         best = self.best(done)
         low, high = HALF_DECADES.index(self.lrs[0]), HALF_DECADES.index(self.lrs[-1])
-        low -= best == self.lrs[0] and low > 0
-        high += best == self.lrs[-1] and high + 1 < len(HALF_DECADES)
+        low -= best == self.lrs[0]
+        high += best == self.lrs[-1]
         return replace(self, lrs=HALF_DECADES[low : high + 1])
 
 

@@ -55,6 +55,7 @@ CASES = [
     *(Case("lora", count, {"k": k}) for k, count in {1: 1562, 2: 3124, 4: 6248, 8: 12_496, 16: 24_992}.items()),
     Case("lora", 6248, {"init": "kaiming", "alpha": 32.0}),
     Case("lora", 6248, {"init": "gaussian", "alpha": 4.0}),
+    Case("lora", 6248, {"init": "orthogonal"}),
     Case("full", 235_146),
     Case("adapter", 6544),
     Case("adapter", 3464, {"bottleneck": 4, "init": "zero"}),

@@ -87,6 +87,13 @@ def test_the_speed_up_is_the_mean_of_the_rounds_ratios_with_its_interval(record:
     assert (inference.ratio([2.0, 3.0]).low, inference.ratio([2.0, 3.0]).high) == (None, None)
 
 
+def test_a_method_whose_steps_take_half_as_long_is_twice_as_fast() -> None:
+    full, lora = (bench._Bench(case, 64, torch.device("cpu")) for case in bench.cases(["lora"], [4]))  # pyright: ignore[reportPrivateUsage]
+    full.step_s, lora.step_s = [[4.0, 4.0]] * 3, [[2.0, 2.0]] * 3
+    lora.time_latencies(2)
+    assert lora.costs(full, 1e12).ratios == [2, 2, 2]
+
+
 def test_noise_is_flagged(record: dict[str, Any]) -> None:
     for cost in record["costs"]:
         assert cost["noisy"] == (cost["step_ms"]["p90"] > 2 * cost["step_ms"]["p10"] or cost["peak_share"] > 1)

@@ -42,7 +42,7 @@ def cli(tmp_path: Path, data_dir: Path) -> CommandLine:
 def small_study(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> CommandLine:
     """A study of two seeds, an epoch each: made once, read by many tests."""
     cli = CommandLine(tmp_path_factory.mktemp("study") / "runs", data_dir)
-    cli.process("study", "--seeds", "0-1", *SHORT, "-s", "study.workers=1", "-q")
+    cli.run("study", "--seeds", "0-1", *SHORT, "-s", "study.workers=1", "-q")
     return cli
 
 

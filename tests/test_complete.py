@@ -63,14 +63,16 @@ OFFERS = {
     "lorabench scale llama-3-7": ["llama-3-70b"],
     "lorabench scale --precision f": ["fp32", "fp16"],
     "lorabench finetune-lora --targets fc1,": ["fc1,fc2", "fc1,fc3"],
-    "lorabench finetune-lora --init ": ["talk", "kaiming", "gaussian"],
+    "lorabench finetune-lora --init ": ["talk", "kaiming", "gaussian", "orthogonal"],
     "lorabench finetune adapter --init ": ["houlsby", "zero"],
     "lorabench report --format ": list(writers.FORMATS),
     "lorabench make-fmnist --axis v": ["vertical"],
     "lorabench study --device c": ["cpu", "cuda"],
     "lorabench study -c me": ["methods"],
     "lorabench study -c configs/q": ["configs/quick.yaml"],
-    "lorabench study -s finetune.init=": [f"finetune.init={word}" for word in ("talk", "kaiming", "gaussian")],
+    "lorabench study -s finetune.init=": [
+        f"finetune.init={word}" for word in ("talk", "kaiming", "gaussian", "orthogonal")
+    ],
     "lorabench study -s finetune.ep": ["finetune.epochs=4"],
     "lorabench study -s reuse=": ["reuse=true", "reuse=false"],
     "lorabench study -s finetune.targets=fc3,fc1": ["finetune.targets=fc3,fc1"],

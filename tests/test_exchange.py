@@ -262,7 +262,9 @@ def test_only_a_base_can_be_adapted(shop: Shop, exported: Path) -> None:
         import_adapter(exported, shop.run("lora"), shop.session)
 
 
-@pytest.mark.parametrize(("kind", "message"), [("full", "method full is not in PEFT"), ("pretrain", "stage pretrain")])
+@pytest.mark.parametrize(
+    ("kind", "message"), [("full", "method full does not go to PEFT"), ("pretrain", "stage pretrain")]
+)
 def test_what_is_no_lora_does_not_go_to_peft(shop: Shop, tmp_path: Path, kind: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         exchange.export([shop.run(kind)], "peft", tmp_path / "out", shop.session)

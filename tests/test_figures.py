@@ -72,6 +72,19 @@ def ranks() -> Material:
     return Material(runs, {run.id: history(run) for run in runs if run.stage != "fmnist"}, pictures())
 
 
+def test_a_text_of_any_length_is_cut() -> None:
+    """Each character is an outline: of five runs with 420 settings of their own each, a page had 125 MB."""
+    told = {f"x{number}": "a long word" for number in range(20)}
+    runs = [
+        arm(4, 0, 250),
+        arm(4, 0, 251).model_copy(update={"id": "lora-k4-s0-00000009", "settings": told | {"k": 4}}),
+    ]
+    figure = figures.draw("parameters", Material([fmnist(), pretrain(), *runs], {}, "no images"))
+    words = [text.get_text() for text in figure.findobj(Text)]
+    assert max(map(len, words)) == 161
+    assert sum(text.startswith("lora-k4 ") and text.endswith("…") for text in words) == 1
+
+
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, Figure]:
     material = ranks()

@@ -26,8 +26,11 @@ def test_every_step_on_disk_may_be_the_last(scene: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path, data_dir: Path) -> None:
-    tally = kill.kill([*kill.STUDY, "--seeds", "0", "--data-dir", str(data_dir)], 1, 0, tmp_path)
+@pytest.mark.parametrize("polite", [False, True])
+def test_a_killed_study_goes_on_and_ends_as_if_nothing_had_been(
+    tmp_path: Path, data_dir: Path, *, polite: bool
+) -> None:
+    tally = kill.kill([*kill.STUDY, "--seeds", "0", "--data-dir", str(data_dir)], 1, 0, tmp_path, polite=polite)
     assert not tally.failures, "\n".join(tally.failures)
     assert sum(tally.victims.values()) == 1
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from command_line import CommandLine
 from report_factory import render, widest
 from torch import nn
 
@@ -340,9 +340,8 @@ def test_the_ledger_shows_what_was_measured_beside_gpt3(fake: list[Fake], tmp_pa
 
 def test_the_command(tmp_path: Path) -> None:
     """One number of blocks: the time is over before there could be more."""
-    command = [sys.executable, "-m", "lorabench", "scale", "toy", "--measure", "--limit", "1", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    cli = CommandLine(tmp_path / "runs", tmp_path)
+    done = cli.run("scale", "toy", "--measure", "--limit", "1", "--json")
     found = json.loads(done.stdout)["measured"]
     (count,) = found["counts"]
     assert count["full"]["trainable"] == TOY.cut(1).total
@@ -350,5 +349,5 @@ def test_the_command(tmp_path: Path) -> None:
     assert count["full"]["peak_bytes"] is None or abs(count["full"]["peak_bytes"]) < 50e6
     assert "1 of 3 blocks, lora: building" in done.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.suffix == ".json"] == [".scale.json"]
-    idle = subprocess.run([*command[:5], "--batch", "2"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (idle.returncode, idle.stderr) == (2, "lorabench: --batch is of a measurement; add --measure\n")
+    idle = cli.run("scale", "toy", "--batch", "2", code=2)
+    assert idle.stderr == "lorabench: --batch is of a measurement; add --measure\n"

@@ -291,6 +291,20 @@ class TestRefusals:
         with pytest.raises(UsageError, match=f"not {n} inputs"):
             methods.apply(nn.Sequential(nn.Linear(n, 3)), "prompt", variant="border")
 
+    @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            ("lora", {"init": "orthogonal", "k": 3}, "k must be even, not 3"),
+            ("gralora", {}, "share 5 outputs among 2 blocks"),
+            ("gralora", {"k": 3}, "share 3 ranks among 2 blocks"),
+            ("boft", {}, "10 inputs into runs of 8, which 2 factors need"),
+            ("hra", {"k": 3}, "multiple of 2"),
+        ],
+    )
+    def test_sizes_that_do_not_fit(self, name: str, options: dict[str, Any], message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            methods.apply(nn.Sequential(nn.Linear(10, 4 + (name == "gralora" and not options))), name, **options)
+
     def test_blocks_that_do_not_fit(self) -> None:
         with pytest.raises(UsageError, match="10 inputs into blocks of 4"):
             methods.apply(nn.Sequential(nn.Linear(10, 3)), "oft")

@@ -277,7 +277,7 @@ def test_a_dry_run_looks_at_what_it_would_read(runs: Path) -> None:
     assert sorted(path.name for path in (runs / FOLDER).iterdir()) == before
     peft = ("export", "lora-k4-s0", "--to", "peft", "--dry-run", "--out", str(runs / "peft"))
     assert "would write lora-k4-s0-" in command(runs, *peft)
-    assert "is not in PEFT" in command(runs, "export", "pretrain-s0", "--to", "peft", "--dry-run", code=2)
+    assert "does not go to PEFT" in command(runs, "export", "pretrain-s0", "--to", "peft", "--dry-run", code=2)
 
 
 def documented() -> list[str]:

@@ -513,6 +513,19 @@ class TestPEFT:
             assert off((mine.A @ mine.B).T, product) <= 1e-4
             assert off(mine.W_res, found.base_layer.weight) <= 1e-4
 
+    def test_the_same_orthogonal_start(self, peft: Any) -> None:
+        """PEFT draws Q, A and B one after the other, as here, and B transposed."""
+        ours: Any = CLASSIFIER.tuned(Case("lora", 0, {"init": "orthogonal"}), seed=5)
+        theirs = theirs_of(peft, "LoraConfig", {**K4, "init_lora_weights": "orthogonal"}, torch.float32)
+        with seeded(5):
+            for layer in LAYERS:
+                theirs.get_submodule(f"base_model.model.{layer}").orthogonal_init("default")
+        for layer in LAYERS:
+            mine, found = getattr(ours, layer), theirs.get_submodule(f"base_model.model.{layer}")
+            assert off(mine.At, found.lora_A["default"].weight) <= 1e-6
+            assert off(mine.B.T, found.lora_B["default"].weight) <= 1e-6
+            assert (mine.A @ mine.B).abs().max() <= 1e-6 * mine.A.abs().max() * mine.B.abs().max()
+
     def test_lora_plus_has_its_two_learning_rates(self, peft: Any) -> None:
         ours = tuned("lora-plus", ratio=16.0)
         theirs = theirs_of(peft, "LoraConfig", K4)

@@ -15,7 +15,7 @@ from lorabench import stats
 from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.plain import flatten, shown
-from lorabench.analysis.predictions import Predictions, predictions_of
+from lorabench.analysis.predictions import Predictions, predictions_of, seen_by
 from lorabench.analysis.single import run_data
 from lorabench.report import single
 from lorabench.report.compare import compare_report
@@ -355,3 +355,10 @@ def test_a_lost_f_mnist_leaves_the_predictions(tmp_path: Path) -> None:
     (tmp_path / FMNIST / "run.json").unlink()
     found = predictions_of(store, store.load(finetune().id))
     assert (found.parts, found.shift, list(found.predicted)) == ({}, {}, ["fmnist"])
+
+
+def test_what_a_fine_tune_recorded_of_its_base_is_seen_alone() -> None:
+    base, own = np.zeros(3, np.uint8), np.ones(3, np.uint8)
+    seen = seen_by(Predictions(own, {"before_mnist": base, "mnist": own, "fmnist": own})).predicted
+    assert list(seen) == ["mnist"]
+    assert seen["mnist"] is base

@@ -120,6 +120,8 @@ def test_gpt3s_memory_by_precision() -> None:
     whole, part = found["fp16, no gradients"]
     assert 2.99 < whole.training_bytes / part.training_bytes < 3  # the limit that the paper's "3 times" comes from
     assert [side.gpus for side in found["fp16"]] == [44, 11]
+    names = [whole.precision.name for whole, _ in gpt3(precision="bf16").memory]
+    assert names == ["bf16", "bf16, no gradients", "fp32", "mixed"], "fp16 takes as many bytes"
 
 
 def test_gpus_are_whole_and_just_enough() -> None:

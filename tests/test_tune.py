@@ -59,6 +59,12 @@ def test_the_best_is_the_highest_and_of_equals_the_smallest() -> None:
     assert curve.widened({}) == curve
 
 
+def test_a_rate_at_which_a_seed_failed_is_none_that_could_be_best() -> None:
+    (curve,) = tune.curves(load(sets=["study.seeds=0-1"]).config)
+    done = scored(dict.fromkeys(curve.lrs, 97.0), curve)  # of seed 0 alone
+    assert curve.values(done) == [None] * 7
+
+
 def test_a_best_at_the_edge_widens_the_grid_until_it_is_not() -> None:
     curve = curve_of("finetune.init=kaiming")
     truth: dict[float, float | None] = {lr: 90.0 - i for i, lr in enumerate(tune.GRID)}

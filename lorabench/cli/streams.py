@@ -89,7 +89,7 @@ def fit() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open while we run
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="lorabench"))  # noqa: PTH123, SIM115 - open while we run
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="lorabench")
     if not isinstance(sys.stderr, _Heedless):

@@ -80,7 +80,7 @@ def class_counts(mnist: Mnist, shifted: Shifted) -> dict[str, Any]:
         return {
             "images": np.bincount(labels, minlength=10).tolist(),
             "flipped": np.bincount(labels[mask], minlength=10).tolist(),
-            "sha256": hashlib.sha256(shifted.apply(images, mask).tobytes()).hexdigest(),
+            "sha256": hashlib.sha256(shifted.apply(images, mask).data).hexdigest(),
         }
 
     return {

@@ -40,10 +40,10 @@ _FROM_WEIGHTS = {"pissa", "olora"}
 
 
 def check(run: Run) -> None:
-    """Refuse, by a UsageError, a run of a method that PEFT has not."""
+    """Refuse, by a UsageError, a run of a method that is not written as PEFT has it."""
     if run.method not in KINDS:
         origin = f"the method {run.method}" if run.method else f"a run of the stage {run.stage}"
-        raise UsageError(f"{run.id}: {origin} is not in PEFT; to it go {', '.join(KINDS)}")
+        raise UsageError(f"{run.id}: {origin} does not go to PEFT; to it go {', '.join(KINDS)}")
 
 
 def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:

@@ -280,7 +280,7 @@ METHODS: dict[str, Method] = {
         paper="Hu et al. 2021, arXiv:2106.09685",
         options={
             "k": (Rank, 4),
-            "init": (Literal["talk", "kaiming", "gaussian"], "talk"),
+            "init": (Literal["talk", "kaiming", "gaussian", "orthogonal"], "talk"),
             "alpha": (Positive | None, None),
             "dropout": since("1.1", Annotated[float, Field(ge=0, lt=1)], 0.0),
         },
@@ -288,6 +288,7 @@ METHODS: dict[str, Method] = {
         lr=0.03,
         low_rank=True,
         wider=True,
+        exemptions=(Exemption("birth", "AB is zero only up to rounding", when={"init": "orthogonal"}, relative=1e-6),),
     ),
     "full": Method(
         title="full fine-tuning",
@@ -566,7 +567,7 @@ METHODS: dict[str, Method] = {
             [trained(o["factors"] * n * (o["block"] - 1) // 2, name="B"), own(n, m), trained(m, name="s")]
         ],
         remakes=True,
-        lr=0.01,
+        lr=0.03,
     ),
     "randlora": Method(
         title="RandLoRA",

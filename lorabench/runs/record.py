@@ -28,8 +28,8 @@ DIGITS, EARLIER_DIGITS = 12, 8
 MAX_RECORD_BYTES = 1_000_000
 MAX_FILE_BYTES = 1_000_000_000
 MAX_HISTORY_BYTES = 5_000_000
-MAX_VALUES = 5_000
-"""Of the settings, the checks and the environment of a run together; a study's have a hundred."""
+MAX_VALUES = 500
+"""Of the settings, the checks and the environment of a run together; a study's have 75."""
 _CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\u00(?:[01][0-9a-f]|7f|[89][0-9a-f])|\xc2[\x80-\x9f]", re.IGNORECASE)
 """JSON for characters that steer a terminal, line ends and tabs excepted."""
 

@@ -228,8 +228,9 @@ def _child(words: Sequence[str], streams: str, env: dict[str, str], place: Path,
     except Exception:  # noqa: BLE001 - as Python itself would say it
         err.write_text(traceback.format_exc())
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
         os._exit(code)
 
 

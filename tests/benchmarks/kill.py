@@ -5,11 +5,11 @@
     python tests/benchmarks/kill.py --moments 100 --stop
 
 SIGKILL goes to the driver, to one of its workers, or to all of its processes at once. With `--stop`, the command is
-asked to stop instead: by SIGTERM, or by Ctrl-C, which a terminal sends to all processes as SIGINT. It must end by
-that and leave no run that says it were running; how long it took is printed. After a few such moments in one
-runs folder the command runs to its end, with `--no-wait`, so that a lock that outlived its process would show. Then
-the folder must hold the files of the undisturbed one, no more and no fewer, with equal metrics and predictions. Reads
-/proc, so Linux only.
+asked to stop instead: by SIGTERM, by SIGHUP as where its terminal is closed, or by Ctrl-C, which a terminal sends to
+all processes as SIGINT. It must end by that and leave no run that says it were running; how long it took is printed.
+After a few such moments in one runs folder the command runs to its end, with `--no-wait`, so that a lock that
+outlived its process would show. Then the folder must hold the files of the undisturbed one, no more and no fewer,
+with equal metrics and predictions. Reads /proc, so Linux only.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ def strike(
 
 
 def _stop(command: Command, runs: Path, tally: Tally, chance: random.Random) -> None:
-    """Ask the command to stop, by one of two signals, and hold it to it."""
-    sent = chance.choice((signal.SIGTERM, signal.SIGINT))
+    """Ask the command to stop, by one of three signals, and hold it to it."""
+    sent = chance.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     tally.victims[sent.name] += 1
     began = time.monotonic()
     with contextlib.suppress(ProcessLookupError):
@@ -195,7 +195,8 @@ def _stop(command: Command, runs: Path, tally: Tally, chance: random.Random) -> 
         return
     tally.seconds.append(time.monotonic() - began)
     code, said = command.process.returncode, command.log.read_text()
-    if code not in (128 + sent, -sent, 0):  # -sent: in Python's own first or last moment; 0: it was done just then
+    expected = 130 if sent == signal.SIGINT else 143
+    if code not in (expected, -sent, 0):  # -sent: in Python's own first or last moment; 0: it was done just then
         tally.failures.append(f"{runs.name}: exit code {code} after {sent.name}\n{said}")
     records = [json.loads(path.read_text()) for path in runs.glob("*/run.json")]
     tally.failures += [f"{r['id']}: running, after {sent.name}\n{said}" for r in records if r["status"] == "running"]
@@ -261,7 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stop", action="store_true", help="SIGTERM or Ctrl-C, not SIGKILL")
+    parser.add_argument("--stop", action="store_true", help="SIGTERM, Ctrl-C or a closed terminal, not SIGKILL")
     parser.add_argument("arguments", nargs="*", help="the command that is killed, after --; default: a tiny study")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@
 Prints two tables in Markdown: README's, and the other ratios. Every contender trains to the accuracy that the talk
 reports (97.78% on MNIST, 97.74% on F-MNIST): its mean over the rounds' seeds is printed beside its time, and a ratio
 counts only if both reach it. Needs peft and loralib (the `test` extra). Times are of the training loop alone, all data
-in memory or opened; torch may use two threads, of which lorabench's loop takes one here.
+in memory or opened. Everybody may use `--threads`; lorabench takes them for the base alone, as its commands do.
 """
 
 from __future__ import annotations
@@ -144,13 +144,13 @@ def with_loralib(model: nn.Module) -> nn.Module:
     return model
 
 
-def matrix_products(batch: int = BASE.batch_size) -> float:
-    """Seconds of one epoch's bare matrix products at the base's shapes, on one thread."""
+def matrix_products(count: int, batch: int = BASE.batch_size) -> float:
+    """Seconds of one epoch's bare matrix products at the base's shapes, on `count` threads."""
     sizes = ((784, 256), (256, 128), (128, 10))
     operands = [
         (torch.rand(batch, n), torch.rand(m, n), torch.rand(batch, m), first) for first, (n, m) in enumerate(sizes)
     ]
-    with threads.using(1):
+    with threads.using(count):
         began = time.perf_counter()
         for _ in range(60_000 // batch):
             for x, weight, gradient, first in operands:
@@ -188,11 +188,15 @@ ROWS = {
 
 
 def compare(task: Task, rounds: int) -> None:
-    images, labels = task.train["fmnist"], task.labels
+    images, labels, most_threads = task.train["fmnist"], task.labels, torch.get_num_threads()
     fresh: dict[str, Callable[[int], nn.Module]] = {"mnist": untrained, "fmnist": task.base}
 
     def same(model: nn.Module) -> nn.Module:
         return model
+
+    def pretrain(model: nn.Module, seed: int, count: int) -> float:
+        epochs = train.fit(model, task.train["mnist"], labels, BASE, seed=seed, most_threads=count)
+        return sum(epoch.seconds for epoch in epochs) / BASE.epochs
 
     def field_init(model: nn.Module) -> nn.Module:
         methods.apply(model, "lora", k=4, init="kaiming")
@@ -200,7 +204,7 @@ def compare(task: Task, rounds: int) -> None:
 
     contenders: dict[str, Contender] = {
         "textbook": ("mnist", same, lambda m, s: textbook(m, task.folders["mnist"], TEXTBOOK_EPOCHS, 1e-3)),
-        "lorabench": ("mnist", same, lambda m, s: train.fit(m, task.train["mnist"], labels, BASE, seed=s)),
+        "lorabench": ("mnist", same, lambda m, s: pretrain(m, s, most_threads)),
         "textbook LoRA": (
             "fmnist",
             textbook_lora,
@@ -213,7 +217,10 @@ def compare(task: Task, rounds: int) -> None:
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     accuracy: dict[str, list[float]] = {name: [] for name in contenders}
-    epochs: dict[str, list[float]] = {name: [] for name in ("full", "lora", "products", "base")}
+    epochs: dict[str, list[float]] = {name: [] for name in ("full", "lora")}
+    counts = sorted({1, most_threads})
+    bases: dict[int, list[float]] = {count: [] for count in counts}
+    products: dict[int, list[float]] = {count: [] for count in counts}
     for seed in range(rounds):
         for name, (kind, wrap, fit) in contenders.items():
             model = fresh[kind](seed)
@@ -229,8 +236,9 @@ def compare(task: Task, rounds: int) -> None:
             model = task.base(seed)
             methods.apply(model, name)
             epochs[name].append(sum(e.seconds for e in train.fit(model, images, labels, TALK, seed=seed)) / TALK.epochs)
-        epochs["base"].append(seconds["lorabench"][-1] / BASE.epochs)
-        epochs["products"].append(statistics.median(matrix_products() for _ in range(3)))
+        for count in counts:
+            bases[count].append(pretrain(untrained(seed), seed, count))
+            products[count].append(statistics.median(matrix_products(count) for _ in range(3)))
 
     def ratio(slow: list[float], fast: list[float]) -> str:
         each = [a / b for a, b in zip(slow, fast, strict=True)]
@@ -247,7 +255,8 @@ def compare(task: Task, rounds: int) -> None:
     print("\n| | ratio |\n|---|---|")
     print(f"| LoRA, loralib / lorabench, same initialisation | {ratio(seconds['loralib'], seconds[KAIMING_LORA])} |")
     print(f"| epoch, full / LoRA, both lorabench, frozen work included | {ratio(epochs['full'], epochs['lora'])} |")
-    print(f"| epoch of the base / its matrix products, one thread | {ratio(epochs['base'], epochs['products'])} |")
+    for count in counts:
+        print(f"| epoch of the base / its matrix products, threads: {count} | {ratio(bases[count], products[count])} |")
 
 
 def untrained(seed: int) -> SimpleMnistClassifier:

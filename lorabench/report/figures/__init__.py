@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+LONGEST = 160
+"""Characters of one text in a figure."""
+
 __all__ = ["Material", "Missing", "Outcome", "Pictures", "draw", "svgs", "write"]
 
 
@@ -74,7 +77,7 @@ def draw(name: str, material: Material) -> Figure:
         KeyError: there is none of this name.
     """
     with _studio() as entries:
-        return next(entry for entry in entries if entry.name == name).draw(material)
+        return _draw(next(entry for entry in entries if entry.name == name), material)
 
 
 def svgs(material: Material) -> list[tuple[str, str]]:
@@ -83,7 +86,7 @@ def svgs(material: Material) -> list[tuple[str, str]]:
     with _studio() as entries:
         for entry in entries:
             with contextlib.suppress(Missing):
-                found.append((entry.title, _svg(entry.draw(material), entry.name, entry.title)))
+                found.append((entry.title, _svg(_draw(entry, material), entry.name, entry.title)))
     return found
 
 
@@ -98,7 +101,7 @@ def write(material: Material, folder: Path) -> list[Outcome]:
     with _studio() as entries:
         for entry in entries:
             try:
-                figure = entry.draw(material)
+                figure = _draw(entry, material)
             except Missing as missing:
                 outcomes.append(Outcome(entry.name, entry.title, missing=str(missing)))
                 continue
@@ -114,6 +117,17 @@ def write(material: Material, folder: Path) -> list[Outcome]:
                 files.write(path, content)
             outcomes.append(Outcome(entry.name, entry.title, paths))
     return outcomes
+
+
+def _draw(entry: Entry, material: Material) -> Figure:
+    """A figure, its words cut where they are longer than any of a study: each character is an outline in an SVG."""
+    from matplotlib.text import Text
+
+    figure = entry.draw(material)
+    for text in figure.findobj(Text):
+        if len(words := text.get_text()) > LONGEST:
+            text.set_text(f"{words[:LONGEST]}…")
+    return figure
 
 
 def _svg(figure: Figure, name: str, title: str) -> str:

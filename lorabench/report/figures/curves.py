@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from lorabench.report.figures.material import Material
 
+LONGEST = 40
+"""Characters of a name in the legend."""
+
 
 class Curve(NamedTuple):
     """One way to train: loss (nats) and accuracy (%) of each seed, epoch by epoch, as far as all seeds came."""
@@ -52,7 +55,7 @@ def draw(material: Material) -> Figure:
     found = curves(material)
     if not found:
         raise Missing("a run of two or more epochs, with its history.jsonl")
-    labels = [curve.label for curve in found]
+    labels = [curve.label if len(curve.label) <= LONGEST else f"{curve.label[:LONGEST]}…" for curve in found]
     figure = canvas(max(5.1, 0.16 * len(found) + 0.7), "Training, epoch by epoch")
     upper, lower = figure.subplots(2, 1, sharex=True)
     panels = (upper, [curve.loss for curve in found]), (lower, [curve.accuracy for curve in found])
