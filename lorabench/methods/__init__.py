@@ -177,14 +177,14 @@ def apply(
         raise UsageError("a method was applied to this model before; merge or remove it first")
     found = targeted(model, name, targets, **options)
     chosen = complete(name, options)
-    own = layers.own_options(targets, found)
+    particular = layers.own_options(targets, found)
     alike: dict[tuple[Any, ...], list[str]] = {}  # layers of the same settings
     for target in found:
-        alike.setdefault(tuple(complete(name, {**options, **own[target]}).values()), []).append(target)
+        alike.setdefault(tuple(complete(name, {**options, **particular[target]}).values()), []).append(target)
     beside = _beside(model, found, also_train)
     if targets is None:
         layers.warn_of_left_out(model, name)
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     before = {own: (parameter.requires_grad, parameter.grad) for own, parameter in parameters.items()}
     plain = {target: model.get_submodule(target) for target in found}
     places = applied.buffers(model)
@@ -198,9 +198,10 @@ def apply(
         wrappers = [new for target in found if isinstance(new := model.get_submodule(target), Wrapper)]
         trained = applied.trained(model, set(parameters.values()))
         places = [*trained, *places]
-        values = [getattr(module, own).detach().clone() for module, own in places]
         flags = {own: flag for own, (flag, _) in before.items()}
-        new = applied.Applied(name, chosen, own, list(beside), flags, wrappers, trained, places, values)
+        new = applied.Applied(
+            name, chosen, particular, list(beside), flags, wrappers, trained, places, applied.values(places)
+        )
         for parameter in parameters.values():
             parameter.grad = None
     except BaseException:
@@ -273,7 +274,7 @@ def merge(model: nn.Module) -> nn.Module:
     """A plain copy of a fine-tuned model that computes the same: every wrapper is one linear layer again.
 
     Each parameter requires a gradient as it did before the method was applied. What each layer computes is compared
-    with its wrapper's on random inputs.
+    with its wrapper's on random inputs. What adds to a layer's outputs, as a prompt, gives a layer without a bias one.
 
     Raises:
         UsageError: the method does not merge, or is disabled here, or was applied to a larger model; or a layer would
