@@ -17,6 +17,7 @@ from torch.nn.utils import parameters_to_vector, prune
 
 from lorabench import checkpoint, methods, threads, train
 from lorabench.errors import InputError, UsageError
+from lorabench.methods.applied import notes
 from lorabench.methods.layers import LeftOutWarning
 from lorabench.model import seeded
 
@@ -126,6 +127,39 @@ class TestDisabled:
         with methods.disabled(model):
             assert torch.equal(logits(model, x), base)
         assert torch.equal(logits(model, x), tuned)
+
+    def test_what_was_tied_and_is_torn_apart(self, tmp_path: Path) -> None:
+        """`load_state_dict(assign=True)` makes two parameters of one: both are the base again, and are saved."""
+
+        def tied() -> Any:
+            with seeded(0):
+                embed, head = nn.Embedding(9, 16), nn.Linear(16, 9, bias=False)
+                head.weight = embed.weight
+                return nn.Sequential(embed, nn.Linear(16, 16), head)
+
+        model, x = tied(), torch.arange(9)
+        base = logits(model, x)
+        methods.apply(model, "full")
+        methods.save(stir(model), tmp_path / "tied")
+        assert set(checkpoint.read(tmp_path / "tied")[1]) == {"0.weight", "1.bias", "1.weight"}
+        model.load_state_dict({name: t.clone() for name, t in model.state_dict().items()}, assign=True)
+        assert model[0].weight is not model[2].weight
+        tuned = logits(model, x)
+        with methods.disabled(model):
+            assert torch.equal(logits(model, x), base)
+        assert torch.equal(logits(model, x), tuned)
+        methods.save(model, tmp_path / "torn")
+        again = tied()
+        methods.load(again, tmp_path / "tied")
+        methods.load(again, tmp_path / "torn")  # both have the same values
+        assert torch.equal(logits(again, x), tuned)
+        model[2].weight.data.add_(1)
+        methods.save(model, tmp_path / "other")
+        with pytest.raises(InputError, match="weight is tied to another here"):
+            methods.load(again, tmp_path / "other")
+        assert torch.equal(logits(again, x), tuned)
+        methods.remove(model)
+        assert torch.equal(logits(model, x), base)
 
     @pytest.mark.parametrize("name", ["lora", "full"])
     def test_a_part_of_the_model_is_refused(self, name: str) -> None:
@@ -547,6 +581,77 @@ class TestAdapters:
         methods.remove(model)
         assert torch.equal(logits(model, x), base)
         assert all(p.requires_grad for p in model.parameters())
+
+    @pytest.mark.parametrize(
+        "case", [case for case in CASES if case.name != "lora" or "k" not in case.options], ids=str
+    )
+    def test_several_are_mixed(self, case: Case, tmp_path: Path) -> None:
+        """The base and the weighted sum of what each changes, in float64; or refused, and nothing is changed."""
+        base, other = CLASSIFIER.base(), Case("lora", 0, {"k": 2})
+        tuned = {"a": stir(CLASSIFIER.tuned(case)), "b": stir(CLASSIFIER.tuned(other, seed=2))}
+        for name, one in tuned.items():
+            methods.save(one, tmp_path / name)
+            methods.load(base, tmp_path / name)
+        x = CLASSIFIER.images()
+        alone = {name: logits(one, x) for name, one in tuned.items()}
+        entry = methods.METHODS[case.name]
+        if any(entry.exemption(clause, case.complete) for clause in ("merge", "mix")):
+            with pytest.raises(UsageError, match=f"'a', {case.name}, cannot be mixed: "):
+                methods.use(base, "a", "b")
+        else:
+            methods.use(base, {"a": 0.5, "b": -2})
+            plain, parts = CLASSIFIER.base().state_dict(), {n: methods.merge(m).state_dict() for n, m in tuned.items()}
+            for name, weight in base.state_dict().items():
+                before, a, b = (state[name].double() for state in (plain, parts["a"], parts["b"]))
+                expected = before + 0.5 * (a - before) - 2 * (b - before)
+                assert (weight - expected).abs().max() <= 4e-7 * torch.stack((before, a, b)).abs().max()
+            mixed = logits(base, x)
+            assert methods.count(base).trainable == 0
+            assert torch.equal(logits(methods.merge(base), x), mixed)
+            with methods.disabled(base):
+                assert torch.equal(logits(base, x), logits(CLASSIFIER.base(), x))
+            assert torch.equal(logits(base, x), mixed)
+            with pytest.raises(UsageError, match="a mixture is not saved"):
+                methods.save(base, tmp_path / "c")
+            methods.use(base, "b", "a")
+            assert not torch.equal(logits(base, x), mixed)
+            with pytest.raises(UsageError, match=r"no adapter 'c'; it has a, b$"):
+                methods.use(base, "a", "c")
+            methods.load(base, tmp_path / "a", name="again")
+            assert torch.equal(logits(base, x), alone["a"])
+        for name in ("b", "a"):
+            methods.use(base, name)
+            assert torch.equal(logits(base, x), alone[name])
+            assert methods.count(base) == methods.count(tuned[name])
+            assert all(adapter.method != "a mixture" for adapter in notes(base)[1].values())
+        methods.remove(base)
+        assert torch.equal(logits(base, x), logits(CLASSIFIER.base(), x))
+
+    def test_what_does_not_add_up(self, tmp_path: Path) -> None:
+        for name in ("full", "prompt"):
+            base = nn.Sequential(nn.Linear(16, 16, bias=False), nn.Linear(16, 16)) if name == "prompt" else normed()
+            tuned = descend(applied(copy.deepcopy(base), Case(name, 0)))
+            methods.save(tuned, tmp_path / name)
+            methods.load(base.eval(), tmp_path / name)
+            reason = {"full": "training moved running_mean", "prompt": "adds a bias to a layer that has none"}[name]
+            with pytest.raises(UsageError, match=reason):
+                methods.use(base, {name: 0.5})
+            assert torch.equal(logits(base, inputs()), logits(tuned, inputs()))
+
+    def test_a_mixture_in_float64(self, tmp_path: Path) -> None:
+        base: Any = normed().double()
+        for seed, name in enumerate("ab"):
+            other = applied(copy.deepcopy(normed().double()), Case("lora", 0, {"alpha": 3.0}), seed, targets=["0"])
+            methods.save(stir(other), tmp_path / name)
+            methods.load(base, tmp_path / name)
+        layers: list[Any] = []
+        for name in "ab":
+            methods.use(base, name)
+            layers.append(base[0])
+        changes = [0.75 * (layer.A @ layer.B).t() for layer in layers]
+        methods.use(base, "a", "b")
+        expected = normed().double().get_parameter("0.weight") + changes[0] + changes[1]
+        torch.testing.assert_close(base[0].weight, expected, rtol=1e-14, atol=1e-15, check_stride=False)
 
     def test_a_load_that_fails_leaves_all_as_it_was(self, tmp_path: Path) -> None:
         model, x = descend(applied(normed(), Case("full", 0))), inputs()

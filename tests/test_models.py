@@ -86,6 +86,27 @@ def test_the_output_head_of_a_language_model_is_no_default_target(name: str) -> 
     assert methods.targeted(Named(), name, ["out"]) == ["out"]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("host", LIBRARY, ids=str)
+def test_the_output_heads_of_the_library_are_no_default_targets(host: Host) -> None:
+    """Of a language model; a classifier's head is one, as everybody's last layer is."""
+    model: Any = host.model()
+    head = model.get_output_embeddings()
+    linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
+    assert (head is None) == (host.name in ("BERT", "ViT"))
+    assert set(methods.targeted(model, "lora")) == {name for name, module in linear.items() if module is not head}
+
+
+def test_a_prompt_on_a_layer_without_a_bias_merges_into_one_with_it() -> None:
+    """No plain layer computes it otherwise; the model's other layers stay as they are."""
+    model, x = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Linear(3, 2, bias=False)), torch.rand(5, 4)
+    methods.apply(model, "prompt")
+    plain = methods.merge(stir(model))
+    torch.testing.assert_close(plain(x), model(x))
+    assert list(plain.state_dict()) == ["0.weight", "0.bias", "1.weight"]
+    assert trained(plain) == {"0.weight", "0.bias", "1.weight"}
+
+
 class OwnLinear(nn.Linear):
     """Its parent may do with its weight what it likes."""
 
@@ -191,7 +212,10 @@ class Keys(nn.Module):
         self.add_module(value, nn.Linear(4, 4))
 
 
-@pytest.mark.parametrize(("key", "value"), [("k_proj", "v_proj"), ("key", "value"), ("to_k", "to_v")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("k_proj", "v_proj"), ("key", "value"), ("linear_Keys", "linear_Values"), ("to_k", "to_v"), ("K", "V")],
+)
 def test_a_prompt_does_not_go_to_keys_by_itself(key: str, value: str) -> None:
     model = nn.Sequential(Keys(key, value))
     with pytest.raises(UsageError, match=f"prompt would learn nothing: .*'0.{key}', makes an attention's keys"):

@@ -131,22 +131,22 @@ def test_unreadable_records_are_named_and_hide_no_other(tmp_path: Path) -> None:
 def test_find(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(InputError, match="lorabench study"):
-        store.find("@last")
+        store.select(["@last"])[0]
     for name in ("lora-k4-s0-00000000", "lora-k4-s1-00000001", "pretrain-s0-00000002"):
         finished(store, name)
-    assert [run.id for run in store.find("pretrain")] == ["pretrain-s0-00000002"]
-    assert [run.id for run in store.find("lora-k4-*")] == ["lora-k4-s0-00000000", "lora-k4-s1-00000001"]
-    assert len(store.find("@last")) == 1
+    assert [run.id for run in store.select(["pretrain"])[0]] == ["pretrain-s0-00000002"]
+    assert [run.id for run in store.select(["lora-k4-*"])[0]] == ["lora-k4-s0-00000000", "lora-k4-s1-00000001"]
+    assert len(store.select(["@last"])[0]) == 1
     with pytest.raises(UsageError, match="fits 2 runs"):
-        store.find("lora")
+        store.select(["lora"])[0]
     finished(store, "lora-k4-s10-00000003")
-    assert [run.id for run in store.find("lora-k4-s1")] == ["lora-k4-s1-00000001"]
+    assert [run.id for run in store.select(["lora-k4-s1"])[0]] == ["lora-k4-s1-00000001"]
     assert shortest("lora-k4-s1-00000001", [run.id for run in store.scan()[0]]) == "lora-k4-s1"
     assert shortest("lora-k4-s1-a1000001", ["lora-k4-s1-a1000001", "lora-k4-s1-a2000001"]) == "lora-k4-s1-a1"
     with pytest.raises(InputError, match=r"the nearest are .*lora-k4-s1-00000001"):
-        store.find("lora-k4-s7")
+        store.select(["lora-k4-s7"])[0]
     with pytest.raises(InputError, match="no run in"):
-        store.find("dora*")
+        store.select(["dora*"])[0]
 
 
 def test_select_takes_each_run_once_and_names_what_a_glob_cannot_read(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_select_takes_each_run_once_and_names_what_a_glob_cannot_read(tmp_path: 
     with pytest.raises(InputError, match="no valid run record"):
         store.select(["*", names[1]])
     with pytest.raises(InputError, match="that can be read; 1 cannot"):
-        store.find("lora-k4-s1*")
+        store.select(["lora-k4-s1*"])[0]
 
 
 def test_bases_are_found_as_far_as_they_are_there(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS, Exemption, Method, every, since
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from lorabench.methods.applied import Applied
     from lorabench.methods.layers import Targets
     from lorabench.methods.registry import Options, Shapes
-    from lorabench.methods.wrapper import Wrapper
 
 
 __all__ = [
@@ -177,14 +176,14 @@ def apply(
         raise UsageError("a method was applied to this model before; merge or remove it first")
     found = targeted(model, name, targets, **options)
     chosen = complete(name, options)
-    own = layers.own_options(targets, found)
+    particular = layers.own_options(targets, found)
     alike: dict[tuple[Any, ...], list[str]] = {}  # layers of the same settings
     for target in found:
-        alike.setdefault(tuple(complete(name, {**options, **own[target]}).values()), []).append(target)
+        alike.setdefault(tuple(complete(name, {**options, **particular[target]}).values()), []).append(target)
     beside = _beside(model, found, also_train)
     if targets is None:
         layers.warn_of_left_out(model, name)
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     before = {own: (parameter.requires_grad, parameter.grad) for own, parameter in parameters.items()}
     plain = {target: model.get_submodule(target) for target in found}
     places = applied.buffers(model)
@@ -198,9 +197,10 @@ def apply(
         wrappers = [new for target in found if isinstance(new := model.get_submodule(target), Wrapper)]
         trained = applied.trained(model, set(parameters.values()))
         places = [*trained, *places]
-        values = [getattr(module, own).detach().clone() for module, own in places]
         flags = {own: flag for own, (flag, _) in before.items()}
-        new = applied.Applied(name, chosen, own, list(beside), flags, wrappers, trained, places, values)
+        new = applied.Applied(
+            name, chosen, particular, list(beside), flags, wrappers, trained, places, applied.values(places)
+        )
         for parameter in parameters.values():
             parameter.grad = None
     except BaseException:
@@ -216,7 +216,7 @@ def _beside(model: nn.Module, targets: Sequence[str], also_train: Targets) -> di
     """The modules to train whole, by name: none of them an adapted layer, or with a parameter of one."""
     from lorabench.methods import layers
 
-    modules = dict(_modules(model))
+    modules = dict(layers.modules(model))
     names = list(modules)
     wanted = layers.matching(model, also_train, names)
     if wrong := [name for name in wanted if name not in modules]:
@@ -273,23 +273,22 @@ def merge(model: nn.Module) -> nn.Module:
     """A plain copy of a fine-tuned model that computes the same: every wrapper is one linear layer again.
 
     Each parameter requires a gradient as it did before the method was applied. What each layer computes is compared
-    with its wrapper's on random inputs.
+    with its wrapper's on random inputs. What adds to a layer's outputs, as a prompt, gives a layer without a bias one.
 
     Raises:
         UsageError: the method does not merge, or is disabled here, or was applied to a larger model; or a layer would
             compute something else merged, as one with a hook may.
     """
-    from lorabench.methods import applied
+    from lorabench.methods import applied, layers
     from lorabench.methods.wrapper import replace
 
     root, on = applied.active(model)
-    where = next(path for path, module in _modules(model) if module is root)
+    where = next(path for path, module in layers.modules(model) if module is root)
     _, adapters = applied.notes(model)
     plain = copy.deepcopy(model, {id(adapters): None})  # without what is kept beside the model
     inside = plain.get_submodule(where)
     applied.forget(inside)
-    layers = {inside.get_submodule(target): layer for target, layer in _merged(on).items()} if on else {}
-    replace(inside, layers)
+    replace(inside, {inside.get_submodule(target): layer for target, layer in _merged(on).items()} if on else {})
     for adapter in adapters.values():
         applied.restore_flags(inside, adapter.flags)  # the same of all
     return plain
@@ -325,11 +324,12 @@ def parameter_groups(model: nn.Module, lr: float) -> list[dict[str, Any]]:
     Returns:
         dictionaries with `params` and `lr`.
     """
+    from lorabench.methods.wrapper import Wrapper
+
     groups: dict[float, list[nn.Parameter]] = {}
     seen: set[nn.Parameter] = set()
-    scaled = {wrapper: wrapper.lr_scales for wrapper in _wrappers(model)}
     for module in model.modules():
-        scales = scaled.get(cast("Wrapper", module), {})
+        scales = module.lr_scales if isinstance(module, Wrapper) else {}
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
@@ -375,13 +375,3 @@ def warnings(shapes: Shapes, options: Options, name: str = "lora") -> list[str]:
         return []
     reason = f"an update of rank {small} already reaches every weight matrix there, so any column more is redundant"
     return [f"k = {k} is above {small}, the smaller side of one of the layers: {reason}"]
-
-
-def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
-
-
-def _wrappers(model: nn.Module) -> list[Wrapper]:
-    from lorabench.methods.wrapper import Wrapper
-
-    return [module for module in model.modules() if isinstance(module, Wrapper)]

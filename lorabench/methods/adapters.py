@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,15 +12,16 @@ from torch import Tensor, nn
 
 from lorabench import checkpoint, files
 from lorabench.errors import InputError, UsageError
-from lorabench.methods import applied, apply, remove
+from lorabench.methods import METHODS, applied, apply, remove
+from lorabench.methods.applied import Applied, Place
 from lorabench.model import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lorabench.methods.applied import Applied
-
 FORMAT = "1"
+MIXTURE = "a mixture"
+"""The method, and the name among a model's adapters, of several mixed; it is there only while it is in use."""
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -36,6 +38,8 @@ def save(model: nn.Module, path: str | Path) -> None:
     root, on = applied.active(model)
     if on is None:
         raise UsageError("no method is applied to this model: there is nothing to save")
+    if on.method == MIXTURE:
+        raise UsageError("a mixture is not saved: save its adapters, or what methods.merge(model) gives")
     header = {
         "lorabench_adapter": FORMAT,
         "method": on.method,
@@ -101,22 +105,81 @@ def load(model: nn.Module, path: str | Path, *, name: str | None = None) -> None
     applied.put_down(root, {**held, name: new})
 
 
-def use(model: nn.Module, name: str | None) -> None:
-    """Let the adapter `name` be in the model instead of the one that is; None for the base alone.
+def use(model: nn.Module, name: str | Mapping[str, float] | None, *more: str) -> None:
+    """Let the adapter `name` be in the model instead of what is; None for the base alone.
+
+    Several, as `use(model, "a", "b")` or `use(model, {"a": 0.5, "b": 0.5})`, add up: each weight of the base and what
+    each adapter changes in it, times 1 or the number given, are summed in float64 and rounded once. The model is then a
+    plain one, and trains nothing.
 
     Raises:
-        UsageError: there is no such adapter, or the model's method is disabled here.
+        UsageError: there is no such adapter, or the model's method is disabled here; or adapters do not add up.
     """
     root, on = applied.active(model)
     _, adapters = applied.notes(root)
-    if name is not None and name not in adapters:
-        raise UsageError(f"the model has no adapter {name!r}; it has {', '.join(adapters) or 'none'}")
+    weights = dict(name) if isinstance(name, Mapping) else {own: 1.0 for own in (name, *more) if own is not None}
+    if unknown := [own for own in weights if own not in adapters or own == MIXTURE]:
+        known = ", ".join(own for own in adapters if own != MIXTURE)
+        raise UsageError(f"the model has no adapter {unknown[0]!r}; it has {known or 'none'}")
     if on:
         on.take_off(root, "off")
+    try:
+        mixed = isinstance(name, Mapping) or len(weights) > 1
+        new = None if not weights else _mixture(root, adapters, weights) if mixed else adapters[next(iter(weights))]
+    except BaseException:
+        if on:
+            on.put_back(root)
+        raise
+    if on:
         on.train(False)
-    if name is not None:
-        adapters[name].put_back(root)
-        adapters[name].train(True)
+    adapters.pop(MIXTURE, None)
+    if new:
+        new.put_back(root)
+        new.train(True)
+        if mixed:
+            applied.note(root, MIXTURE, new)
+
+
+def _mixture(root: nn.Module, adapters: Mapping[str, Applied], weights: Mapping[str, float]) -> Applied:
+    """What sets each parameter that an adapter changes to the base's and the weighted sum of all changes; it is off."""
+    sums: dict[Place, Tensor] = {}
+    for name, weight in weights.items():
+        for place, change in _changes(name, adapters[name]).items():
+            base: Tensor = getattr(*place).detach().double()
+            sums[place] = sums.get(place, base) + weight * change.to(base.device)
+    places, flags = list(sums), next(iter(adapters.values())).flags
+    values = [total.to(getattr(*place).dtype) for place, total in sums.items()]
+    return Applied(MIXTURE, {}, {}, [], flags, [], [], places, applied.values(places), values, state="off")
+
+
+@torch.no_grad()
+def _changes(name: str, adapter: Applied) -> dict[Place, Tensor]:
+    """What an adapter that is off changes in each parameter of the base, in float64.
+
+    Raises:
+        UsageError: its changes do not add up to others', or are not of the base's parameters alone.
+    """
+    refused = f"the adapter {name!r}, {adapter.method}, cannot be mixed:"
+    if exempt := METHODS[adapter.method].exemption("mix", adapter.options):
+        raise UsageError(f"{refused} {exempt.reason}")
+    changes: dict[Place, Tensor] = {}
+    trained = set(adapter.trained)
+    for place, found, value in zip(adapter.places, adapter.found, adapter.values, strict=True):
+        if place in trained:
+            changes[place] = value.double() - found.to(value.device).double()
+        elif not torch.equal(value, found.to(value)):
+            raise UsageError(f"{refused} training moved {place[1]}, and such values do not add up")
+    for wrapper in adapter.wrappers:
+        layer = wrapper.inner
+        W1, b1 = wrapper.to(layer.weight.device).merged_weight(), wrapper.merged_bias()
+        if W1 is None:
+            raise UsageError(f"{refused} no linear layer computes what it does")
+        changes[layer, "weight"] = wrapper.shaped(W1.double() - wrapper.W0.double())
+        if b1 is not None:
+            if cast("Tensor | None", layer.bias) is None:
+                raise UsageError(f"{refused} it adds a bias to a layer that has none")
+            changes[layer, "bias"] = b1.double() - layer.bias.double()
+    return changes
 
 
 def _paths(root: nn.Module) -> dict[nn.Module, str]:
@@ -131,10 +194,13 @@ def _tensors(root: nn.Module, on: Applied) -> dict[str, Tensor]:
     for wrapper in on.wrappers:
         own = wrapper.state_dict()
         found |= {paths[wrapper] + name: t for name, t in own.items() if not name.startswith("inner.")}
+    seen: set[int] = set()  # what is tied is one tensor, and is saved once
     for (module, name), before in zip(on.places, on.found, strict=True):
-        tensor: Tensor = getattr(module, name).detach()
-        if (module, name) in on.trained or not torch.equal(tensor, before.to(tensor)):
-            found[paths[module] + name] = tensor
+        tensor: Tensor = getattr(module, name)
+        moved = (module, name) in on.trained or not torch.equal(tensor, before.to(tensor))
+        if moved and id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[paths[module] + name] = tensor.detach()
     return found
 
 
@@ -188,3 +254,6 @@ def _fill(root: nn.Module, new: Applied, tensors: dict[str, Tensor], path: Path)
             wrapper.load_state_dict({n: t.to(device) for n, t in own.items()}, strict=False, assign=True)
         for name in tensors.keys() & places.keys():
             places[name].copy_(tensors[name])
+        for name in tensors.keys() & places.keys():
+            if not torch.equal(places[name], tensors[name].to(places[name])):
+                raise InputError(f"{path}: {name} is tied to another here, and was not where it was saved")

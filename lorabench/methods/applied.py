@@ -7,13 +7,16 @@ change of device, and stands in no state dict and in no count.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.errors import UsageError
 from lorabench.methods.wrapper import Wrapper, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NOTE = "lorabench_applied"
 """The attribute of a model that holds its notes, by the adapters' names."""
@@ -94,32 +97,31 @@ class Applied:
 
         They get other memory, and keep what autograd knows of them: a graph that was built before goes on.
         """
-        before: list[Tensor] = []
-        for (module, name), value in zip(self.places, values, strict=True):
-            tensor: Tensor = getattr(module, name)
-            before.append(tensor.data)
+        tensors: list[Tensor] = [getattr(module, name) for module, name in self.places]
+        before = [tensor.data for tensor in tensors]  # of all at first: what is tied has several places
+        for tensor, value in zip(tensors, values, strict=True):
             # Buffers, as running statistics, may move inside; the value that is kept must not.
             tensor.data = value.to(tensor.device, tensor.dtype, copy=copy or not isinstance(tensor, nn.Parameter))
         return before
 
 
 def buffers(model: nn.Module) -> list[Place]:
-    """Where the model's buffers are, each once."""
-    found: dict[int, Place] = {}
-    for module in model.modules():
-        for name, tensor in module.named_buffers(recurse=False):
-            found.setdefault(id(tensor), (module, name))
-    return list(found.values())
+    """Where the model's buffers are; in every place, as `load_state_dict(assign=True)` tears apart what is tied."""
+    return [(module, name) for module in model.modules() for name, _ in module.named_buffers(recurse=False)]
 
 
 def trained(model: nn.Module, ours: set[nn.Parameter]) -> list[Place]:
-    """Where those of the parameters `ours` are that require a gradient, each once."""
-    found: dict[int, Place] = {}
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad and parameter in ours:
-                found.setdefault(id(parameter), (module, name))
-    return list(found.values())
+    """Where those of the parameters `ours` are that require a gradient; in every place too."""
+    places = ((module, name, p) for module in model.modules() for name, p in module.named_parameters(recurse=False))
+    return [(module, name) for module, name, parameter in places if parameter.requires_grad and parameter in ours]
+
+
+def values(places: Sequence[Place]) -> list[Tensor]:
+    """Copies of the values there, one of what is tied."""
+    tensors: list[Tensor] = [getattr(module, name) for module, name in places]
+    copies = {id(tensor): tensor for tensor in tensors}
+    copies = {key: tensor.detach().clone() for key, tensor in copies.items()}
+    return [copies[id(tensor)] for tensor in tensors]
 
 
 def notes(model: nn.Module) -> tuple[nn.Module, dict[str, Applied]]:

@@ -48,18 +48,22 @@ class Exemption:
     """A clause of the contract that a method rightly breaks, and why.
 
     Attributes:
-        clause: `birth`, a fresh method leaves the logits as they are; `merge`, it folds into plain linear layers.
+        clause: `birth`, a fresh method leaves the logits as they are; `merge`, it folds into plain linear layers;
+            `mix`, what it changes in the weights adds to what others change.
         reason: why not; what a user reads.
         when: the options with which it breaks the clause; empty for always.
         absolute: how far the logits may be off at birth.
         relative: the same, as a share of the largest logit.
     """
 
-    clause: Literal["birth", "merge"]
+    clause: Literal["birth", "merge", "mix"]
     reason: str
     when: Options = field(default_factory=dict[str, Any])
     absolute: float = 0.0
     relative: float = 0.0
+
+
+MULTIPLIES = Exemption("mix", "it multiplies a layer's weight, and two such changes multiply instead of adding up")
 
 
 def every(layers: Sequence[str], options: Options) -> Sequence[str]:
@@ -217,7 +221,7 @@ class Method:
         forward = sum(part.products for path in layer for part in path)
         return Products(forward, _backward(layer, below=True), _backward(layer, below=False))
 
-    def exemption(self, clause: Literal["birth", "merge"], options: Options) -> Exemption | None:
+    def exemption(self, clause: Literal["birth", "merge", "mix"], options: Options) -> Exemption | None:
         """Why the method, with these (complete) options, does not hold to this clause; None: it does."""
         fitting = (e for e in self.exemptions if e.clause == clause and e.when.items() <= options.items())
         return next(fitting, None)
@@ -286,6 +290,7 @@ METHODS: dict[str, Method] = {
         },
         layer=_low_rank,
         lr=0.03,
+        lr_of=[({"init": "orthogonal"}, 0.01)],
         low_rank=True,
         wider=True,
         exemptions=(Exemption("birth", "AB is zero only up to rounding", when={"init": "orthogonal"}, relative=1e-6),),
@@ -394,6 +399,7 @@ METHODS: dict[str, Method] = {
         remakes=True,
         lr=0.03,
         low_rank=True,
+        exemptions=(MULTIPLIES,),
     ),
     "pissa": Method(
         title="PiSSA",
@@ -442,6 +448,7 @@ METHODS: dict[str, Method] = {
         ],
         lr=0.3,
         lr_of=[({"place": "in"}, 0.1)],
+        exemptions=(MULTIPLIES,),
     ),
     "adalora": Method(
         title="AdaLoRA",
@@ -497,6 +504,7 @@ METHODS: dict[str, Method] = {
         layer=lambda n, m, o: [[trained(n * (o["block"] - 1) // 2, name="Q"), own(n, m)]],
         remakes=True,
         lr=0.01,
+        exemptions=(MULTIPLIES,),
     ),
     "miss": Method(
         title="MiSS",
@@ -523,7 +531,10 @@ METHODS: dict[str, Method] = {
         layer=lambda n, m, o: [[trained(n, o["k"], name="U"), own(n, m)]],
         remakes=True,
         lr=0.1,
-        exemptions=(Exemption("birth", "a reflection undoes the one before it only up to rounding", relative=1e-6),),
+        exemptions=(
+            Exemption("birth", "a reflection undoes the one before it only up to rounding", relative=1e-6),
+            MULTIPLIES,
+        ),
     ),
     "fourierft": Method(
         title="FourierFT",
@@ -568,6 +579,7 @@ METHODS: dict[str, Method] = {
         ],
         remakes=True,
         lr=0.03,
+        exemptions=(MULTIPLIES,),
     ),
     "randlora": Method(
         title="RandLoRA",

@@ -87,13 +87,17 @@ class Wrapper(nn.Module):
         """The layer's weight (m, n) in the type of what is added."""
         return matrix(self.inner).to(self.dtype)
 
+    def shaped(self, W: Tensor) -> Tensor:
+        """W (m, n) in the shape in which the layer keeps its weight."""
+        return (W.t() if transposed(self.inner) else W).reshape(self.inner.weight.shape)
+
     @property
     def weight(self) -> Tensor:
         """W1, of the layer's shape and type; `NoWeight` for a method that gives none."""
         W1, W0 = self.merged_weight(), self.inner.weight
         if W1 is None:
             return W0.detach().as_subclass(NoWeight)
-        return (W1.t() if transposed(self.inner) else W1).reshape(W0.shape).to(W0.dtype)
+        return self.shaped(W1).to(W0.dtype)
 
     @property
     def bias(self) -> Tensor | None:

@@ -13,6 +13,7 @@ moment leaves a folder whose `run.json` says that it is unfinished, or none. Wha
 `lorabench.runs("runs")` is short for `lorabench.notebook.runs("runs")`: a list of flat dicts.
 
     record   `run.json` as data      folder   one run in progress      store   all of them
+    notes    beside the runs: studies, benches, measurements
 """
 
 import sys
@@ -20,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from lorabench.runs.folder import Folder, sha256_file, write_atomic
+from lorabench.runs.notes import Broken, Study
 from lorabench.runs.record import (
     IMPORTED,
     MAX_FILE_BYTES,
@@ -32,12 +34,11 @@ from lorabench.runs.record import (
     Parents,
     Run,
     Slice,
-    Study,
     earlier,
     make_id,
     now,
 )
-from lorabench.runs.store import AmbiguousError, Broken, Store, shortest, uncollected
+from lorabench.runs.store import AmbiguousError, Store, shortest, uncollected
 
 __all__ = [
     "IMPORTED",

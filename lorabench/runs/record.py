@@ -1,4 +1,4 @@
-"""`run.json` as data: what a run was asked for, made from, gave and took; and the notes beside the runs."""
+"""`run.json` as data: what a run was asked for, made from, gave and took."""
 
 from __future__ import annotations
 
@@ -280,81 +280,6 @@ class Run(Record):
     def label(self) -> str:
         """What a table calls this run, without its seed and hash: `lora-k4`."""
         return self.id.rsplit("-s", 1)[0]
-
-
-class Study(Record):
-    """What `Store.remember_study` keeps: the runs of a study, sweep or tuning, and the settings that ask for them."""
-
-    name: str = ""
-    kind: Literal["study", "sweep", "tune"] = "study"
-    ended: Time = ""
-    runs: list[str]
-    config: dict[str, Any] = Field(default_factory=dict[str, Any])
-
-    @property
-    def when(self) -> datetime:
-        """When it ended, in UTC unless it says otherwise; long ago if it does not say."""
-        ended = datetime.fromisoformat(self.ended) if self.ended else datetime.fromtimestamp(0, UTC)
-        return ended if ended.tzinfo else ended.replace(tzinfo=UTC)
-
-
-class BenchCost(BaseModel):
-    """What the report reads of one entry of a bench record; the rest is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-    label: str
-    speedup: Annotated[float, Field(gt=0)] | None
-    ratios: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list[float])
-    noisy: bool = False
-    state_bytes: Annotated[Whole, Field(ge=1)]
-
-
-class Bench(BaseModel):
-    """What `Store.remember_bench` keeps."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    batch_size: Whole
-    threads: Whole
-    rounds: Whole
-    costs: list[BenchCost]
-
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class MeasuredSide(BaseModel):
-    """What the report reads of one way to train a number of blocks; the rest is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    peak_bytes: int | None
-    checkpoint_bytes: Annotated[Whole, Field(ge=1)]
-    gradients_s: Annotated[list[Seconds], Field(min_length=1)]
-    update_s: Annotated[list[Seconds], Field(min_length=1)]
-
-
-class MeasuredBlocks(BaseModel):
-    """Both ways at a number of blocks, or the method alone."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    blocks: Annotated[Whole, Field(ge=1)]
-    tuned: MeasuredSide
-    full: MeasuredSide | None = None
-
-
-class Measurement(BaseModel):
-    """What `Store.remember_measurement` keeps."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    architecture: str
-    method: str
-    options: dict[str, Any]
-    targets: list[str]
-    counts: Annotated[list[MeasuredBlocks], Field(min_length=1)]
 
 
 def steers(content: bytes) -> bool:

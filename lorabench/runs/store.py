@@ -1,4 +1,4 @@
-"""All runs below one folder: make, load, find, lock; and notes of studies and benches."""
+"""All runs below one folder: make, load, find, lock."""
 
 from __future__ import annotations
 
@@ -6,50 +6,38 @@ import contextlib
 import difflib
 import fnmatch
 import gc
-import json
 import os
 import platform
 import shutil
 import stat
-from dataclasses import dataclass
-from datetime import MAXYEAR, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from lorabench import files, npz
-from lorabench.errors import InputError, LockedError, RunFailedError, UsageError, shown
-from lorabench.runs.folder import Folder, settle, sha256_file, write_atomic
+from lorabench.errors import InputError, LockedError, UsageError, shown
+from lorabench.runs.folder import Folder, settle, sha256_file
+from lorabench.runs.notes import Broken, Notes, writable
 from lorabench.runs.record import (
     ID,
     MAX_FILE_BYTES,
     MAX_HISTORY_BYTES,
     MAX_RECORD_BYTES,
-    SCHEMA,
-    Bench,
     Epoch,
-    Measurement,
     Run,
-    Study,
     now,
     steers,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
-    from filelock import FileLock
 
-Note = TypeVar("Note", bound=BaseModel)
 Value = TypeVar("Value")
 
-TICK = timedelta(microseconds=1)
 GLANCE = 0.3
 """`ls` takes a run's lock for a moment to see if it is free; wait so many seconds before calling a lock held."""
 
@@ -76,23 +64,8 @@ def _fits(name: str, ids: Iterable[str]) -> list[str]:
     return [run_id for run_id in begun if run_id.startswith(f"{name}-")] or begun
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A folder that should be a run and cannot be read."""
-
-    id: str
-    reason: str
-
-
-class Store:
-    """All runs below one folder.
-
-    Args:
-        root: the runs folder; made when the first run is.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
+class Store(Notes):
+    """All runs below one folder, which is made when the first run is, and the notes beside them."""
 
     def path(self, run_id: str) -> Path:
         """The folder of the run `run_id`.
@@ -170,21 +143,15 @@ class Store:
                     broken.append(Broken(name, str(error)))
         return sorted(runs, key=lambda run: (run.started, run.id)), broken
 
-    def find(self, pattern: str) -> list[Run]:
-        """Runs by id, unique prefix, glob, or `@last` (the newest).
-
-        Raises:
-            InputError: nothing fits (the nearest ids are named), or the one that fits is damaged.
-            UsageError: a prefix fits several runs.
-        """
-        return self.select([pattern])[0]
-
     def select(self, patterns: Sequence[str]) -> tuple[list[Run], list[Broken]]:
         """All runs that match, each once; and the unreadable folders that a glob matches.
 
+        Args:
+            patterns: ids, unique prefixes, globs, or `@last` (the newest).
+
         Raises:
-            InputError: as `find`.
-            UsageError: as `find`.
+            InputError: nothing fits one (the nearest ids are named), or the one that fits is damaged.
+            UsageError: a prefix fits several runs.
         """
         selected: dict[str, Run] = {}
         damaged: dict[str, Broken] = {}
@@ -302,128 +269,6 @@ class Store:
             raise InputError(f"{path}: not the file that the run wrote, its SHA-256 differs; run it again with --force")
         return path
 
-    def remember_study(self, name: str, run_ids: Sequence[str], **how: Any) -> None:
-        """Record which runs the study `name` consists of: what `report` shows without arguments.
-
-        Args:
-            name: of the study.
-            run_ids: its runs.
-            how: the `kind` and the `config` of `Study`, if it is to be shown as what it was.
-        """
-        path = self.root / ".studies" / f"{name}.json"
-        with contextlib.suppress(InputError):
-            for _, last in self._studies()[-1:]:  # so a finished study can be shown where nothing can be written
-                if isinstance(last, Study) and (last.name, last.runs) == (name, list(run_ids)):
-                    return
-        with self._noting(path):
-            # Later than every other, though the clock was put back: no file's time says which is the newest.
-            others = [s.when + TICK for _, s in self._studies() if isinstance(s, Study) and s.when.year < MAXYEAR]
-            ended = max([datetime.fromisoformat(now()), *others]).isoformat()
-            record = {"schema": SCHEMA, "name": name, **how, "ended": ended, "runs": list(run_ids)}
-            write_atomic(path, json.dumps(record, indent=1).encode())
-
-    def remember_bench(self, record: Mapping[str, Any]) -> None:
-        """Keep what `bench` measured last, for the report's cost claims."""
-        self._remember(".bench.json", record)
-
-    def remember_measurement(self, record: Mapping[str, Any]) -> None:
-        """Keep what `scale --measure` measured last, for the report's rows on GPT-3."""
-        self._remember(".scale.json", record)
-
-    def _remember(self, name: str, record: Mapping[str, Any]) -> None:
-        with self._noting(self.root / name):
-            write_atomic(self.root / name, json.dumps(record, indent=1).encode())
-
-    @contextlib.contextmanager
-    def _noting(self, path: Path) -> Generator[None]:
-        """Make the place for a note about runs, and keep other processes from writing one meanwhile."""
-        with _writable(self.root):
-            if path.parent != self.root and path.parent.is_symlink():
-                raise InputError(f"{path.parent}: is a symbolic link; lorabench writes no notes through one")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock("notes"):
-                yield
-
-    def newest_bench(self) -> dict[str, Any] | None:
-        """What `remember_bench` kept; None if it never did.
-
-        Raises:
-            InputError: the record is damaged.
-        """
-        path = self.root / ".bench.json"
-        return _read_note(path, Bench, "bench").model_dump() if os.path.lexists(path) else None
-
-    def newest_measurement(self) -> dict[str, Any] | None:
-        """What `remember_measurement` kept; None if it never did.
-
-        Raises:
-            InputError: the record is damaged.
-        """
-        path = self.root / ".scale.json"
-        if not os.path.lexists(path):
-            return None
-        return _read_note(path, Measurement, "measurement").model_dump(exclude_none=True)
-
-    def newest_costs(self, log: Callable[[str], None]) -> list[dict[str, Any] | None]:
-        """`newest_bench` and `newest_measurement`; None for a damaged note, of which `log` hears."""
-        costs: list[dict[str, Any] | None] = []
-        for newest in (self.newest_bench, self.newest_measurement):
-            try:
-                costs.append(newest())
-            except InputError as error:
-                log(f"left out: {error}")
-                costs.append(None)
-        return costs
-
-    def newest_study(self) -> Study | None:
-        """The study or sweep that ended last, as its record says; None if none did.
-
-        Raises:
-            InputError: the record of a study is damaged, so which is the newest cannot be told.
-        """
-        for _, study in reversed(self._studies()):
-            if isinstance(study, InputError):
-                raise study
-            if study.kind != "tune":
-                return study
-        return None
-
-    def studies(self) -> tuple[list[Study], list[Broken]]:
-        """All studies, sweeps and tunings, the one that ended last at the end; and the notes that cannot be read."""
-        noted = self._studies()
-        broken = [Broken(name, str(study)) for name, study in noted if isinstance(study, InputError)]
-        return [study for _, study in noted if isinstance(study, Study)], broken
-
-    def study(self, name: str) -> Study:
-        """The study of that name.
-
-        Raises:
-            InputError: there is none, or its record is damaged.
-        """
-        noted = dict(self._studies())
-        if name not in noted:
-            known = f"; there are {', '.join(noted)}" if noted else "; `lorabench study` makes one"
-            raise InputError(f"no study {name} in {self.root}{known}")
-        if isinstance(study := noted[name], InputError):
-            raise study
-        return study
-
-    def _studies(self) -> list[tuple[str, Study | InputError]]:
-        """The studies by name, the one that ended last at the end; after them what is wrong with the damaged notes."""
-        folder = self.root / ".studies"
-        if not os.path.lexists(folder):
-            return []
-        try:
-            if folder.is_symlink():
-                raise InputError(f"{folder}: lorabench reads no notes through a symbolic link")
-            paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
-        noted = [(path.stem, _read_study(path)) for path in paths]
-        ended = [(study.when, name, study) for name, study in noted if isinstance(study, Study)]
-        damaged = [(name, study) for name, study in noted if isinstance(study, InputError)]
-        return [*((name, study) for _, name, study in sorted(ended, key=lambda each: each[:2])), *damaged]
-
     @contextlib.contextmanager
     def locked(
         self, run_id: str, *, wait: bool = True, on_wait: Callable[[str], None] | None = None
@@ -437,8 +282,8 @@ class Store:
         from filelock import Timeout
 
         name = self.path(run_id).name
-        with _writable(self.root):
-            lock = self._lock(name)
+        with writable(self.root):
+            lock = self.lock(name)
             try:
                 lock.acquire(timeout=GLANCE)
             except Timeout as error:
@@ -449,7 +294,7 @@ class Store:
                     on_wait(f"{message}; waiting for it")
                 lock.acquire()
         try:
-            with _writable(self.root):
+            with writable(self.root):
                 settle(self.path(run_id))
             yield
         finally:
@@ -469,7 +314,7 @@ class Store:
         path = self.path(record.id)
         maker = f"process {os.getpid()} on {platform.node()}"
         folder = Folder(path, record.model_copy(update={"started": now(), "status": "running", "maker": maker}))
-        with _writable(path):
+        with writable(path):
             if path.is_symlink():
                 raise InputError(f"{path}: is a symbolic link; lorabench writes no run through one")
             folder.begin(keep=self.finished(record.id) is not None)
@@ -494,7 +339,7 @@ class Store:
         path, gone = self.path(run_id), self.root / f".{run_id}.removed"
         if path.is_symlink():
             raise InputError(f"{path}: is a symbolic link; lorabench removes no run through one")
-        with self.locked(run_id, wait=False), _writable(path):
+        with self.locked(run_id, wait=False), writable(path):
             shutil.rmtree(gone, ignore_errors=True)
             files.move(path, gone)
             shutil.rmtree(gone)
@@ -505,22 +350,6 @@ class Store:
             run = self.load(run_id)
             if run.status != "done":
                 Folder(self.path(run_id), run).stop("failed", error)
-
-    def _lock(self, name: str) -> FileLock:
-        """The lock of that name. Its file is emptied when it is taken, so it may not be a link to another.
-
-        Raises:
-            InputError: it is one, or the folder of the locks is.
-            OSError: that folder cannot be made.
-        """
-        from filelock import FileLock  # imported late: with it comes asyncio, which `ls` need not wait for
-
-        path = self.root / ".locks" / f"{name}.lock"
-        for link in (path.parent, path):
-            if link.is_symlink():
-                raise InputError(f"{link}: is a symbolic link; lorabench takes no lock through one")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path)
 
     def _maker(self, run_id: str) -> str | None:
         with contextlib.suppress(InputError):
@@ -534,7 +363,7 @@ class Store:
         if not (self.root / ".locks" / f"{run_id}.lock").exists():
             return False
         try:
-            lock = self._lock(run_id)
+            lock = self.lock(run_id)
             lock.acquire(timeout=0)
         except Timeout:
             return True
@@ -557,34 +386,3 @@ def uncollected() -> Generator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _read_study(path: Path) -> Study | InputError:
-    try:
-        study = _read_note(path, Study, "study")
-    except InputError as error:
-        return error
-    if all(map(ID.fullmatch, study.runs)):
-        return study.model_copy(update={"name": path.stem})
-    return InputError(f"{path}: no valid record of a study: it names what is no run; remove it")
-
-
-def _read_note(path: Path, model: type[Note], noun: str) -> Note:
-    try:
-        status = path.lstat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_RECORD_BYTES:
-            return model.model_validate_json(path.read_bytes())
-        problem = "no regular file, or too large"
-    except OSError as error:
-        problem = error.strerror or str(error)
-    except ValidationError as error:
-        problem = str(error.errors()[0]["msg"])
-    raise InputError(f"{path}: no valid record of a {noun}: {problem}; remove it")
-
-
-@contextlib.contextmanager
-def _writable(path: Path) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunFailedError(f"{error.filename or path}: cannot be written: {error.strerror or error}") from error
