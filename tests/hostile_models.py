@@ -31,7 +31,7 @@ EPS = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
 """How far, as a share of the largest output, rounding may take two ways to compute the same in each type."""
 
 ROWS = [
-    *(Case(name, 0) for name in methods.METHODS),
+    *(Case(name, 0) for name in methods.METHODS if name != "boft"),  # its usual blocks cut no 36 inputs; see below
     Case("prompt", 0, {"variant": "deep"}),
     Case("ia3", 0, {"place": "in"}),
     Case("boft", 0, {"block": 2}),
