@@ -272,7 +272,7 @@ def test_a_gate_that_does_not_hold(small_study: CommandLine) -> None:
     ("code", "arguments", "message"),
     [
         (3, ["finetune-lora", "--k", "0"], "--k  finetune.k  input should be greater than or equal to 1; got 0"),
-        (3, ["finetune", "lorra"], 'no method is called "lorra"; did you mean "lora"?'),
+        (3, ["finetune", "lorra"], 'the command  finetune.method  no method is called "lorra"; did you mean "lora"?'),
         (3, ["finetune-lora", "-s", "finetune.epocs=2"], 'unknown key; did you mean "epochs"?'),
         (3, ["make-fmnist", "--fraction", "1.5"], "fmnist.fraction"),
         (3, ["make-fmnist", "--classes", "2,11"], "fmnist.classes[1]"),

@@ -135,7 +135,7 @@ def ask(script: str, shell: str, runs: Path, *words: str) -> str:
     [
         (["report", ""], sorted(IDS)),
         (["study", "-s", "finetune.init", "=", "ta"], ["talk"]),
-        (["study", "-s", "finetune.init", "="], ["gaussian", "kaiming", "talk"]),
+        (["study", "-s", "finetune.init", "="], ["gaussian", "kaiming", "orthogonal", "talk"]),
         (["ls", "--cols", "id,fmnist.acc"], ["id,fmnist.accuracy"]),
     ],
     ids=["run", "choice", "equals", "field"],

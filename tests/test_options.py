@@ -354,11 +354,14 @@ def test_a_report_is_utf_8_whatever_the_console(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_closed_terminal_stops_a_command_unless_it_is_to_go_on(ignored: bool) -> None:
+def test_a_closed_terminal_stops_a_command_unless_it_is_to_go_on(
+    ignored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`nohup` has a command ignore SIGHUP."""
     app, went_on = typer.Typer(), list[bool]()
+    monkeypatch.setattr(options, "app", app)
 
-    @options.command(app)
+    @options.command()
     def wait(shared: options.Output) -> None:  # pyright: ignore[reportUnusedFunction]
         os.kill(os.getpid(), signal.SIGHUP)
         time.sleep(0.05)

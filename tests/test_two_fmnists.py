@@ -16,7 +16,7 @@ from lorabench.analysis.groups import groups, method_rows
 from lorabench.analysis.quantities import HEADLINE, Count
 from lorabench.analysis.settings import beside, collect, comparable, records
 from lorabench.analysis.study import overview
-from lorabench.cli.app import app
+from lorabench.cli import app
 from lorabench.report.figures import Material
 from lorabench.report.figures.curves import curves
 from lorabench.report.shown import runs_shown, study_shown

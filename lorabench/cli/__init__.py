@@ -1,10 +1,9 @@
 """The command line: parse, call, print. `lorabench --help` lists the commands.
 
-app      the application         options, stages   what several commands share
-help     with the defaults       complete          what the shell offers
+options  the application         stages   what several commands share
+help     with the defaults       complete what the shell offers
 make     one run                 studies  many runs
 look     what there is           move     elsewhere and back
-explain  what a method is
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from importlib import import_module
 import typer
 
 from lorabench.cli import complete
-from lorabench.cli.app import app
-from lorabench.cli.options import report_failure
+from lorabench.cli.options import app, report_failure
 from lorabench.cli.streams import fit
 from lorabench.errors import InputError, UsageError
 
-for room in ("make", "studies", "look", "explain", "move"):  # in this order the help lists their commands
+for room in ("make", "studies", "look", "move"):  # in this order the help lists their commands
     import_module(f"lorabench.cli.{room}")
 
 

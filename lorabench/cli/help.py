@@ -64,6 +64,7 @@ class Command(TyperCommand):
             self.epilog = _method_help(method, {str(param.name) for param in self.params}) if method else _table()
         if all(param.name != "sets" for param in self.params):
             defaults = {"device": config.device}
+        defaults = {"threads": 1 if self.name == "bench" else "the cores", **defaults}
         # What its text says already, and the one seed of a command of many, is not said again.
         said = {param.name for param in self.params if "default:" in (getattr(param, "help", None) or "")}
         said |= {"seed"} if any(param.name == "seeds" for param in self.params) else set()

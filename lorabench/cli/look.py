@@ -1,4 +1,4 @@
-"""Commands that look at runs: evaluate, report, ls; and scale, at models that are not here."""
+"""Commands that look: evaluate, report, ls at runs; scale at models that are not here; explain at a method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import typer
 from lorabench import files
 from lorabench.analysis import unit
 from lorabench.cli import complete
-from lorabench.cli.app import app
 from lorabench.cli.options import SCHEMA, Folder, Images, Models, Scaling, command, emit
 from lorabench.cli.stages import (
     K,
@@ -29,7 +28,7 @@ from lorabench.cli.stages import (
     select,
 )
 from lorabench.cli.streams import stdout, write_document
-from lorabench.errors import GateError, UsageError
+from lorabench.errors import GateError, InputError, UsageError
 from lorabench.report import writers
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from lorabench.runs import Run
 
 
-@command(app)
+@command()
 def evaluate(
     shared: Models,
     runs: Names,
@@ -81,7 +80,7 @@ def evaluate(
     )
 
 
-@command(app, name="report", epilog=unit.HELP)
+@command(name="report", epilog=unit.HELP)
 def show(
     shared: Images,
     runs: MaybeNames = None,
@@ -150,6 +149,7 @@ def show(
         document = blocks.stack([document, summary.figures_written(outcomes)])
     if chosen == "rich" and not out:
         asked = [*(runs or []), *(["--study", study] if study else []), *(["--baseline", baseline] if baseline else [])]
+        asked += ["--plain"] if plain else []
         answer(
             shared, "report", lambda: data, lambda: document, shared.following("report", *asked, "--out", "report.html")
         )
@@ -196,7 +196,7 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None, st
     return replace(result, lost=[*lost, *(f"{folder.id}  cannot be read" for folder in unread)])
 
 
-@command(app, epilog=unit.HELP)
+@command(epilog=unit.HELP)
 def ls(
     shared: Folder,
     where: Annotated[
@@ -276,7 +276,7 @@ def _list(shared: Folder, where: str | None, sort: str | None, limit: int | None
     )
 
 
-@command(app)
+@command()
 def scale(
     shared: Scaling,
     arch: Annotated[
@@ -359,3 +359,49 @@ def scale(
     )
     with result_first():
         shared.store.remember_measurement(record)
+
+
+def _names(ctx: typer.Context, incomplete: str) -> complete.Offer:
+    return [*complete.methods(incomplete), *complete.runs(ctx, incomplete)]
+
+
+@command()
+def explain(
+    shared: Folder,
+    name: Annotated[
+        str, typer.Argument(metavar="[METHOD|RUN]", autocompletion=_names, help="A method, or a fine-tuned run.")
+    ] = "lora",
+) -> None:
+    """Draw a method to scale, count what it trains, and show what a run of it did to one digit."""
+    from lorabench.methods import METHODS
+    from lorabench.report import explain as room
+    from lorabench.report.blocks import line, stack
+
+    if name in METHODS:
+        told = room.by_default(name)
+        others = ", ".join(other for other in METHODS if other != name)
+        also = line("also  ", "dim") + f"lorabench explain RUN, or another METHOD: {others}"
+        following = shared.following("finetune", name)
+        document = stack([room.explanation(told), also])
+        answer(shared, "explain", lambda: room.explanation_data(told), lambda: document, following)
+        return
+    try:
+        runs, _ = select(shared, [name])
+    except InputError as error:
+        raise InputError(f"{error}; nor is {name} a method: {', '.join(METHODS)}") from None
+    run = runs[0] if runs else None
+    if run is None or len(runs) > 1 or run.stage != "finetune":
+        raise UsageError(f"{name}: explain takes one fine-tuned run, or a method: {', '.join(METHODS)}")
+    from lorabench.report.figures.material import pictures_of
+
+    told = room.of_run(run)
+    images = shared.store.finished(run.parents.data) if run.parents.data else None
+    settings = images.settings if images else {}
+    pictures = pictures_of(run, shared.store, None)
+    answer(
+        shared,
+        "explain",
+        lambda: {**room.explanation_data(told), "run": room.outcome_data(run, pictures, settings)},
+        lambda: stack([room.explanation(told), room.outcome(run, pictures, settings)]),
+        shared.following("report", run.id),
+    )

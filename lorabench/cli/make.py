@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lorabench.cli import complete
-from lorabench.cli.app import app
 from lorabench.cli.options import Choosing, Training, command
 from lorabench.cli.stages import (
     Alpha,
@@ -33,13 +32,13 @@ if TYPE_CHECKING:
     from lorabench.runs import Run
 
 
-@command(app)
+@command()
 def pretrain(shared: Training, lr: Lr = None, epochs: Epochs = None) -> None:
     """Train the 784-256-128-10 classifier on MNIST."""
     _make("pretrain", shared, {"pretrain.lr": lr, "pretrain.epochs": epochs})
 
 
-@command(app)
+@command()
 def make_fmnist(
     shared: Choosing,
     fraction: Annotated[float | None, typer.Option(help="Which part of each class is mirrored.")] = None,
@@ -67,7 +66,7 @@ def make_fmnist(
     _make("fmnist", shared, flags, write_idx)
 
 
-@command(app)
+@command()
 def finetune_lora(
     shared: Training,
     k: K = None,
@@ -84,7 +83,7 @@ def finetune_lora(
     _finetune("lora", shared, k=k, init=init, alpha=alpha, targets=targets, lr=lr, epochs=epochs, base=base)
 
 
-@command(app)
+@command()
 def finetune(
     shared: Training,
     method: Annotated[

@@ -10,16 +10,15 @@ import typer
 
 from lorabench import exchange
 from lorabench.cli import complete
-from lorabench.cli.app import app
-from lorabench.cli.options import Exporting, Importing, Removing, command, emit
-from lorabench.cli.stages import Names, answer, device_settings, find, log, named_base, opened, select
+from lorabench.cli.options import Exporting, Importing, Removing, command
+from lorabench.cli.stages import Names, answer, device_settings, find, log, named_base, opened, say, select
 
 if TYPE_CHECKING:
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run
 
 
-@command(app)
+@command()
 def export(
     shared: Exporting,
     runs: Names,
@@ -44,10 +43,8 @@ def export(
     if shared.dry_run:
         exchange.check(found, to, folder)
         names = [run.id for run in found]
-        if shared.json:
-            emit({"command": "dry-run", "runs": names, "to": to, "folder": str(folder)})
-        else:
-            typer.echo(f"would write {' '.join(names)} to {to} into {folder}")
+        plan = {"runs": names, "to": to, "folder": str(folder)}
+        say(shared, "dry-run", plan, [f"would write {' '.join(names)} to {to} into {folder}"])
         return
     with opened(shared, settings) as session:
         done = exchange.export(found, to, folder, session, force=shared.force)
@@ -61,7 +58,7 @@ def export(
     )
 
 
-@command(app)
+@command()
 def import_peft(
     shared: Importing,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="As PEFT's save_pretrained writes it.")],
@@ -85,7 +82,7 @@ def import_peft(
     _imported(shared, "import-peft", run, cached, shared.following("report", onto.id, run.id))
 
 
-@command(app)
+@command()
 def import_base(
     shared: Importing,
     file: Annotated[
@@ -109,10 +106,8 @@ def _would_import(shared: Importing, stage: Stage, origin: str, plan: dict[str, 
     from lorabench.runner import stages
 
     there = not shared.force and stages.cached(stage, shared.store) is not None
-    if shared.json:
-        emit({"command": "dry-run", **plan, "stages": {stage.id: there}})
-    else:
-        typer.echo(f"{'cached' if there else 'would import'}  {stage.id}, of {origin}")
+    verb = "cached" if there else "would import"
+    say(shared, "dry-run", {**plan, "stages": {stage.id: there}}, [f"{verb}  {stage.id}, of {origin}"])
 
 
 def _imported(shared: Importing, command: str, run: Run, cached: bool, following: str) -> None:
@@ -128,7 +123,7 @@ def _imported(shared: Importing, command: str, run: Run, cached: bool, following
     )
 
 
-@command(app)
+@command()
 def rm(shared: Removing, runs: Names) -> None:
     """Remove runs, and say what was made from them; the commands that made them make them again."""
     from lorabench.report.blocks import group, line

@@ -1,6 +1,6 @@
-"""The options that several commands have, written once, and what every command does around its own work.
+"""The application; the options that several commands have, and what every command does around its own work.
 
-    @command(app)
+    @command()
     def pretrain(shared: Training) -> None: ...
 
 `command` replaces the parameter `shared` by the options of its class, turns expected failures into one line on stderr
@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lorabench import __version__
 from lorabench.cli import complete
-from lorabench.cli.help import Command
+from lorabench.cli.help import Command, Group
 from lorabench.errors import ConfigError, InputError, LorabenchError, quoted, shown
 
 if TYPE_CHECKING:
@@ -36,6 +37,29 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 INTERRUPTED, TERMINATED, BUG = 130, 143, 1
+
+app = typer.Typer(
+    cls=Group,
+    help="LoRA on your own laptop in seconds: one small study, every number measured.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lorabench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 class Terminated(KeyboardInterrupt):
@@ -121,10 +145,7 @@ class Device(Runs):
             help="Where to compute.",
         ),
     ] = None
-    threads: Annotated[
-        int | None,
-        typer.Option(help="Most threads of a training; default: the cores, of bench 1. They change no result."),
-    ] = None
+    threads: Annotated[int | None, typer.Option(help="Most threads of a training; they change no result.")] = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -203,9 +224,7 @@ def emit(document: dict[str, Any]) -> None:
     print(json.dumps({"schema": SCHEMA, **document}, indent=1, default=str))  # noqa: T201
 
 
-def command(
-    app: typer.Typer, name: str | None = None, epilog: str | None = None
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(name: str | None = None, epilog: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command; its parameter `shared` becomes the options of the class that annotates it."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:

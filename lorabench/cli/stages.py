@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabench.cli import complete
-from lorabench.cli.options import Choosing, Device, Folder, Images, Making, Messages, Runs, Settings, Writing, emit
+from lorabench.cli.options import (
+    Choosing,
+    Device,
+    Folder,
+    Images,
+    Making,
+    Messages,
+    Output,
+    Runs,
+    Settings,
+    Writing,
+    emit,
+)
 from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import InputError, RunFailedError, UsageError, shown
 
@@ -94,7 +106,11 @@ def checked(loaded: Loaded) -> Loaded:
 def gather(shared: Settings, flags: dict[str, Any]) -> Source:
     from lorabench import config
 
-    return config.gather(shared.config or [], shared.sets or [], {**shared.flags, **flags})
+    def called(key: str) -> str:
+        named = key == "finetune.method" and isinstance(shared, Making)  # by an argument, or the command's own name
+        return "the command" if named else config.option(key)
+
+    return config.gather(shared.config or [], shared.sets or [], {**shared.flags, **flags}, called)
 
 
 def device_settings(shared: Device) -> Config:
@@ -173,18 +189,15 @@ def dry_run(todo: Sequence[Stage], loaded: Loaded, shared: Writing, workers: int
     }
     missing = [stage for stage in todo if not cached[stages.placed(stage, shared.store).id]]
     seconds, unknown = sweep.time_of(missing, shared.store, workers)
-    if shared.json:
-        expected = {"missing": len(missing), "seconds": seconds, "unknown": unknown, "workers": workers}
-        settings = loaded.config.model_dump(mode="json")
-        emit({"command": "dry-run", "stages": cached, **expected, "settings": settings, "origins": loaded.origins})
-        return
-    for run_id, done in cached.items():
-        typer.echo(f"{'cached   ' if done else 'would run'}  {run_id}")
-    for key, origin in loaded.origins.items():
-        typer.echo(f"{key} set by {origin}")
-    typer.echo(f"would run {len(missing)}, cached {len(cached) - len(missing)}")
-    for line in time_lines(seconds, unknown, workers):
-        typer.echo(line)
+    expected = {"missing": len(missing), "seconds": seconds, "unknown": unknown, "workers": workers}
+    settings = loaded.config.model_dump(mode="json")
+    lines = [
+        *(f"{'cached   ' if done else 'would run'}  {run_id}" for run_id, done in cached.items()),
+        *(f"{key} set by {origin}" for key, origin in loaded.origins.items()),
+        f"would run {len(missing)}, cached {len(cached) - len(missing)}",
+        *time_lines(seconds, unknown, workers),
+    ]
+    say(shared, "dry-run", {"stages": cached, **expected, "settings": settings, "origins": loaded.origins}, lines)
 
 
 @contextlib.contextmanager
@@ -218,6 +231,14 @@ def answer(
     console.print(renderable(document()), crop=False)
     if following:
         console.print(f"\nnext  {following}", markup=False, soft_wrap=True)
+
+
+def say(shared: Output, command: str, data: dict[str, Any], lines: Sequence[str]) -> None:
+    """Print the result of a command that is a few lines: none is folded, each may be long."""
+    if shared.json:
+        emit({"command": command, **data})
+    else:
+        typer.echo("\n".join(lines))
 
 
 def reporting(shared: Folder) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench.cli import complete
-from lorabench.cli.app import app
 from lorabench.cli.options import Device, Training, command
 from lorabench.cli.stages import (
     Engine,
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    app,
     name="study",
     epilog="Exits with 6 if a figure is not what the config's expect: says: percent as 97.74% or 97.74, tolerances in "
     "points, counts as 6248. A figure that nothing measured is none.",
@@ -85,7 +83,7 @@ def whole_study(
         raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
 
 
-@command(app)
+@command()
 def tune(
     shared: Training,
     seeds: Annotated[
@@ -130,7 +128,7 @@ def tune(
     remember(shared, name, room.todo(found), kind="tune", config=config)
 
 
-@command(app)
+@command()
 def sweep(
     shared: Training,
     grid: Annotated[
@@ -194,7 +192,7 @@ def sweep(
         raise PartialError(f"{found.failures} failed")
 
 
-@command(app)
+@command()
 def bench(
     shared: Device,
     names: Annotated[
