@@ -34,6 +34,7 @@ ROWS = [
     *(Case(name, 0) for name in methods.METHODS),
     Case("prompt", 0, {"variant": "deep"}),
     Case("ia3", 0, {"place": "in"}),
+    Case("boft", 0, {"block": 2}),
     Case("lora", 0, {"init": "kaiming", "alpha": 8.0, "dropout": 0.5}),
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import re
@@ -268,23 +267,6 @@ def test_labels_of_a_crowd_do_not_overlap(seed: int) -> None:
         box = label.get_window_extent()
         assert frame.x0 <= box.x0
         assert box.x1 <= frame.x1
-
-
-def test_names_beside_curves_do_not_overlap(drawn: dict[str, Figure]) -> None:
-    assert overlapping([t for axes in visible(drawn["curves"]) for t in axes.texts], drawn["curves"]) == []
-
-
-def test_spread_keeps_the_order_the_gap_and_the_ends() -> None:
-    chance = random.Random(0)
-    for _ in range(200):
-        wanted = [chance.uniform(0, 100) for _ in range(chance.randint(1, 20))]
-        places = labels.spread(wanted, 5, 0, 100)
-        order = sorted(range(len(wanted)), key=wanted.__getitem__)
-        found = [places[index] for index in order]
-        assert all(b - a >= 5 - 1e-9 for a, b in itertools.pairwise(found))
-        assert -1e-9 <= min(found) <= max(found) <= 100 + 1e-9
-    assert labels.spread([10, 50, 90], 5) == [10, 50, 90]
-    assert labels.spread([50, 50], 10) == [45, 55]
 
 
 def measured_on_fmnist_alone() -> list[Run]:

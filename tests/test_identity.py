@@ -90,6 +90,7 @@ VARIANTS = [
     ("prompt", "variant=border", 0.3, "variant=deep", 0.1),
     ("ia3", "place=in", 0.1, "place=out", 0.3),
     ("lora-fa", "k=16", 0.03, "k=8", 0.1),
+    ("lora", "init=orthogonal", 0.01, "init=kaiming", 0.03),
 ]
 
 

@@ -212,7 +212,10 @@ class Keys(nn.Module):
         self.add_module(value, nn.Linear(4, 4))
 
 
-@pytest.mark.parametrize(("key", "value"), [("k_proj", "v_proj"), ("key", "value"), ("to_k", "to_v")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("k_proj", "v_proj"), ("key", "value"), ("linear_Keys", "linear_Values"), ("to_k", "to_v"), ("K", "V")],
+)
 def test_a_prompt_does_not_go_to_keys_by_itself(key: str, value: str) -> None:
     model = nn.Sequential(Keys(key, value))
     with pytest.raises(UsageError, match=f"prompt would learn nothing: .*'0.{key}', makes an attention's keys"):

@@ -115,6 +115,28 @@ def test_what_peft_saves_computes_the_same_or_is_refused(
     assert (model(IMAGES) - logits).abs().max() <= 1e-4
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "unsaid", "message"),
+    [
+        ("Lora", {"alpha_pattern": {"fc[23]": 9}}, ["trainable_token_indices"], "alpha_pattern for fc2"),
+        ("LoHa", {"alpha_pattern": {"fc1": 9}, "rank_pattern": {"fc.": 4}}, ["peft_version"], "alpha_pattern for fc1"),
+        ("LoKr", {"alpha": 4}, ["exclude_modules", "peft_version"], "leaves alpha out in LoKr; set it to r of fc1"),
+        ("LoKr", {"alpha_pattern": {"fc1": 9}}, ["exclude_modules", "peft_version"], "leaves alpha out in LoKr"),
+    ],
+)
+def test_what_releases_of_peft_read_differently_is_refused_if_nobody_says_which_wrote_it(
+    peft: Any, tmp_path: Path, kind: str, options: dict[str, Any], unsaid: list[str], message: str
+) -> None:
+    """0.13.2 looks for one key in both patterns, of LoRA after a dot, and leaves LoKr's alpha out: measured."""
+    logits = saved(peft, tmp_path, kind, options)(IMAGES)
+    assert (ours(tmp_path)[1](IMAGES) - logits).abs().max() <= 1e-4
+    config = json.loads((tmp_path / peft_format.CONFIG).read_text())
+    kept = {key: value for key, value in config.items() if key not in unsaid}
+    (tmp_path / peft_format.CONFIG).write_text(json.dumps(kept))
+    with pytest.raises(InputError, match=message):
+        peft_format.read(tmp_path, LAYERS)
+
+
 def test_a_pruned_adalora_is_read(peft: Any, tmp_path: Path) -> None:
     """PEFT saves the ranks that are left of each layer, and which they were."""
     wrapped: Any = saved(peft, tmp_path, "AdaLora", {"total_step": 9, "init_r": 4})

@@ -86,6 +86,7 @@ def test_a_new_quantity_stands_beside_that_of_another_run_and_in_a_sweep(slow: Q
     assert "slow, s 10.0 15.5 +5.5" in squeezed(render(comparison.compare_report(compared)))
     rows = {metric["label"]: metric for metric in compare_data(compared)["metrics"]}
     assert rows["slow, s"]["difference"] == 5.5
+    assert rows["memory before training, MB"]["values"] == [400, 400]
     points = tuple(GridPoint((k,), tuple(tuned_run(finetune(seed), seed) for seed in range(3)), ()) for k in (1, 2))
     swept = SweepResult("sweep", ("k",), points, (0, 1, 2), 0, Counts(6, 0, 0), Counts(4, 0, 0))
     assert "slow, s" in render(sweep.sweep_report(swept))

@@ -321,6 +321,9 @@ def test_every_arm_is_compared_with_its_own_bases() -> None:
     assert [row["difference"]["mnist"]["estimate"]["mean"] for row in found[2:]] == pytest.approx([0.2, 0.1])
     assert {row["accuracy"]["mnist"]["n"] for row in found} == {3}
     assert rows(two_ways())["mnist.base"].value == pytest.approx(97.78)  # pyright: ignore[reportUnknownMemberType]
+    full = {"method": "full", "k": None}
+    of_two = [run.model_copy(update=full) if "k4-s" in run.id and "-4f3c" in run.id else run for run in two_ways()]
+    assert rows(of_two)["mnist.base"].value == pytest.approx(96.78)  # pyright: ignore[reportUnknownMemberType]
     text = render(study_report(two_ways()))
     assert widest(text) <= 80
     assert "base epochs=2" in text[: text.index("on F-MNIST, %")]

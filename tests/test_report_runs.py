@@ -216,3 +216,10 @@ def test_tables_survive_an_output_without_unicode() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     Console(file=file, width=80).print(renderable(study_report(study())))
     file.flush()
+
+
+def test_a_part_without_images_has_no_row() -> None:
+    run = finetune()
+    none = run.metrics["fmnist"].slices["flipped"].model_copy(update={"n": 0, "correct": 0})
+    run.metrics["fmnist"].slices["flipped"] = none
+    assert [row.label.strip() for row in scores(run)] == ["MNIST", "F-MNIST", "not mirrored", "other digits"]

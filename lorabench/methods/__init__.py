@@ -36,7 +36,7 @@ from lorabench.errors import UsageError
 from lorabench.methods.registry import METHODS, Exemption, Method, every, since
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from lorabench.methods.applied import Applied
     from lorabench.methods.layers import Targets
     from lorabench.methods.registry import Options, Shapes
-    from lorabench.methods.wrapper import Wrapper
 
 
 __all__ = [
@@ -217,7 +216,7 @@ def _beside(model: nn.Module, targets: Sequence[str], also_train: Targets) -> di
     """The modules to train whole, by name: none of them an adapted layer, or with a parameter of one."""
     from lorabench.methods import layers
 
-    modules = dict(_modules(model))
+    modules = dict(layers.modules(model))
     names = list(modules)
     wanted = layers.matching(model, also_train, names)
     if wrong := [name for name in wanted if name not in modules]:
@@ -280,17 +279,16 @@ def merge(model: nn.Module) -> nn.Module:
         UsageError: the method does not merge, or is disabled here, or was applied to a larger model; or a layer would
             compute something else merged, as one with a hook may.
     """
-    from lorabench.methods import applied
+    from lorabench.methods import applied, layers
     from lorabench.methods.wrapper import replace
 
     root, on = applied.active(model)
-    where = next(path for path, module in _modules(model) if module is root)
+    where = next(path for path, module in layers.modules(model) if module is root)
     _, adapters = applied.notes(model)
     plain = copy.deepcopy(model, {id(adapters): None})  # without what is kept beside the model
     inside = plain.get_submodule(where)
     applied.forget(inside)
-    layers = {inside.get_submodule(target): layer for target, layer in _merged(on).items()} if on else {}
-    replace(inside, layers)
+    replace(inside, {inside.get_submodule(target): layer for target, layer in _merged(on).items()} if on else {})
     for adapter in adapters.values():
         applied.restore_flags(inside, adapter.flags)  # the same of all
     return plain
@@ -326,11 +324,12 @@ def parameter_groups(model: nn.Module, lr: float) -> list[dict[str, Any]]:
     Returns:
         dictionaries with `params` and `lr`.
     """
+    from lorabench.methods.wrapper import Wrapper
+
     groups: dict[float, list[nn.Parameter]] = {}
     seen: set[nn.Parameter] = set()
-    scaled = {wrapper: wrapper.lr_scales for wrapper in _wrappers(model)}
     for module in model.modules():
-        scales = scaled.get(cast("Wrapper", module), {})
+        scales = module.lr_scales if isinstance(module, Wrapper) else {}
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
@@ -376,13 +375,3 @@ def warnings(shapes: Shapes, options: Options, name: str = "lora") -> list[str]:
         return []
     reason = f"an update of rank {small} already reaches every weight matrix there, so any column more is redundant"
     return [f"k = {k} is above {small}, the smaller side of one of the layers: {reason}"]
-
-
-def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
-
-
-def _wrappers(model: nn.Module) -> list[Wrapper]:
-    from lorabench.methods.wrapper import Wrapper
-
-    return [module for module in model.modules() if isinstance(module, Wrapper)]

@@ -170,7 +170,8 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
 def _refuse_keys(model: nn.Module, first: str) -> None:
     """Refuse to prompt, unasked, the layer of an attention's keys: the same added to every key changes no attention."""
     parent, _, own = first.rpartition(".")
-    values = own.replace("key", "value") if "key" in own else own.replace("k", "v")
+    words = own.replace("key", "value").replace("Key", "Value")
+    values = words if words != own else own.translate(str.maketrans("kK", "vV"))
     if values != own and values in dict(model.get_submodule(parent).named_children()):
         raise UsageError(
             f"prompt would learn nothing: the first linear layer, {first!r}, makes an attention's keys, of an input "

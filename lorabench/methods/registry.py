@@ -290,6 +290,7 @@ METHODS: dict[str, Method] = {
         },
         layer=_low_rank,
         lr=0.03,
+        lr_of=[({"init": "orthogonal"}, 0.01)],
         low_rank=True,
         wider=True,
         exemptions=(Exemption("birth", "AB is zero only up to rounding", when={"init": "orthogonal"}, relative=1e-6),),

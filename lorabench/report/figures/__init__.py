@@ -5,7 +5,7 @@
 
     material    what they are drawn from, gathered from the runs folder and MNIST
     style       their look                          labels   names that do not overlap
-    planes      parameters and forgetting           confusions, samples, rank, spectra, curves: one figure each
+    planes      ranks, parameters and forgetting    confusions, samples, spectra, curves: one figure each
 
 matplotlib is imported by the first figure that is drawn, not by this room. Only its Figure objects are used, never
 pyplot, and none of its global settings stays changed.
@@ -56,12 +56,12 @@ class Outcome:
 
 def _entries() -> list[Entry]:
     """All figures in their order. A new one is a file with `draw` and a line here."""
-    from lorabench.report.figures import confusions, curves, planes, rank, samples, spectra
+    from lorabench.report.figures import confusions, curves, planes, samples, spectra
 
     return [
         Entry("confusions", "Confusion matrices", confusions.draw),
         Entry("samples", "Sample images", samples.draw),
-        Entry("rank", "Accuracy against k", rank.draw),
+        Entry("rank", "Accuracy against k", planes.ranks),
         Entry("parameters", "Accuracy against trained parameters", planes.parameters),
         Entry("forgetting", "Learning against forgetting", planes.forgetting),
         Entry("spectra", "Spectrum of the weights' change", spectra.draw),

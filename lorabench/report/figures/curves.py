@@ -8,14 +8,16 @@ from matplotlib.ticker import MaxNLocator
 
 from lorabench.analysis import number
 from lorabench.analysis.settings import collect
-from lorabench.report.figures.labels import beside, margin, settle
 from lorabench.report.figures.material import Missing
-from lorabench.report.figures.style import WIDTH, canvas, caption, logarithmic, series_look
+from lorabench.report.figures.style import canvas, caption, logarithmic, series_look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lorabench.report.figures.material import Material
+
+LONGEST = 40
+"""Characters of a name in the legend."""
 
 
 class Curve(NamedTuple):
@@ -45,7 +47,7 @@ def curves(material: Material) -> list[Curve]:
 
 
 def draw(material: Material) -> Figure:
-    """Loss above, accuracy below; each curve is named at its end.
+    """Loss above, accuracy below, their means over seeds in bands from least to greatest.
 
     Raises:
         Missing: no run has two epochs or more.
@@ -53,8 +55,8 @@ def draw(material: Material) -> Figure:
     found = curves(material)
     if not found:
         raise Missing("a run of two or more epochs, with its history.jsonl")
-    labels = [curve.label for curve in found]
-    figure = canvas(2 * max(2.2, 0.13 * len(found) + 0.5) + 0.7, "Training, epoch by epoch")
+    labels = [curve.label if len(curve.label) <= LONGEST else f"{curve.label[:LONGEST]}…" for curve in found]
+    figure = canvas(max(5.1, 0.16 * len(found) + 0.7), "Training, epoch by epoch")
     upper, lower = figure.subplots(2, 1, sharex=True)
     panels = (upper, [curve.loss for curve in found]), (lower, [curve.accuracy for curve in found])
     for axes, series in panels:
@@ -74,9 +76,5 @@ def draw(material: Material) -> Figure:
     counts = sorted({len(curve.loss) for curve in found})
     what = "1 seed" if counts == [1] else f"mean over n = {number.ranges(counts)} seeds; bands: from least to greatest"
     caption(figure, what + ("; base: on MNIST, the others: on F-MNIST" if labels[0].startswith("base") else ""))
-    figure.set_layout_engine("constrained", rect=(0, 0, 1 - min(0.5, margin(labels) / WIDTH), 1), hspace=0.1)
-    settle(figure)
-    for axes, series in panels:
-        ends = [(len(seeds[0]), sum(seed[-1] for seed in seeds) / len(seeds)) for seeds in series]
-        beside(axes, ends, labels, [series_look(index)["color"] for index in range(len(found))])
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside right upper")
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.backend_bases import RendererBase
-    from matplotlib.figure import SubFigure
     from matplotlib.text import Annotation
 
     Point = tuple[float, float]
@@ -27,9 +25,6 @@ SIZE = 6.8
 
 _CROSSING = 8.0
 """Points that a label moves away rather than cross a line."""
-
-_LEAD = 20.0
-"""Points between the axes and the labels beside them."""
 
 _PLACES = [
     (away, math.cos(turn * math.pi / 8), math.sin(turn * math.pi / 8))
@@ -47,7 +42,11 @@ def place(
     Labels hide neither each other nor a point; they and the ties to their points cross the lines `avoid` and each other
     only where all other places are far. Those in the densest company choose first.
     """
-    renderer = settle(axes.get_figure(root=True))
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()  # so that places in pixels stay what they are
+    figure.set_layout_engine("none")
+    renderer = FigureCanvasAgg(figure).get_renderer()
     pixel = axes.figure.dpi / 72
     spots, lines = _pixels(axes, points), [Path(_pixels(axes, line)) for line in avoid]
     frame = axes.get_window_extent().padded(-2 * pixel)
@@ -87,59 +86,6 @@ def place(
             ends = axes.transData.inverted().transform(tie.vertices)
             axes.plot(ends[:, 0], ends[:, 1], color="#9a9a9a", linewidth=0.5, zorder=1)
     return [labels[index] for index in range(len(spots))]
-
-
-def settle(figure: Figure | SubFigure | None) -> RendererBase:
-    """Lay the figure out for the last time, so that places in pixels stay what they are."""
-    assert isinstance(figure, Figure)
-    canvas = FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return canvas.get_renderer()
-
-
-def margin(texts: Sequence[str]) -> float:
-    """Inches that `beside` needs for `texts` right of the axes."""
-    return (_LEAD + 0.62 * SIZE * max(len(text) for text in texts) + 4) / 72
-
-
-def beside(axes: Axes, ends: Sequence[Point], texts: Sequence[str], colours: Sequence[str]) -> None:
-    """Write `texts[i]` right of the axes, near the height of `ends[i]` and tied to it; after `settle`."""
-    pixel = axes.figure.dpi / 72
-    frame = axes.get_window_extent()
-    heights = spread([y for _, y in _pixels(axes, ends)], 1.3 * SIZE * pixel, frame.y0, frame.y1)
-    for end, height, text, colour in zip(ends, heights, texts, colours, strict=True):
-        axes.annotate(
-            text,
-            end,
-            (1 + _LEAD * pixel / frame.width, (height - frame.y0) / frame.height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=SIZE,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.5,
-                "relpos": (0, 0.5),
-                "shrinkA": 1,
-                "shrinkB": 3,
-            },
-        )
-
-
-def spread(wanted: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf) -> list[float]:
-    """Places at least `gap` apart, in the order of `wanted`, as near to it as that and `low` to `high` allow.
-
-    Less its steps of `gap` it is the least-squares fit of numbers that do not fall, which is cut to its room.
-    """
-    from scipy.optimize import isotonic_regression  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-
-    order = np.argsort(wanted, kind="stable")
-    steps = gap * np.arange(len(wanted))
-    fitted: Any = isotonic_regression(np.asarray(wanted, float)[order] - steps)
-    places = np.empty(len(wanted))
-    places[order] = np.minimum(np.maximum(fitted.x, low), high - steps[-1]) + steps
-    return [float(place) for place in places]
 
 
 def _pixels(axes: Axes, points: Sequence[Point]) -> list[Point]:

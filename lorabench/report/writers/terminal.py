@@ -73,121 +73,87 @@ def recorded(block: Block, *, color: bool) -> Console:
 
 def renderable(block: Block) -> RenderableType:
     """`block` as something that Rich prints."""
-    return _Legible(_drawn(block))
+    return _Legible(block)
 
 
 class _Legible:
-    """Styles as they can be read on a light screen and on a dark one."""
+    """A block in styles as they can be read on a light screen and on a dark one."""
 
-    def __init__(self, inner: RenderableType) -> None:
-        self._inner = inner
+    def __init__(self, block: Block) -> None:
+        self._block = block
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         with console.use_theme(Theme(STYLES if console.color_system in ("256", "truecolor") else SIXTEEN)):
-            yield from console.render(self._inner, options)
+            for part in _drawn(self._block, console, options):
+                yield from [part] if isinstance(part, Segment) else console.render(part, options)
 
 
-def _drawn(block: Block) -> RenderableType:
-    if isinstance(block, Line):
-        return _text(block)
-    if isinstance(block, Table):
-        return _Matrix(block) if block.matrix else _Grid(block) if block.folds else _Rows(block)
-    if isinstance(block, Beside):
-        return _Side(block.tables)
-    return _Drawn(block) if isinstance(block, Picture) else _Parts(block)
+def _drawn(block: Block, console: Console, options: ConsoleOptions) -> RenderResult:
+    match block:
+        case Line():
+            yield _text(block)
+        case Table():
+            kind = _matrix if block.matrix else _grid if block.folds else _rows
+            yield from kind(block, console, options)
+        case Beside():
+            text = _beside(block.tables)
+            if max(line.cell_len for line in text.split()) <= options.max_width:
+                yield text
+            else:
+                yield from _drawn(Document(block.tables, apart=True), console, options)
+        case Picture():
+            yield from map(_text, block.draw(options.max_width, options.ascii_only))
+        case Document():
+            for index, part in enumerate(block.parts):
+                if index and block.apart:
+                    yield Segment.line()
+                yield from _drawn(part, console, options)
 
 
-class _Parts:
-    def __init__(self, document: Document) -> None:
-        self._document = document
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for index, part in enumerate(self._document.parts):
-            if index and self._document.apart:
-                yield Segment.line()
-            yield _drawn(part)
-
-
-class _Drawn:
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in self._picture.draw(options.max_width, options.ascii_only):
-            yield _text(line)
-
-
-class _Rows:
+def _rows(table: Table, console: Console, _: ConsoleOptions) -> RenderResult:
     """A table of thousands of rows, which Rich's own tables would take seconds for: nothing is folded or cut."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = self._table
-        heads = [[(head, "dim" if index else "bold")] for index, head in enumerate(table.heads)]
-        rows = [heads, *([cell.pieces for cell in row] for row in table.rows)]
-        texts = [["".join(text for text, _ in cell) for cell in row] for row in rows]
-        widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
-        last = len(widths) - 1
-        for row, plain in zip(rows, texts, strict=True):
-            for index, (cell, text, side, width) in enumerate(zip(row, plain, table.align, widths, strict=True)):
-                blank = " " * (width - cell_len(text))
-                yield Segment(blank if side == ">" else "")
-                for piece, style in cell:
-                    yield Segment(piece, console.get_style(style) if style else None)
-                yield Segment(blank if side == "<" and index < last else "")
-                yield Segment("\n" if index == last else " " * table.gap)
+    heads = [[(head, "dim" if index else "bold")] for index, head in enumerate(table.heads)]
+    rows = [heads, *([cell.pieces for cell in row] for row in table.rows)]
+    texts = [["".join(text for text, _ in cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
+    last = len(widths) - 1
+    for row, plain in zip(rows, texts, strict=True):
+        for index, (cell, text, side, width) in enumerate(zip(row, plain, table.align, widths, strict=True)):
+            blank = " " * (width - cell_len(text))
+            yield Segment(blank if side == ">" else "")
+            for piece, style in cell:
+                yield Segment(piece, console.get_style(style) if style else None)
+            yield Segment(blank if side == "<" and index < last else "")
+            yield Segment("\n" if index == last else " " * table.gap)
 
 
-class _Grid:
+def _grid(table: Table, console: Console, options: ConsoleOptions) -> RenderResult:
     """A table whose cells are folded between numbers, not within an interval; where a word would be cut, in parts.
 
     Each part has the first column and as many of the others as fit.
     """
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        columns, wide = list(range(1, len(self._table.heads))), options.update(width=_WIDEST)
-        while True:
-            fitting, part = len(columns), self._part([0, *columns])
-            while fitting > 1 and Measurement.get(console, wide, part).minimum > options.max_width:
-                fitting -= 1
-                part = self._part([0, *columns[:fitting]])
-            for text, style, control in console.render(part, options):
-                yield Segment(text.replace(_GLUE, " "), style, control)
-            columns = columns[fitting:]
-            if not columns:
-                break
-
-    def _part(self, columns: Sequence[int]) -> RichTable:
-        table, padding = self._table, (0, self._table.gap, 0, 0)
-        drawn = RichTable(box=None, padding=padding, pad_edge=False, header_style="dim", show_header=any(table.heads))
-        for index in columns:
-            head = Text(table.heads[index], "" if index else "not dim bold")
-            drawn.add_column(head, justify=_SIDES[table.align[index]], overflow="fold")
-        for row in table.rows:
-            drawn.add_row(*(_text(row[index], _GLUE) for index in columns))
-        return drawn
+    columns, wide = list(range(1, len(table.heads))), options.update(width=_WIDEST)
+    while True:
+        fitting, part = len(columns), _part(table, [0, *columns])
+        while fitting > 1 and Measurement.get(console, wide, part).minimum > options.max_width:
+            fitting -= 1
+            part = _part(table, [0, *columns[:fitting]])
+        for text, style, control in console.render(part, options):
+            yield Segment(text.replace(_GLUE, " "), style, control)
+        columns = columns[fitting:]
+        if not columns:
+            break
 
 
-class _Side:
-    """Matrices beside each other, or below each other where they would be wider than the screen."""
-
-    def __init__(self, tables: Sequence[Table]) -> None:
-        self._tables = tables
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        text = _beside(self._tables)
-        if max(line.cell_len for line in text.split()) <= options.max_width:
-            yield text
-            return
-        for index, table in enumerate(self._tables):
-            if index:
-                yield Segment.line()
-            yield _Matrix(table)
+def _part(table: Table, columns: Sequence[int]) -> RichTable:
+    padding = (0, table.gap, 0, 0)
+    drawn = RichTable(box=None, padding=padding, pad_edge=False, header_style="dim", show_header=any(table.heads))
+    for index in columns:
+        head = Text(table.heads[index], "" if index else "not dim bold")
+        drawn.add_column(head, justify=_SIDES[table.align[index]], overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(_text(row[index], _GLUE) for index in columns))
+    return drawn
 
 
 def _beside(tables: Iterable[Table]) -> Text:
@@ -210,19 +176,13 @@ def _short(title: str) -> str:
     return title if len(title) <= WIDTH // 2 - 6 else title[: WIDTH // 2 - 9] + "..."
 
 
-class _Matrix:
+def _matrix(table: Table, _: Console, options: ConsoleOptions) -> RenderResult:
     """Cells of one width; where the screen is narrower than that, each column as wide as its cells."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = self._table
-        for tight in (False, True):
-            lines = list(_lines(table, tight=tight))
-            if max(line.cell_len for line in lines) <= options.max_width:
-                break
-        yield Text("\n").join([Text(table.title, "bold"), *lines])
+    for tight in (False, True):
+        lines = list(_lines(table, tight=tight))
+        if max(line.cell_len for line in lines) <= options.max_width:
+            break
+    yield Text("\n").join([Text(table.title, "bold"), *lines])
 
 
 def _lines(table: Table, *, labels: bool = True, tight: bool = False) -> Iterator[Text]:
