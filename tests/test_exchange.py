@@ -417,7 +417,7 @@ def test_the_commands(shop: Shop, tmp_path: Path) -> None:
             "--init  finetune.init  unknown key of the method bitfit; known keys: method",
         ),
         (["rslora", "--init", "kaiming"], "of the method rslora; known keys: method, targets, epochs"),
-        (["lora", "--init", "zeros"], "--init  finetune.init  input should be 'talk', 'kaiming' or 'gaussian'"),
+        (["lora", "--init", "zeros"], "--init  finetune.init  input should be 'talk', 'kaiming', 'gaussian'"),
         (["lora", "--alpha", -1.0], "--alpha  finetune.alpha  input should be greater than 0"),
     ],
 )

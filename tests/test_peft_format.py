@@ -60,8 +60,12 @@ SAVED: list[tuple[str, dict[str, Any], str]] = [
     ("Hira", {"r": 4, "hira_dropout": 0.1}, "hira"),
     ("Hira", {"rank_pattern": {"fc2": 3}, "init_weights": "gaussian"}, "hira"),
     ("OFT", {"oft_block_size": 2, "use_cayley_neumann": False, "module_dropout": 0.1}, "oft"),
-    ("OFT", {"r": 4, "oft_block_size": 0, "use_cayley_neumann": False, "target_modules": ["fc1"]}, "oft"),
-    ("OFT", {"r": 2, "oft_block_size": 0, "use_cayley_neumann": False}, "its blocks are of 64, 128, 392"),
+    ("OFT", {"r": 49, "oft_block_size": 0, "use_cayley_neumann": False, "target_modules": ["fc1"]}, "oft"),
+    (
+        "OFT",
+        {"r": 32, "oft_block_size": 0, "use_cayley_neumann": False, "target_modules": "fc[23]"},
+        "its blocks are of 4, 8",
+    ),
     ("OFT", {"oft_block_size": 2}, "use_cayley_neumann: "),
     ("OFT", {"oft_block_size": 2, "use_cayley_neumann": False, "block_share": True}, "block_share is "),
     ("OFT", {"oft_block_size": 2, "use_cayley_neumann": False, "coft": True}, "coft is "),
@@ -113,6 +117,28 @@ def test_what_peft_saves_computes_the_same_or_is_refused(
     assert adapter.method == expected
     assert (logits - BASE(IMAGES)).abs().max() > 0.01
     assert (model(IMAGES) - logits).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "unsaid", "message"),
+    [
+        ("Lora", {"alpha_pattern": {"fc[23]": 9}}, ["trainable_token_indices"], "alpha_pattern for fc2"),
+        ("LoHa", {"alpha_pattern": {"fc1": 9}, "rank_pattern": {"fc.": 4}}, ["peft_version"], "alpha_pattern for fc1"),
+        ("LoKr", {"alpha": 4}, ["exclude_modules", "peft_version"], "leaves alpha out in LoKr; set it to r of fc1"),
+        ("LoKr", {"alpha_pattern": {"fc1": 9}}, ["exclude_modules", "peft_version"], "leaves alpha out in LoKr"),
+    ],
+)
+def test_what_releases_of_peft_read_differently_is_refused_if_nobody_says_which_wrote_it(
+    peft: Any, tmp_path: Path, kind: str, options: dict[str, Any], unsaid: list[str], message: str
+) -> None:
+    """0.13.2 looks for one key in both patterns, of LoRA after a dot, and leaves LoKr's alpha out: measured."""
+    logits = saved(peft, tmp_path, kind, options)(IMAGES)
+    assert (ours(tmp_path)[1](IMAGES) - logits).abs().max() <= 1e-4
+    config = json.loads((tmp_path / peft_format.CONFIG).read_text())
+    kept = {key: value for key, value in config.items() if key not in unsaid}
+    (tmp_path / peft_format.CONFIG).write_text(json.dumps(kept))
+    with pytest.raises(InputError, match=message):
+        peft_format.read(tmp_path, LAYERS)
 
 
 def test_a_pruned_adalora_is_read(peft: Any, tmp_path: Path) -> None:

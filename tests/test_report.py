@@ -262,6 +262,7 @@ def test_the_data_are_plain_json() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["study"] == "demo"
     assert found["seeds"] == [0, 1, 2, 3, 4]
+    assert [row["share"] for row in found["parameters"]] == [100, pytest.approx(100 * 6_248 / 235_146)]
     assert found["confusion"]["before"][3][8] == 5 * 173
     assert found["confusion"]["after"][3][8] == 5 * 9
 

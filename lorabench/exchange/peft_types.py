@@ -135,12 +135,30 @@ class PeftType(BaseModel):
 
 
 class _Ranked(PeftType):
-    """A type whose layers may have ranks of their own, and scales alpha/r."""
+    """A type whose layers may have ranks and alphas of their own."""
+
+    NEWER: ClassVar[str]
+    """A key that only those releases of PEFT write that have today's rule for patterns."""
 
     rank_pattern: dict[str, Rank] | None = None
+    alpha_pattern: dict[str, Alpha] | None = None
 
     def rank(self, name: str) -> int:
         return of_pattern(self.rank_pattern, name, self.r)
+
+    def alpha_of(self, name: str, usual: float) -> float:
+        """The layer's alpha.
+
+        Raises:
+            ValueError: before PEFT 0.15 it was another one, and nothing says who wrote it.
+        """
+        own, ranks = self.alpha_pattern or {}, self.rank_pattern or {}
+        alpha = of_pattern(own, name, usual)
+        # One key was looked for in both, of LoRA only a layer's whole name or what follows a dot in it.
+        first = next((key for key in (*ranks, *own) if of_pattern({key: True}, name, False)), name)
+        if {own.get(name, usual), own.get(first, usual)} != {alpha} and self.NEWER not in self.model_fields_set:
+            raise ValueError(f"releases of PEFT read its alpha_pattern for {name} differently; name each layer in it")
+        return alpha
 
 
 class Lora(_Ranked):
@@ -152,11 +170,11 @@ class Lora(_Ranked):
         Part("g", "lora_magnitude_vector", "m"),
     )
     SCALED = "B"
+    NEWER = "trainable_token_indices"
     WITHOUT_EFFECT = {"eva_config", "lora_ga_config", "megatron_core", "qalora_group_size"}
 
     r: Rank = 8
     lora_alpha: Alpha = 8
-    alpha_pattern: dict[str, Alpha] | None = None
     use_rslora: bool = False
     use_dora: bool = False
     # The others (pissa, olora, corda, loftq, ...) change the base's weights when PEFT loads the adapter: measured.
@@ -165,18 +183,15 @@ class Lora(_Ranked):
     def parts(self, held: Tensors) -> tuple[Part, ...]:
         return self.PARTS if self.use_dora else self.PARTS[:2]
 
-    def alpha(self, name: str) -> float:
-        return of_pattern(self.alpha_pattern, name, self.lora_alpha)
-
     def scale(self, name: str) -> float:
         r = self.rank(name)
-        return self.alpha(name) / (math.sqrt(r) if self.use_rslora else r)
+        return self.alpha_of(name, self.lora_alpha) / (math.sqrt(r) if self.use_rslora else r)
 
     def adapter(self, layers: Layers, k: int) -> Built:
         """Our DoRA has no scale of its own, and the layers of our LoRA have one in common: the rest goes into B."""
         if self.use_dora:
             return "dora", {"k": k}, self.scaled(layers)
-        alphas = {self.alpha(name) for name in layers}
+        alphas = {self.alpha_of(name, self.lora_alpha) for name in layers}
         if len(alphas) > 1 or len({self.rank(name) for name in layers}) > 1:
             return "lora", {"k": k, "alpha": float(k), "init": "kaiming"}, self.scaled(layers)
         tensors = {f"{name}.{ours}": tensor for name, layer in layers.items() for ours, tensor in layer.items()}
@@ -199,7 +214,11 @@ class Lora(_Ranked):
 
 
 class Vera(PeftType):
-    """VeRA, from PEFT 0.12. A run does not keep the frozen half, so what is read becomes the LoRA that it is."""
+    """VeRA. A run does not keep the frozen half, so what is read becomes the LoRA that it is.
+
+    PEFT before 0.21 draws the frozen half again in place of reading it, and says nothing; by the key `peft_version`
+    those before 0.14 refuse what we write, and those before 0.18 warn.
+    """
 
     PARTS = (
         Part("d", "vera_lambda_d", "r"),
@@ -208,7 +227,7 @@ class Vera(PeftType):
         Part("VB", "base_model.vera_B", "Mr"),
     )
     WITHOUT_EFFECT = {"d_initial", "projection_prng_key"}
-    WRITTEN = {"r": "k", "projection_prng_key": 0, "save_projection": True}
+    WRITTEN = {"r": "k", "projection_prng_key": 0, "save_projection": True, "peft_version": "0.21.2"}
 
     r: Rank = 256
     save_projection: Literal[True] = True
@@ -278,14 +297,14 @@ class AdaLora(PeftType):
 
 
 class _Lycoris(_Ranked):
+    NEWER = "peft_version"
     WRITTEN = {"r": "k", "alpha": "k"}
 
     r: Rank = 8
     alpha: Alpha = 8
-    alpha_pattern: dict[str, Alpha] | None = None
 
     def scale(self, name: str) -> float:
-        return of_pattern(self.alpha_pattern, name, self.alpha) / self.rank(name)
+        return self.alpha_of(name, self.alpha) / self.rank(name)
 
 
 class LoHa(_Lycoris):
@@ -332,6 +351,8 @@ class LoKr(_Lycoris):
         ours: dict[str, Tensors] = {}
         k = max(self.r, *(min(layer["D"].shape) if "D" in layer else layer["D1"].shape[1] for layer in layers.values()))
         for name, layer in layers.items():
+            if self.scale(name) != 1 and "exclude_modules" not in self.model_fields_set:
+                raise ValueError(f"PEFT before 0.14, which saved it, leaves alpha out in LoKr; set it to r of {name}")
             left = layer["C"] if "C" in layer else layer["C1"] @ layer["C2"]
             if "D" in layer:  # one matrix is the product of itself and the identity
                 whole, identity = layer["D"], torch.eye(min(layer["D"].shape))
@@ -348,7 +369,7 @@ class LoKr(_Lycoris):
 
 
 class Hira(PeftType):
-    """HiRA. PEFT 0.21.2 saves `rank_pattern` and does not follow it: the tensors say the rank."""
+    """HiRA, from PEFT 0.20. PEFT 0.21.2 saves `rank_pattern` and does not follow it: the tensors say the rank."""
 
     PARTS = (Part("A", "hira_A", "rn", flipped=True), Part("B", "hira_B", "mr", flipped=True))
     WITHOUT_EFFECT = {"rank_pattern"}
@@ -361,7 +382,7 @@ class Hira(PeftType):
 
 
 class Oft(PeftType):
-    """OFT. The shape of S says how many blocks there are; PEFT's R is the transpose of the paper's."""
+    """OFT, from PEFT 0.16. The shape of S says how many blocks there are; PEFT's R is the transpose of the paper's."""
 
     PARTS = (Part("S", "oft_R.weight", "bs"),)
     SCALED = "S"
@@ -392,7 +413,7 @@ class Oft(PeftType):
 
 
 class Miss(PeftType):
-    """MiSS."""
+    """MiSS, from PEFT 0.17."""
 
     PARTS = (Part("D", "miss_block", "rm"),)
     WITHOUT_EFFECT = {"mini_r"}

@@ -224,14 +224,14 @@ def _eighths(length: float) -> tuple[int, int]:
 
 def _tiles(told: Told, layer: str) -> list[Tile]:
     """From left to right as formulas are written: what is applied last comes first, and a vector of outputs upright."""
-    tiles: list[Tile] = []
+    (_, m), tiles = CLASSIFIER[layer], list[Tile]()
     for path in told.method.layer(*CLASSIFIER[layer], told.options):
         sign = " + " if told.factored and tiles else " "
         for part in reversed(path):
             if len(part.shape) == 2:
                 wide, high = part.shape
             else:
-                wide, high = (1, part.size) if part is path[-1] else (part.size, 1)
+                wide, high = (1, part.size) if part is path[-1] and part.size == m else (part.size, 1)
             tiles.append(Tile(f"{part.name} {high} x {wide}".strip(), high, wide, part.trained, sign if tiles else ""))
             sign = " · " if told.factored else " "
     return tiles
