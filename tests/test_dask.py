@@ -169,9 +169,12 @@ def test_killed_workers_cost_no_run_and_no_bit(cluster: Cluster, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_machines_of_their_own_make_the_runs_that_one_makes(tmp_path: Path, data_dir: Path) -> None:
+def test_machines_of_their_own_make_the_runs_that_one_makes(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In network namespaces where the system allows them; disturbed by `python tests/benchmarks/cluster.py`."""
     del data_dir
+    monkeypatch.setattr(disturbances, "COMMAND", [*disturbances.STUDY, "--seeds", "0"])
     tally = disturbances.disturbed(0, 0, tmp_path)
     assert not tally.failures, "\n".join(tally.failures)
 

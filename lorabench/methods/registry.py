@@ -587,7 +587,7 @@ METHODS: dict[str, Method] = {
         paper="Albert et al. 2025, arXiv:2502.00987",
         options={"k": (Rank, 4), "scale": (Positive, 20.0)},
         layer=_random_bases,
-        lr=0.01,
+        lr=0.001,
         shared=True,
         remakes=True,
     ),
