@@ -72,8 +72,8 @@ def mistakes(
     logits: Tensor, labels: npt.NDArray[np.uint8], images: npt.NDArray[np.uint8], flipped: npt.NDArray[np.bool_]
 ) -> list[Mistake]:
     """The images (n, 28, 28) that `logits` (n, 10) get wrong, the most confident first, equal ones by index."""
-    chances, found = logits.softmax(1).max(1)
-    predicted, confidence = found.cpu().numpy(), chances.cpu().numpy()
+    chances, classes = logits.softmax(1).max(1)
+    predicted, confidence = classes.cpu().numpy(), chances.cpu().numpy()
     wrong = (predicted != labels).nonzero()[0]
     order = wrong[(-confidence[wrong]).argsort(kind="stable")]
     return [

@@ -90,8 +90,8 @@ def runs(runs_dir: Path | str = "runs") -> list[dict[str, Any]]:
     from lorabench.analysis.fields import long_fields
     from lorabench.runs import Store
 
-    found, _ = Store(Path(runs_dir)).scan()
+    records, _ = Store(Path(runs_dir)).scan()
     return [
         {name: float(value) if isinstance(value, Fraction) else value for name, value in long_fields(run).items()}
-        for run in found
+        for run in records
     ]

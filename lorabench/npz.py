@@ -73,8 +73,8 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, dtype: type[np.gen
     stream = io.BytesIO(data)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError(f"{member.filename!r} has another version of the format than 1.0")
-    shape, _, found = np.lib.format.read_array_header_1_0(stream, max_header_size=MAX_HEADER)
+    shape, _, stored = np.lib.format.read_array_header_1_0(stream, max_header_size=MAX_HEADER)
     rest = data[stream.tell() :]
-    if found != np.dtype(dtype) or len(shape) != 1 or shape[0] != len(rest):
-        raise ValueError(f"{member.filename!r} has {len(rest)} bytes for an array {shape} of {found}")
+    if stored != np.dtype(dtype) or len(shape) != 1 or shape[0] != len(rest):
+        raise ValueError(f"{member.filename!r} has {len(rest)} bytes for an array {shape} of {stored}")
     return np.frombuffer(rest, dtype=dtype)

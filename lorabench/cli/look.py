@@ -56,10 +56,10 @@ def evaluate(
     from lorabench.runner import measure
     from lorabench.runner.load import own_config
 
-    settings, found = device_settings(shared), find(shared, runs)
+    settings, chosen = device_settings(shared), find(shared, runs)
     with opened(shared, settings) as session:
-        measured = [measure.measure_again(run, session) for run in found]
-        wrong = {run.id: measure.mistakes(run, session) for run in found} if show_errors else {}
+        measured = [measure.measure_again(run, session) for run in chosen]
+        wrong = {run.id: measure.mistakes(run, session) for run in chosen} if show_errors else {}
 
     def mistakes(run: Run) -> Block:
         word = shifts.of(own_config(run, shared.store).fmnist).word
@@ -76,7 +76,7 @@ def evaluate(
                 *(mistakes(run) for run in measured if wrong),
             ]
         ),
-        shared.following("report", *(run.id for run in found)),
+        shared.following("report", *(run.id for run in chosen)),
     )
 
 
@@ -182,15 +182,15 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None, st
     if names and study:
         raise UsageError("give runs or --study, not both")
     if not names and not baseline:
-        noted, found, lost = noted_study(shared, study)
-        return replace(shown.as_it_was(noted, store, shown.study_shown(found, *newest_costs(shared))), lost=lost)
+        noted, runs, lost = noted_study(shared, study)
+        return replace(shown.as_it_was(noted, store, shown.study_shown(runs, *newest_costs(shared))), lost=lost)
     if names:
-        found, broken = select(shared, names)
+        runs, broken = select(shared, names)
         lost = [f"{folder.id}  cannot be read" for folder in broken]
     else:
-        (_, found, lost), broken = noted_study(shared, study), []
+        (_, runs, lost), broken = noted_study(shared, study), []
     reference, unread = select(shared, [baseline]) if baseline else ([], [])
-    result = shown.runs_shown(store, found, baseline=reference, broken=broken)
+    result = shown.runs_shown(store, runs, baseline=reference, broken=broken)
     for folder in broken if "broken" not in result.data else []:
         log(shared, f"left out: {folder.reason}")
     return replace(result, lost=[*lost, *(f"{folder.id}  cannot be read" for folder in unread)])
@@ -339,22 +339,22 @@ def scale(
     model = room.given(sizes) if sizes else room.architecture(arch or "gpt3-175b")
     named = [name.strip() for name in targets.split(",")] if targets else None
     precision = precision or ("fp32" if measure else "fp16")
-    found = room.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
-    for warning in room.warnings(model, chosen.method, chosen.options, found.tuned.targets):
+    projection = room.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
+    for warning in room.warnings(model, chosen.method, chosen.options, projection.tuned.targets):
         log(shared, warning)
-    data, document = scaling.scaling_data(found), scaling.scaling(found)
+    data, document = scaling.scaling_data(projection), scaling.scaling(projection)
     if not measure:
         answer(shared, "scale", lambda: data, lambda: document, shared.following("scale", "gpt2", "--measure"))
         return
     setup = room.Setup(precision=precision, device=settings.device, threads=settings.threads, **asked)
     record = room.measure(
-        model, chosen.method, chosen.options, found.tuned.targets, setup, lambda text: log(shared, text)
+        model, chosen.method, chosen.options, projection.tuned.targets, setup, lambda text: log(shared, text)
     )
     answer(
         shared,
         "scale",
         lambda: {**data, "measured": measured_data(record)},
-        lambda: stack([document, measured_report(record, found.tuned.label)]),
+        lambda: stack([document, measured_report(record, projection.tuned.label)]),
         reporting(shared),
     )
     with result_first():

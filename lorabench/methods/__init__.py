@@ -174,18 +174,18 @@ def apply(
 
     if applied.notes(model)[1]:
         raise UsageError("a method was applied to this model before; merge or remove it first")
-    found = targeted(model, name, targets, **options)
+    adapted = targeted(model, name, targets, **options)
     chosen = complete(name, options)
-    particular = layers.own_options(targets, found)
+    particular = layers.own_options(targets, adapted)
     alike: dict[tuple[Any, ...], list[str]] = {}  # layers of the same settings
-    for target in found:
+    for target in adapted:
         alike.setdefault(tuple(complete(name, {**options, **particular[target]}).values()), []).append(target)
-    beside = _beside(model, found, also_train)
+    beside = _beside(model, adapted, also_train)
     if targets is None:
         layers.warn_of_left_out(model, name)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     before = {own: (parameter.requires_grad, parameter.grad) for own, parameter in parameters.items()}
-    plain = {target: model.get_submodule(target) for target in found}
+    plain = {target: model.get_submodule(target) for target in adapted}
     places = applied.buffers(model)
     try:
         model.requires_grad_(False)
@@ -194,7 +194,7 @@ def apply(
             method.apply(model, names, **dict(zip(chosen, settings, strict=True)))
         for module in beside.values():
             module.requires_grad_(True)
-        wrappers = [new for target in found if isinstance(new := model.get_submodule(target), Wrapper)]
+        wrappers = [new for target in adapted if isinstance(new := model.get_submodule(target), Wrapper)]
         trained = applied.trained(model, set(parameters.values()))
         places = [*trained, *places]
         flags = {own: flag for own, (flag, _) in before.items()}
@@ -221,14 +221,14 @@ def _beside(model: nn.Module, targets: Sequence[str], also_train: Targets) -> di
     wanted = layers.matching(model, also_train, names)
     if wrong := [name for name in wanted if name not in modules]:
         raise UsageError(f"also_train: the model has no module {wrong[0]!r}; it has {', '.join(names[1:])}")
-    found = {name: modules[name] for name in wanted}
+    chosen = {name: modules[name] for name in wanted}
     adapted = {p: target for target in targets for p in model.get_submodule(target).parameters()}
-    for name, module in found.items():
+    for name, module in chosen.items():
         if (first := next(module.parameters(), None)) is None:
             raise UsageError(f"also_train: {name!r} has no parameters")
         if clash := next((adapted[p] for p in (first, *module.parameters()) if p in adapted), None):
             raise UsageError(f"also_train: {name!r} has parameters of {clash!r}, which the method adapts")
-    return found
+    return chosen
 
 
 @contextlib.contextmanager
@@ -303,15 +303,15 @@ def __getattr__(name: str) -> Any:
 
 def _merged(on: Applied) -> dict[str, nn.Module]:
     """A plain layer for each wrapper, by its name."""
-    found: dict[str, nn.Module] = {}
+    plain: dict[str, nn.Module] = {}
     for target, wrapper in zip(on.targets, on.wrappers, strict=False):  # in place, a method has targets and no wrappers
         if wrapper.merged_weight() is None:
             reason = next(e.reason for e in METHODS[on.method].exemptions if e.clause == "merge")
             raise UsageError(f"{on.method} does not merge: {reason}")
-        found[target] = wrapper.merged()
-        if (off := wrapper.merging_error(found[target])) > 1:
+        plain[target] = wrapper.merged()
+        if (off := wrapper.merging_error(plain[target])) > 1:
             raise UsageError(f"{target} merged would compute something else, by {off:.3g} times what rounding explains")
-    return found
+    return plain
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[dict[str, Any]]:

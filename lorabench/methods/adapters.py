@@ -190,18 +190,18 @@ def _paths(root: nn.Module) -> dict[nn.Module, str]:
 def _tensors(root: nn.Module, on: Applied) -> dict[str, Tensor]:
     """What is not the base, by name: of wrappers all but their layer; of the rest what is trained, and what moved."""
     paths = _paths(root)
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for wrapper in on.wrappers:
         own = wrapper.state_dict()
-        found |= {paths[wrapper] + name: t for name, t in own.items() if not name.startswith("inner.")}
+        tensors |= {paths[wrapper] + name: t for name, t in own.items() if not name.startswith("inner.")}
     seen: set[int] = set()  # what is tied is one tensor, and is saved once
     for (module, name), before in zip(on.places, on.found, strict=True):
         tensor: Tensor = getattr(module, name)
         moved = (module, name) in on.trained or not torch.equal(tensor, before.to(tensor))
         if moved and id(tensor) not in seen:
             seen.add(id(tensor))
-            found[paths[module] + name] = tensor.detach()
-    return found
+            tensors[paths[module] + name] = tensor.detach()
+    return tensors
 
 
 def _base(root: nn.Module, on: Applied | None) -> dict[str, str]:

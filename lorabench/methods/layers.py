@@ -99,11 +99,11 @@ def matching(model: nn.Module, wanted: Targets, names: Sequence[str]) -> list[st
         raise UsageError(f"targets are a list of names: [{wanted!r}], not {wanted!r}")
     if callable(wanted):
         return [name for name in names if wanted(name, model.get_submodule(name))]
-    found: list[str] = []
+    matched: list[str] = []
     for name in wanted:
         matches = [] if name in names else fnmatch.filter(names, name)
-        found += [match for match in matches if match not in found] or [name] * (not matches)
-    return found
+        matched += [match for match in matches if match not in matched] or [name] * (not matches)
+    return matched
 
 
 def own_options(targets: Targets | None, names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -141,7 +141,7 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
             default = [n for n in default if n not in heads and shared_with(model, everything[n]) is None]
     else:
         named = default = [path for path, module in modules(model) if own_parameters(module, name)]
-    what = {"linear": "linear layer", "parameters": "parameter", "biases": "bias"}[method.reach]
+    kind = {"linear": "linear layer", "parameters": "parameter", "biases": "bias"}[method.reach]
     if "" in named and not method.in_place:
         raise UsageError("the model is itself a linear layer; methods adapt those inside a model: nn.Sequential(layer)")
     chosen = list(method.where(default, options)) if targets is None else matching(model, targets, named)
@@ -151,11 +151,11 @@ def targeted(model: nn.Module, name: str, targets: Targets | None, options: Opti
             layer = everything.get(target) if method.reach == "linear" else None
             if layer and (reason := why_not(layer, wider=method.wider)):
                 raise UsageError(f"{name} cannot adapt {target!r}: {reason}")
-            raise UsageError(f"the model has no {what} {target!r}; it has {', '.join(named) or 'none'}")
+            raise UsageError(f"the model has no {kind} {target!r}; it has {', '.join(named) or 'none'}")
     if twice := [target for target in dict.fromkeys(chosen) if chosen.count(target) > 1]:
         raise UsageError(f"the layer {twice[0]!r} is named twice")
     if not chosen:
-        raise UsageError(f"{name} finds no {what} to adapt among {', '.join(named) or 'none'}{_left(model)}")
+        raise UsageError(f"{name} finds no {kind} to adapt among {', '.join(named) or 'none'}{_left(model)}")
     if targets is None and name == "prompt" and options["variant"] != "deep":
         _refuse_keys(model, chosen[0])
     if method.in_place:

@@ -20,10 +20,10 @@ def orthonormal(W0: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Q and R have as many as the smaller side of W0; beyond that both are zero.
     """
     Q, R = cast("tuple[Tensor, Tensor]", torch.linalg.qr(W0))
-    found = min(k, len(R))
+    rank = min(k, len(R))
     At, B = W0.new_zeros(k, W0.shape[1]), W0.new_zeros(k, W0.shape[0])
-    At[:found] = R[:found]
-    B[:found] = Q[:, :found].t()
+    At[:rank] = R[:rank]
+    B[:rank] = Q[:, :rank].t()
     return At, B
 
 

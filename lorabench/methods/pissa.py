@@ -20,10 +20,10 @@ def principal(W0: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Beyond the smaller side of W0 its singular values, and so the rows of both, are zero.
     """
     U, S, Vt = cast("tuple[Tensor, Tensor, Tensor]", torch.linalg.svd(W0, full_matrices=False))
-    found = min(k, len(S))
+    rank = min(k, len(S))
     At, B = W0.new_zeros(k, W0.shape[1]), W0.new_zeros(k, W0.shape[0])
-    At[:found] = S[:found].sqrt()[:, None] * Vt[:found]
-    B[:found] = S[:found].sqrt()[:, None] * U[:, :found].t()
+    At[:rank] = S[:rank].sqrt()[:, None] * Vt[:rank]
+    B[:rank] = S[:rank].sqrt()[:, None] * U[:, :rank].t()
     return At, B
 
 

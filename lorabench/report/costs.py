@@ -20,11 +20,11 @@ Cost = dict[str, Any]
 
 def costs_table(record: Mapping[str, Any]) -> Block:
     """A bench record, readable at 80 columns: training, then inference."""
-    found: Sequence[Cost] = record["costs"]
+    costs: Sequence[Cost] = record["costs"]
     training = grid(
         "training", "step ms", "p10-p90", "images/s", "x full", "peak", "state MB", "saved kB", align="<>>>>>>>"
     )
-    for cost in found:
+    for cost in costs:
         step = cost["step_ms"]
         training.add_row(
             cost["label"],
@@ -36,10 +36,10 @@ def costs_table(record: Mapping[str, Any]) -> Block:
             f"{cost['state_bytes'] / 1e6:.3f}",
             f"{cost['saved_bytes'] / 1e3:,.1f}",
         )
-    batches = list(found[0]["latency_us"])
+    batches = list(costs[0]["latency_us"])
     heads = [f"{n}{kind}" for n in batches for kind in ("", " m")]
     inference = grid("inference, µs", "trained", "file B", *heads, align="<>>" + ">" * len(heads))
-    for cost in found:
+    for cost in costs:
         cells: list[str] = []
         for n in batches:
             merged = cost["merged_us"].get(n)
@@ -53,7 +53,7 @@ def costs_table(record: Mapping[str, Any]) -> Block:
         "state: weights, gradients, Adam, counted; saved: kept by a forward of 64 images for "
         "the backward, counted; inference: median of one forward at each batch size, m: merged"
     )
-    if any(cost["noisy"] for cost in found):
+    if any(cost["noisy"] for cost in costs):
         how += (
             "\n!: the machine had something else to do: steps differ by a factor of 2, or the peak is above 100%; "
             "these times are of that too, so run bench again on an idle one"
@@ -136,10 +136,10 @@ def _claims_table(record: Mapping[str, Any], whole: bool) -> Block:
         digits = 1 if claim.key == "gpus" else 3 if claim.key == "checkpoint" else 1
         sign = "" if claim.key == "gpus" else "+"
         cells = [f"{value:{sign}.{digits}%}" if value is not None else "" for value in (claim.arithmetic, claim.paper)]
-        found = "" if claim.measured is None else f"{claim.measured:{sign}.{digits}%}"
+        here = "" if claim.measured is None else f"{claim.measured:{sign}.{digits}%}"
         if claim.low is not None and claim.high is not None:
-            found += f" [{claim.low:{sign}.{digits}%}, {claim.high:{sign}.{digits}%}]"
-        table.add_row(claim.talk, cells[0], found, cells[1])
+            here += f" [{claim.low:{sign}.{digits}%}, {claim.high:{sign}.{digits}%}]"
+        table.add_row(claim.talk, cells[0], here, cells[1])
     how = "measured on the whole model" if whole else "measured: by the line, if there is one"
     text = f"{how}; arithmetic: of this model; paper: of GPT-3 175B, Hu et al. 2021, section 4.2"
     return group(table, note(text))

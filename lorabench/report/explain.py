@@ -315,13 +315,13 @@ def repaired(pictures: Pictures) -> Digit | None:
     """A changed image that only the tuned model reads: the largest digit there is, misread as the base mostly does."""
     import numpy as np
 
-    found = pictures.flipped & (pictures.before != pictures.labels) & (pictures.after == pictures.labels)
-    if not found.any():
+    repaired = pictures.flipped & (pictures.before != pictures.labels) & (pictures.after == pictures.labels)
+    if not repaired.any():
         return None
-    true = pictures.labels[found].max()
-    found &= pictures.labels == true
-    misread = np.bincount(pictures.before[found]).argmax()
-    index = int(np.flatnonzero(found & (pictures.before == misread))[0])
+    true = pictures.labels[repaired].max()
+    repaired &= pictures.labels == true
+    misread = np.bincount(pictures.before[repaired]).argmax()
+    index = int(np.flatnonzero(repaired & (pictures.before == misread))[0])
     return Digit(index, int(true), int(misread), int(true))
 
 

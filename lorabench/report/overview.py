@@ -99,8 +99,8 @@ def ledger_table(rows: Sequence[Row]) -> Block:
 
 def ledger_note(rows: Sequence[Row]) -> Block:
     """What the verdicts mean that `rows` have, and where the figures come from."""
-    there = {row.verdict for row in rows}
-    lines = [f"{verdict}: {meaning}" for verdict, meaning in _MEANINGS.items() if verdict in there and meaning]
+    verdicts = {row.verdict for row in rows}
+    lines = [f"{verdict}: {meaning}" for verdict, meaning in _MEANINGS.items() if verdict in verdicts and meaning]
     lines += [
         "an accuracy: measured, the mean over seeds [95% interval]",
         "GPT-3: computed, see lorabench scale; quoted: Hu et al. 2021, not measured here",

@@ -58,10 +58,10 @@ def training_table(history: Sequence[Epoch]) -> Block | None:
 
 def rank_plot(runs: Sequence[Run]) -> Block | None:
     """F-MNIST's accuracy against k, for every way to fine-tune that `runs` hold at two ranks or more; or None."""
-    series = [one for one in rank_series(runs) if sum("fmnist" in point.accuracy for point in one.points) > 1]
+    series = [curve for curve in rank_series(runs) if sum("fmnist" in point.accuracy for point in curve.points) > 1]
     if not series:
         return None
-    counts = sorted({point.accuracy["fmnist"].n for one in series for point in one.points})
+    counts = sorted({point.accuracy["fmnist"].n for curve in series for point in curve.points})
     few = f"{number.ranges(counts)} seed{'' if counts == [1] else 's'}: no interval"
     over = few if counts[-1] < FEWEST else f"mean and 95% t interval over {number.ranges(counts)} seeds"
     picture = Picture(

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from lorabench.scale import Projection, Training
 
 
-def scaling_data(found: Projection) -> dict[str, Any]:
+def scaling_data(projection: Projection) -> dict[str, Any]:
     """All figures as plain data, which the tables show too; the paper's rows only for the model that they are about."""
-    model, tuned = found.architecture, found.tuned
+    model, tuned = projection.architecture, projection.tuned
     return {
         "architecture": model.name,
         "title": model.title,
@@ -24,10 +24,10 @@ def scaling_data(found: Projection) -> dict[str, Any]:
         "targets": list(tuned.targets),
         "precision": tuned.precision.name,
         "gpu_gb": tuned.gpu_gb,
-        "share": found.share,
-        "full": _side(found.full),
+        "share": projection.share,
+        "full": _side(projection.full),
         "tuned": _side(tuned),
-        "many": list(found.many),
+        "many": list(projection.many),
         "matrices": [
             {
                 **{key: getattr(matrix, key) for key in ("name", "n", "m", "layers")},
@@ -45,9 +45,9 @@ def scaling_data(found: Projection) -> dict[str, Any]:
                 "full_gpus": whole.gpus,
                 "tuned_gpus": part.gpus,
             }
-            for whole, part in found.memory
+            for whole, part in projection.memory
         ],
-        "claims": plain(claims(found)),
+        "claims": plain(claims(projection)),
         "paper": [
             {
                 "label": row.label,
@@ -85,9 +85,9 @@ _CLAIMS_NOTE = (
 _PAPER_NOTE = "cut: the printed digits are not rounded; fewer: than the model's own parameters"
 
 
-def scaling(found: Projection) -> Block:
+def scaling(projection: Projection) -> Block:
     """All figures, readable at 80 columns."""
-    data = scaling_data(found)
+    data = scaling_data(projection)
     where = f"{data['method']} on {', '.join(data['targets'])}; {data['precision']}, GPUs of {data['gpu_gb']} GB"
     return stack(
         [

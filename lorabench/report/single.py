@@ -90,12 +90,12 @@ def _confusion(name: str, metrics: Metrics) -> Block:
     return group(matrix, note(f"worst  {worst}")) if worst else matrix
 
 
-def facts(found: Mapping[str, str], title: str) -> Block | None:
+def facts(rows: Mapping[str, str], title: str) -> Block | None:
     """Names and values, one to a line; None if there are none."""
-    if not found:
+    if not rows:
         return None
     table = grid(title, "", align="<<")
-    for key, value in found.items():
+    for key, value in rows.items():
         table.add_row(key, value)
     return table
 

@@ -239,11 +239,13 @@ def curves_table(rows: Sequence[CurveRow], *, images: int, seeds: Sequence[int])
     table = grid("learning rate", *(f"{lr:g}".replace("e-0", "e-") for lr in lrs), align="<" + ">" * len(lrs))
     table.gap = 1
     for row in rows:
-        found = dict(zip(row.lrs, row.accuracy, strict=True))
-        table.add_row(row.label, *(_tried(found[lr], best=lr == row.best) if lr in found else "" for lr in lrs))
-    what = f"F-MNIST, % of {images:,} held-out images, {number.seeds(len(seeds))}: {number.ranges(seeds)}"
+        accuracy_at = dict(zip(row.lrs, row.accuracy, strict=True))
+        table.add_row(
+            row.label, *(_tried(accuracy_at[lr], best=lr == row.best) if lr in accuracy_at else "" for lr in lrs)
+        )
+    title = f"F-MNIST, % of {images:,} held-out images, {number.seeds(len(seeds))}: {number.ranges(seeds)}"
     edges = [row.label for row in rows if row.edge]
-    notes = [f"{what}; *: the best, x: training failed"]
+    notes = [f"{title}; *: the best, x: training failed"]
     notes += [f"still the best at the edge of what was tried: {', '.join(edges)}"] if edges else []
     return stack([group(table, note("\n".join(notes))), line(yaml_lines(rows))])
 

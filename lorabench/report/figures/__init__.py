@@ -82,12 +82,12 @@ def draw(name: str, material: Material) -> Figure:
 
 def svgs(material: Material) -> list[tuple[str, str]]:
     """Title and `<svg>` element of each figure that can be drawn; all of them can stand in one page."""
-    found: list[tuple[str, str]] = []
+    pictures: list[tuple[str, str]] = []
     with _studio() as entries:
         for entry in entries:
             with contextlib.suppress(Missing):
-                found.append((entry.title, _svg(_draw(entry, material), entry.name, entry.title)))
-    return found
+                pictures.append((entry.title, _svg(_draw(entry, material), entry.name, entry.title)))
+    return pictures
 
 
 def write(material: Material, folder: Path) -> list[Outcome]:

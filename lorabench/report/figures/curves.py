@@ -34,7 +34,7 @@ def curves(material: Material) -> list[Curve]:
     ids = {label: [base for base, _ in bases] for label, bases in known.bases_by_training.items()}
     ids |= {setting.label: [run.id for run in setting.runs] for setting in known.settings}
     done = {run.id for run in material.runs if run.status == "done"}
-    found: list[Curve] = []
+    drawn: list[Curve] = []
     for label, names in ids.items():
         histories = [material.history[name] for name in dict.fromkeys(names) if name in done & material.history.keys()]
         # Seeds that came to different epochs are compared as far as all came.
@@ -42,8 +42,8 @@ def curves(material: Material) -> list[Curve]:
         if len(epochs) > 1:
             seeds = list(zip(*epochs, strict=True))
             losses = [[epoch.loss for epoch in seed] for seed in seeds]
-            found.append(Curve(label, losses, [[100 * epoch.accuracy for epoch in seed] for seed in seeds]))
-    return found
+            drawn.append(Curve(label, losses, [[100 * epoch.accuracy for epoch in seed] for seed in seeds]))
+    return drawn
 
 
 def draw(material: Material) -> Figure:
@@ -52,13 +52,13 @@ def draw(material: Material) -> Figure:
     Raises:
         Missing: no run has two epochs or more.
     """
-    found = curves(material)
-    if not found:
+    drawn = curves(material)
+    if not drawn:
         raise Missing("a run of two or more epochs, with its history.jsonl")
-    labels = [curve.label if len(curve.label) <= LONGEST else f"{curve.label[:LONGEST]}…" for curve in found]
-    figure = canvas(max(5.1, 0.16 * len(found) + 0.7), "Training, epoch by epoch")
+    labels = [curve.label if len(curve.label) <= LONGEST else f"{curve.label[:LONGEST]}…" for curve in drawn]
+    figure = canvas(max(5.1, 0.16 * len(drawn) + 0.7), "Training, epoch by epoch")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    panels = (upper, [curve.loss for curve in found]), (lower, [curve.accuracy for curve in found])
+    panels = (upper, [curve.loss for curve in drawn]), (lower, [curve.accuracy for curve in drawn])
     for axes, series in panels:
         for index, seeds in enumerate(series):
             epochs, by_epoch = range(1, len(seeds[0]) + 1), list(zip(*seeds, strict=True))
@@ -73,8 +73,10 @@ def draw(material: Material) -> Figure:
     lower.set_xlabel("epoch")
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels()
-    counts = sorted({len(curve.loss) for curve in found})
-    what = "1 seed" if counts == [1] else f"mean over n = {number.ranges(counts)} seeds; bands: from least to greatest"
-    caption(figure, what + ("; base: on MNIST, the others: on F-MNIST" if labels[0].startswith("base") else ""))
+    counts = sorted({len(curve.loss) for curve in drawn})
+    meaning = (
+        "1 seed" if counts == [1] else f"mean over n = {number.ranges(counts)} seeds; bands: from least to greatest"
+    )
+    caption(figure, meaning + ("; base: on MNIST, the others: on F-MNIST" if labels[0].startswith("base") else ""))
     figure.legend(*upper.get_legend_handles_labels(), loc="outside right upper")
     return figure

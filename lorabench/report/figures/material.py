@@ -80,10 +80,10 @@ def gather(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Material
     everything = list({run.id: run for run in [*runs, *made]}.values())
     history = {run.id: store.history(run) for run in everything}
     try:
-        found: Pictures | str = _pictures(everything, store, data_dir)
+        pictures: Pictures | str = _pictures(everything, store, data_dir)
     except InputError as error:
-        found = f"test images and what was taken for what; {error}"
-    return Material(everything, history, found)
+        pictures = f"test images and what was taken for what; {error}"
+    return Material(everything, history, pictures)
 
 
 def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictures | str:
@@ -96,10 +96,10 @@ def _pictures(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Pictu
 def pictures_of(run: Run, store: Store, data_dir: Path | None) -> Pictures | None:
     """The test images of a fine-tuned run; None if they, or what was taken for what, cannot be had."""
     try:
-        found = _of(run, run.id, store, data_dir)
+        pictures = _of(run, run.id, store, data_dir)
     except InputError:
         return None
-    return None if isinstance(found, str) else found
+    return None if isinstance(pictures, str) else pictures
 
 
 def _of(run: Run, label: str, store: Store, data_dir: Path | None) -> Pictures | str:

@@ -149,11 +149,11 @@ def ranks(material: Material) -> Figure:
         raise Missing("one method at two or more k, e.g. lora with k = 1, 4 and 16")
     base = base_accuracy(material.runs)
     figure = canvas(3.1, "Test accuracy against the rank k")
-    names = [name for name in SETS if any(name in point.accuracy for one in series for point in one.points)]
+    names = [name for name in SETS if any(name in point.accuracy for curve in series for point in curve.points)]
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         _ranks_panel(axes, name, series, base.get(name))
     figure.axes[-1].legend()
-    counts = [e.n for one in series for point in one.points for e in point.accuracy.values()]
+    counts = [e.n for curve in series for point in curve.points for e in point.accuracy.values()]
     caption(figure, f"{over(counts)}; each panel has its own scale")
     return figure
 

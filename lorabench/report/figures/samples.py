@@ -28,11 +28,11 @@ def draw(material: Material) -> Figure:
     Raises:
         Missing: there are no images.
     """
-    found = material.pictures
-    if isinstance(found, str):
-        raise Missing(found)
-    rows = _rows(found, material.changed)
-    figure = canvas(0.98 * len(rows) + 0.75, f"F-MNIST, and what {found.label} still takes for something else")
+    pictures = material.pictures
+    if isinstance(pictures, str):
+        raise Missing(pictures)
+    rows = _rows(pictures, material.changed)
+    figure = canvas(0.98 * len(rows) + 0.75, f"F-MNIST, and what {pictures.label} still takes for something else")
     figure.set_layout_engine("none")  # titles as wide as several images would pull a computed layout apart
     high = figure.get_figheight()
     edges = {"left": 0.01, "right": 0.99, "bottom": 0.45 / high, "top": 1 - 0.55 / high}
@@ -44,30 +44,33 @@ def draw(material: Material) -> Figure:
                 axes.imshow(images[chosen[column]], cmap="Greys", vmin=0, vmax=255)
                 axes.text(0.5, -0.04, captions[column], ha="center", va="top", transform=axes.transAxes, fontsize=6.5)
         axes_row[0].set_title(title)
-    wrong = found.after != found.labels
+    wrong = pictures.after != pictures.labels
     caption(
         figure,
-        f"true digit → predicted digit; n = {len(found.labels):,} test images, {int(found.flipped.sum()):,} "
+        f"true digit → predicted digit; n = {len(pictures.labels):,} test images, {int(pictures.flipped.sum()):,} "
         f"{material.changed}, {int(wrong.sum()):,} wrong after fine-tuning",
     )
     return figure
 
 
-def _rows(found: Pictures, changed: str) -> list[tuple[str, Bytes, Indices, list[str]]]:
+def _rows(pictures: Pictures, changed: str) -> list[tuple[str, Bytes, Indices, list[str]]]:
     """Of each row its title, its images, which of them it shows, and what stands below them."""
-    wrong = found.after != found.labels
+    wrong = pictures.after != pictures.labels
     parts: list[tuple[str, Bytes, Indices, Bytes | None]] = [
-        ("MNIST", found.mnist, np.flatnonzero(found.flipped), None),
-        ("F-MNIST, as the base sees it", found.fmnist, np.flatnonzero(found.flipped), found.before),
+        ("MNIST", pictures.mnist, np.flatnonzero(pictures.flipped), None),
+        ("F-MNIST, as the base sees it", pictures.fmnist, np.flatnonzero(pictures.flipped), pictures.before),
     ]
-    for title, mask in ((f"{changed} and still wrong", found.flipped), (f"not {changed} and wrong", ~found.flipped)):
+    for title, mask in (
+        (f"{changed} and still wrong", pictures.flipped),
+        (f"not {changed} and wrong", ~pictures.flipped),
+    ):
         left = np.flatnonzero(wrong & mask)
-        parts.append((f"{title}: {len(left):,} of {int(mask.sum()):,}", found.fmnist, left, found.after))
+        parts.append((f"{title}: {len(left):,} of {int(mask.sum()):,}", pictures.fmnist, left, pictures.after))
     rows: list[tuple[str, Bytes, Indices, list[str]]] = []
     for title, images, indices, predicted in parts:
         chosen = _evenly(indices)
         captions = [
-            f"{found.labels[i]}" if predicted is None else f"{found.labels[i]} → {predicted[i]}" for i in chosen
+            f"{pictures.labels[i]}" if predicted is None else f"{pictures.labels[i]} → {predicted[i]}" for i in chosen
         ]
         rows.append((title, images, chosen, captions))
     return [row for row in rows if len(row[2])]

@@ -36,25 +36,25 @@ def draw(material: Material) -> Figure:
         Missing: no run recorded a ΔW.
     """
     measured = {arm.label: _spectra(arm) for arm in collect(material.runs).settings}
-    found = {label: spectra for label, spectra in measured.items() if spectra}
-    if not found:
+    known = {label: spectra for label, spectra in measured.items() if spectra}
+    if not known:
         raise Missing("a fine-tuned run whose method can be merged, which then records its ΔW")
-    layers = list(dict.fromkeys(layer for spectra in found.values() for layer in spectra))
-    figure = canvas(1.3 + 0.26 * len(found), "What fine-tuning did to the weights")
+    layers = list(dict.fromkeys(layer for spectra in known.values() for layer in spectra))
+    figure = canvas(1.3 + 0.26 * len(known), "What fine-tuning did to the weights")
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (quantity, title) in zip(panels, _PANELS.items(), strict=True):
-        for row, spectra in enumerate(found.values()):
+        for row, spectra in enumerate(known.values()):
             for index, layer in enumerate(layers):
                 _point(axes, row + 0.22 * (index - (len(layers) - 1) / 2), spectra, layer, quantity, index)
             if not any(values[quantity].mean for values in spectra.values()):
                 axes.text(0.04, row, "ΔW = 0", va="center", transform=axes.get_yaxis_transform(), color="#555555")
         logarithmic(axes.xaxis)
         axes.set_xlabel(title)
-    panels[0].set_yticks(range(len(found)), list(found))
-    panels[0].set_ylim(len(found) - 0.5, -0.5)
+    panels[0].set_yticks(range(len(known)), list(known))
+    panels[0].set_ylim(len(known) - 0.5, -0.5)
     shapes = [Line2D([], [], **_look(index), label=layer) for index, layer in enumerate(layers)]
     figure.legend(handles=shapes, loc="outside upper right", ncols=len(layers), handletextpad=0.2)
-    counts = [estimate.n for spectra in found.values() for values in spectra.values() for estimate in values.values()]
+    counts = [estimate.n for spectra in known.values() for values in spectra.values() for estimate in values.values()]
     without = [label for label, spectra in measured.items() if not spectra]
     left_out = f"\nleft out, since they do not fold into the weights: {', '.join(without)}" if without else ""
     caption(figure, f"{over(counts)}; ΔW = W1 − W0{left_out}")
@@ -80,9 +80,9 @@ def _spectra(arm: Setting) -> dict[str, dict[str, Estimate]]:
     rows = [row for run in arm.runs for row in spectrum_rows(run)]
     return {
         layer: {
-            quantity: found
+            quantity: average
             for quantity in _PANELS
-            if (found := inference.mean([getattr(row, quantity) for row in rows if row.layer == layer]))
+            if (average := inference.mean([getattr(row, quantity) for row in rows if row.layer == layer]))
         }
         for layer in dict.fromkeys(row.layer for row in rows)
     }

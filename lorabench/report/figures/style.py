@@ -95,10 +95,10 @@ def caption(figure: Figure, text: str) -> None:
 
 def over(counts: Iterable[int]) -> str:
     """`mean over n = 5 seeds; bars: 95% t interval over trainings`, of estimates of so many values each."""
-    found = sorted(set(counts))
-    if found[-1] < FEWEST:
-        return f"{number.ranges(found)} seed{'' if found == [1] else 's'}, so no interval"
-    return f"mean over n = {number.ranges(found)} seeds; bars: 95% t interval over trainings"
+    seeds = sorted(set(counts))
+    if seeds[-1] < FEWEST:
+        return f"{number.ranges(seeds)} seed{'' if seeds == [1] else 's'}, so no interval"
+    return f"mean over n = {number.ranges(seeds)} seeds; bars: 95% t interval over trainings"
 
 
 def bar(estimate: Estimate) -> tuple[list[float], list[float]] | None:

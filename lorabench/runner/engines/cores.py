@@ -22,7 +22,7 @@ def quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cg
         groups: where control groups are mounted: version 2 itself, or version 1 with a folder for each controller.
         own: names this process's group in each hierarchy, as `number:controllers:path`.
     """
-    found = math.inf
+    cores = math.inf
     with contextlib.suppress(OSError, ValueError):
         for line in own.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -32,9 +32,9 @@ def quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cg
             elif controllers:
                 continue
             for mount in mounts:
-                found = min([found, *map(_limit, _levels(mount, path))])
+                cores = min([cores, *map(_limit, _levels(mount, path))])
     # In a container the named group may be hidden, and what limits it stands at the mount itself.
-    return min(found, _limit(groups), _limit(groups / "cpu"))
+    return min(cores, _limit(groups), _limit(groups / "cpu"))
 
 
 def _levels(mount: Path, path: str) -> list[Path]:
