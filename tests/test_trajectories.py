@@ -149,8 +149,10 @@ def test_fit_is_its_formulas(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     ours, theirs = (CLASSIFIER.tuned(case, torch.float64) for _ in range(2))
     found = train.fit(ours, x, y, RECIPE, seed=3)
     expected = reference(theirs, x, y, RECIPE, seed=3)
+    # Softmax's gradients sum to 0 over the classes: so are those of FourierFT's frequency 0, and Adam steps by rounding.
+    allowed = 1e-8 if case.name == "fourierft" else 1e-10
     for name, p in theirs.named_parameters():
-        close(ours.get_parameter(name), p, name)
+        close(ours.get_parameter(name), p, name, allowed)
     assert [epoch.epoch for epoch in found] == [1, 2, 3, 4]
     assert [epoch.loss for epoch in found] == pytest.approx([loss for loss, _, _ in expected], rel=1e-9)
     assert [epoch.accuracy for epoch in found] == pytest.approx([right for _, right, _ in expected], rel=1e-6)
@@ -158,9 +160,9 @@ def test_fit_is_its_formulas(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     assert expected[0][0] > 2, "no gradient is large enough for clipping to be seen"
 
 
-def close(got: Tensor, expected: Tensor, where: object) -> None:
+def close(got: Tensor, expected: Tensor, where: object, allowed: float = 1e-10) -> None:
     """Equal up to the rounding of some forty steps."""
-    torch.testing.assert_close(got.detach(), expected.detach(), rtol=0, atol=1e-10, msg=lambda m: f"{where}: {m}")
+    torch.testing.assert_close(got.detach(), expected.detach(), rtol=0, atol=allowed, msg=lambda m: f"{where}: {m}")
 
 
 class Mode(nn.Module):

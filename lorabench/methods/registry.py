@@ -517,7 +517,7 @@ METHODS: dict[str, Method] = {
     ),
     "gralora": Method(
         title="GraLoRA",
-        formula="h = W0 x + R x, R of g x g blocks B_ij A_ij of rank r/g",
+        formula="h = W0 x + R x, R of g x g blocks B_ij A_ij of rank k/g, g: blocks",
         paper="Jung et al. 2025, arXiv:2505.20355",
         options={"k": (Rank, 4), "blocks": (Annotated[int, Field(ge=1, le=64)], 2)},
         layer=_low_rank,
@@ -525,7 +525,7 @@ METHODS: dict[str, Method] = {
     ),
     "hra": Method(
         title="HRA",
-        formula="W' = W0 H_1 H_2 ... H_r, H_i = I - 2 u_i u_iᵀ / ‖u_i‖², u_i the columns of U",
+        formula="W' = W0 H_1 H_2 ... H_k, H_i = I - 2 u_i u_iᵀ / ‖u_i‖², u_i the columns of U",
         paper="Yuan et al. 2024, arXiv:2405.17484",
         options={"k": (Annotated[int, Field(ge=2, le=4096, multiple_of=2)], 4)},
         layer=lambda n, m, o: [[trained(n, o["k"], name="U"), own(n, m)]],
@@ -547,7 +547,7 @@ METHODS: dict[str, Method] = {
     ),
     "delora": Method(
         title="DeLoRA",
-        formula="W' = W0 + λ ‖W0‖/r B Ξ A, Ξ_i = 1 / (‖b_i‖ ‖a_i‖)",
+        formula="W' = W0 + λ/k ‖W0‖ B Ξ A, Ξ_i = 1 / (‖b_i‖ ‖a_i‖), λ: at first strength",
         paper="Bini et al. 2025, arXiv:2503.18225",
         options={"k": (Rank, 4), "strength": (Positive, 15.0)},
         layer=lambda n, m, o: [
@@ -559,7 +559,7 @@ METHODS: dict[str, Method] = {
     ),
     "shira": Method(
         title="SHiRA",
-        formula="W' = W0 + S, S zero but at r (n + m) random places",
+        formula="W' = W0 + S, S zero but at k (n + m) random places",
         paper="Bhardwaj et al. 2024, arXiv:2406.13175",
         options={"k": (Rank, 4)},
         layer=lambda n, m, o: [[own(n, m)], [trained(min(o["k"] * (n + m), n * m), name="S")]],
@@ -583,7 +583,7 @@ METHODS: dict[str, Method] = {
     ),
     "randlora": Method(
         title="RandLoRA",
-        formula="W' = W0 + α/r Σ_j B_j Λ_j A Γ_j, B_j and A random, shared, frozen",
+        formula="W' = W0 + α/k Σ_j B_j Λ_j A Γ_j, B_j and A random, shared, frozen; α/k: scale",
         paper="Albert et al. 2025, arXiv:2502.00987",
         options={"k": (Rank, 4), "scale": (Positive, 20.0)},
         layer=_random_bases,
