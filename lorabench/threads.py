@@ -3,6 +3,7 @@
     with threads.using(2):                 # torch's own number, set back afterwards
         ...
     threads.agree(gradients, 2)            # whether `gradients()` are the same bits on one thread and on two
+    threads.Pace(2)                        # two for the steps of a training, as long as they are faster
 
 A matrix product splits its sums by the shape that each thread gets, so some shapes depend on the number of threads, and
 which ones depends on the processor. Nothing here guesses: what is to run on several threads is computed once on one and
@@ -13,6 +14,7 @@ on one thread, the weight gradient of a layer whose number of outputs is no mult
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 MULTIPLE = 4
 """Outputs in a block of a product's inner loop: what is left over is summed in an order that depends on the threads."""
+WARM, LATE, IN_A_ROW = 3, 2.0, 2
+"""Steps of a training that run on one thread to be timed; how many times their least a step may take on more threads;
+how many late ones in a row are too many. Chosen beside 0, 1, 2 and 4 busy programs (runs/README.md)."""
 
 
 class _EvenLinear(torch.autograd.Function):
@@ -80,3 +85,47 @@ def agree(compute: Callable[[], Sequence[Tensor]], count: int) -> bool:
     with using(count):
         together = compute()
     return all(map(torch.equal, alone, together))
+
+
+class Pace:
+    """On how many threads a training's steps run: on one at first, then on `count` as long as that is faster.
+
+    Threads wait for each other by spinning: two are faster than one on a machine of their own, and many times slower
+    where another program has a core for a moment. Where some steps in a row come late, all others run on one.
+
+        with pace.epoch():
+            for ...:
+                ...         # a step
+                pace.step()
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._alone: list[float] = []
+        self._late = 0
+        self._last = 0.0
+
+    @contextlib.contextmanager
+    def epoch(self) -> Generator[None]:
+        """Inside, torch computes on as many threads as the next step is to have."""
+        with using(self.count):
+            if len(self._alone) < WARM:
+                torch.set_num_threads(1)
+            self._last = time.perf_counter()
+            yield
+
+    def step(self) -> None:
+        """A step is done: look how long it took, and set the threads of the next."""
+        if self.count == 1:
+            return
+        now = time.perf_counter()
+        took, self._last = now - self._last, now
+        if len(self._alone) < WARM:
+            self._alone.append(took)
+            if len(self._alone) == WARM:
+                torch.set_num_threads(self.count)
+            return
+        self._late = self._late + 1 if took > LATE * min(self._alone) else 0
+        if self._late == IN_A_ROW:
+            self.count = 1
+            torch.set_num_threads(1)

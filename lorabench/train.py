@@ -159,7 +159,7 @@ def fit(
     Args:
         recipe: how to train. Each epoch is a new permutation; a last, smaller batch is left out.
         seed: of the permutations.
-        most_threads: that a step may use; it uses one where more would give other bits, see `threads`.
+        most_threads: that a step may use; it uses one where more would give other bits or be slower, see `threads`.
         on_epoch: called after every epoch.
 
     Raises:
@@ -172,19 +172,20 @@ def fit(
     steps = recipe.epochs * per_epoch
     history: list[Epoch] = []
     first = torch.arange(min(recipe.batch_size, len(images)), device=images.device)
-    count = most_threads if most_threads > 1 and trainer.agrees(first, most_threads) else 1
+    pace = threads.Pace(most_threads if most_threads > 1 and trainer.agrees(first, most_threads) else 1)
     for epoch in range(recipe.epochs):
         order = torch.randperm(len(images), generator=generator)[: per_epoch * recipe.batch_size].to(images.device)
         losses: list[Tensor] = []
         hits: list[Tensor] = []
         lr = recipe.lr
-        with threads.using(count):
+        with pace.epoch():
             for step, rows in enumerate(torch.split(order, recipe.batch_size), start=epoch * per_epoch):
                 lr = recipe.lr * triangle(step, steps, recipe.warmup)
                 loss, hit = trainer.step(rows, lr)
                 losses.append(loss)
                 hits.append(hit)
                 methods.after_step(model, step, steps)
+                pace.step()
         mean = torch.stack(losses).mean().item()
         if not mean < DIVERGED:
             raise RunFailedError(f"the loss became {mean:.3g} in epoch {epoch + 1}; is lr = {recipe.lr:g} too large?")

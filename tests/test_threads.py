@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,7 +44,10 @@ def trained(name: str | None, options: dict[str, Any], most_threads: int) -> str
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Any:
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One thread outside of trainings; in them all but the first step run on all, however late they come."""
+    monkeypatch.setattr(threads, "WARM", 1)
+    monkeypatch.setattr(threads, "LATE", float("inf"))
     with threads.using(1):
         yield
 
@@ -73,7 +73,35 @@ def test_a_step_that_depends_on_the_threads_runs_on_one(monkeypatch: pytest.Monk
     trained(None, {}, 2)
     monkeypatch.setattr(threads, "agree", disagree)
     trained(None, {}, 2)
-    assert counts == [2, 2, 2, 1, 1, 1]
+    assert counts == [1, 2, 2, 1, 1, 1]
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([9, 2, 3, 4, 4, 4, 4], [1, 1, 1, 2, 2, 2, 2]),
+        ([9, 2, 3, 5, 1, 5, 5, 1, 1], [1, 1, 1, 2, 2, 2, 2, 1, 1]),
+        ([1, 9, 9, 9, 9, 1], [1, 1, 1, 2, 2, 1]),
+    ],
+    ids=["in time", "late twice in a row", "late at once"],
+)
+def test_steps_that_come_late_on_two_threads_send_the_others_to_one(
+    seconds: list[int], expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of so many seconds, of which three are an epoch."""
+    monkeypatch.undo()
+    clock = 0.0
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock)
+    pace, counts = threads.Pace(2), list[int]()
+    for start in range(0, len(seconds), 3):
+        clock += 100
+        with pace.epoch():
+            for took in seconds[start : start + 3]:
+                counts.append(torch.get_num_threads())
+                clock += took
+                pace.step()
+    assert counts == expected
     assert torch.get_num_threads() == 1
 
 
@@ -138,16 +166,3 @@ def test_workers_and_threads_of_a_study_change_nothing_that_it_keeps(
             kept |= {file.name: file.read_bytes() for file in files}
     assert len(found[0]) == 5
     assert found[0] == found[1]
-
-
-@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_the_threads_of_the_command_wait_without_spinning_unless_somebody_asked_for_it(
-    given: str | None, expected: str
-) -> None:
-    """The policy is read once, when torch is imported."""
-    code = "import os, sys; from lorabench.__main__ import main\nassert 'torch' not in sys.modules\ntry: main()\n"
-    code += "except SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": given} if given else {}
-    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, env=environment)
-    assert done.stdout.split()[-1] == expected

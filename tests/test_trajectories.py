@@ -149,7 +149,7 @@ def test_fit_is_its_formulas(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     ours, theirs = (CLASSIFIER.tuned(case, torch.float64) for _ in range(2))
     found = train.fit(ours, x, y, RECIPE, seed=3)
     expected = reference(theirs, x, y, RECIPE, seed=3)
-    # Softmax's gradients sum to 0 over the classes: so are those of FourierFT's frequency 0, and Adam steps by rounding.
+    # Softmax's gradients sum to 0 over the classes: FourierFT's frequency 0 has none but rounding, which Adam steps by.
     allowed = 1e-8 if case.name == "fourierft" else 1e-10
     for name, p in theirs.named_parameters():
         close(ours.get_parameter(name), p, name, allowed)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -148,6 +149,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},  # steps this long lose nothing by threads that sleep
             text=True,
             start_new_session=True,
         )

@@ -4,8 +4,7 @@
     python tests/benchmarks/busy.py --rounds 1 --beside 2
 
 Prints a table in Markdown: the median seconds of each command with `--threads 1` and without, in rounds that alternate,
-and the median (range) of the rounds' ratios; the worst median is the last line. OMP_WAIT_POLICY=ACTIVE in the
-environment shows what spinning threads do.
+and the median (range) of the rounds' ratios; the worst median is the last line.
 """
 
 from __future__ import annotations
