@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from lorabench import cli, tune
 from lorabench.cli import app, options
 from lorabench.errors import InputError
+from lorabench.runner.engines import processes
 from lorabench.runs import Store
 
 if TYPE_CHECKING:
@@ -377,6 +378,22 @@ def test_a_closed_terminal_stops_a_command_unless_it_is_to_go_on(
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (code, went_on, after) == ((0, [True], usual) if ignored else (143, [], usual))
+
+
+def test_a_system_without_hangups_and_masks_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Windows is: a command is stopped all the same, and workers can be started."""
+    app = typer.Typer()
+    monkeypatch.setattr(options, "app", app)
+    monkeypatch.setattr(sys, "platform", "win32")
+    for name in ("SIGHUP", "pthread_sigmask"):
+        monkeypatch.delattr(signal, name)
+
+    @options.command()
+    def stop(shared: options.Output) -> None:  # pyright: ignore[reportUnusedFunction]
+        with processes.undisturbed():
+            signal.raise_signal(signal.SIGTERM)
+
+    assert CliRunner().invoke(app, []).exit_code == 143
 
 
 def test_a_failure_that_nobody_can_be_told_is_no_other_failure(monkeypatch: pytest.MonkeyPatch) -> None:
