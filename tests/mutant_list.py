@@ -238,6 +238,14 @@ METHODS = [
         ("if embedding and dropout:", "if False:"),
     ),
     *of("train.py", "tests/test_threads.py -k dropout", ("with seeded(0):", "if True:")),
+    *of(
+        "threads.py",
+        "tests/test_threads.py -k come_late",
+        ("LATE * min(self._alone)", "LATE * max(self._alone)"),
+        ("self._late = self._late + 1 if", "self._late = self._late + 1 if self._late or"),
+        ("if self._late == IN_A_ROW:", "if self._late > IN_A_ROW:"),
+        ("self.count = 1\n", "pass\n"),
+    ),
     *of("methods/wrapper.py", "tests/test_library.py -k Dropout", ("self.training = False", "pass")),
     *of(
         "methods/layers.py",
@@ -543,14 +551,14 @@ METHODS = [
     *of(
         "methods/pissa.py",
         "tests/test_oracles.py tests/test_methods.py -k pissa",
-        ("S[:found].sqrt()[:, None] * Vt[:found]", "S[:found][:, None] * Vt[:found]"),
-        ("S[:found].sqrt()[:, None] * U[:, :found].t()", "S[:found].sqrt()[:, None] * U[:, -found:].t()"),
+        ("S[:rank].sqrt()[:, None] * Vt[:rank]", "S[:rank][:, None] * Vt[:rank]"),
+        ("S[:rank].sqrt()[:, None] * U[:, :rank].t()", "S[:rank].sqrt()[:, None] * U[:, -rank:].t()"),
     ),
     *of(
         "methods/olora.py",
         "tests/test_oracles.py tests/test_methods.py -k olora",
-        ("At[:found] = R[:found]", "At[:found] = R[:found].abs()"),
-        ("B[:found] = Q[:, :found].t()", "B[:found] = Q[:, -found:].t()"),
+        ("At[:rank] = R[:rank]", "At[:rank] = R[:rank].abs()"),
+        ("B[:rank] = Q[:, :rank].t()", "B[:rank] = Q[:, -rank:].t()"),
     ),
     *of(
         "methods/head.py",

@@ -82,7 +82,7 @@ def test_a_step_that_depends_on_the_threads_runs_on_one(monkeypatch: pytest.Monk
     [
         ([9, 2, 3, 4, 4, 4, 4], [1, 1, 1, 2, 2, 2, 2]),
         ([9, 2, 3, 5, 1, 5, 5, 1, 1], [1, 1, 1, 2, 2, 2, 2, 1, 1]),
-        ([1, 9, 9, 9, 9, 1], [1, 1, 1, 2, 2, 1]),
+        ([1, 9, 9, 9, 9, 1, 1], [1, 1, 1, 2, 2, 1, 1]),
     ],
     ids=["in time", "late twice in a row", "late at once"],
 )
