@@ -72,13 +72,14 @@ def test_the_readme_can_be_typed_from_top_to_bottom(tmp_path: Path, data_dir: Pa
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # may name an installed checkout
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     offline = ["--no-deps", "--no-index"]
-    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", tmp_path, source], check=True)
+    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", tmp_path, source], check=True, env=outside)
     venv.create(environment, symlinks=os.name != "nt")
     python = environment / ("Scripts" if os.name == "nt" else "bin") / Path(sys.executable).name
     (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True)
+    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True, env=outside)
     # What lorabench needs is that of these tests. Paths that a .pth file names are not searched for .pth files: an
     # editable lorabench is not found there.
     (site,) = environment.rglob("site-packages")

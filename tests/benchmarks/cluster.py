@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.kill import STUDY, Tally, differences
+from benchmarks.kill import STUDY, Tally, conclude, differences
 
 PARTS = {"scheduler": 1, "first": 2, "second": 3, "driver": 4}
 """Who there is, and the last number of his address."""
@@ -190,11 +190,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tally = disturbed(given.moments, given.seed, Path(folder))
-    for failure in tally.failures:
-        print(failure, file=sys.stderr)
-    print(tally)
-    raise SystemExit(1 if tally.failures else 0)
+        conclude(disturbed(given.moments, given.seed, Path(folder)))
 
 
 if __name__ == "__main__":

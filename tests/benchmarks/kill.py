@@ -29,6 +29,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -266,7 +267,11 @@ def main() -> None:
     parser.add_argument("arguments", nargs="*", help="the command that is killed, after --; default: a tiny study")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tally = kill(given.arguments or STUDY, given.moments, given.seed, Path(folder), polite=given.stop)
+        conclude(kill(given.arguments or STUDY, given.moments, given.seed, Path(folder), polite=given.stop))
+
+
+def conclude(tally: Tally) -> NoReturn:
+    """Print what was tried and what failed, and end with 1 if anything did."""
     for failure in tally.failures:
         print(failure, file=sys.stderr)
     print(tally)
