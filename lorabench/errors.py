@@ -5,6 +5,7 @@ The command line turns a `LorabenchError` into one line on stderr and its `exit_
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from typing import TYPE_CHECKING
@@ -86,6 +87,11 @@ class LockedError(LorabenchError):
 def shown(text: str, also: str = "") -> str:
     """`text` without what no terminal should be sent; the characters of `also` stay."""
     return text if text.isprintable() else "".join(c if c.isprintable() or c in also else "�" for c in text)
+
+
+def refusal(error: OSError) -> type[LorabenchError]:
+    """What a refusal of the system's is: a full disk, a run's failure, or an input that is in the wrong place."""
+    return RunFailedError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else InputError
 
 
 def quoted(word: object) -> str:

@@ -10,7 +10,6 @@ Runs have their own folders and rules, see `runs`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import os
 import shutil
@@ -18,20 +17,18 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from lorabench.errors import InputError, LorabenchError, RunFailedError
+from lorabench.errors import LorabenchError, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
 PATIENCE_S = 2.0
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def failure(path: Path, error: OSError) -> LorabenchError:
     """What is told of a file that cannot be written: the disk is full, a run's failure, or it was the wrong place."""
-    kind = RunFailedError if error.errno in _FULL else InputError
-    return kind(f"{error.filename or path}: cannot be written: {error.strerror or error}")
+    return refusal(error)(f"{error.filename or path}: cannot be written: {error.strerror or error}")
 
 
 def write(path: Path, data: bytes) -> None:

@@ -64,7 +64,7 @@ def test_a_width_is_kept_to() -> None:
 def test_a_full_stdout_is_a_line_and_a_closed_one_is_none(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = run(*arguments, stdout=full.fileno())
-    assert done.returncode == 4
+    assert done.returncode == 5
     assert done.stderr.count(b"\n") == done.stderr.count(b"lorabench: ") == 1
     script = f"exec {sys.executable} -m lorabench {' '.join(arguments)} >&-"
     closed = subprocess.run(["sh", "-c", script], capture_output=True, check=False)

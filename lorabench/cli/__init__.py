@@ -17,7 +17,7 @@ import typer
 from lorabench.cli import complete
 from lorabench.cli.options import app, report_failure
 from lorabench.cli.streams import fit
-from lorabench.errors import InputError, UsageError
+from lorabench.errors import UsageError, refusal
 
 for room in ("make", "studies", "look", "move"):  # in this order the help lists their commands
     import_module(f"lorabench.cli.{room}")
@@ -55,7 +55,7 @@ def main() -> None:
     except typer.Abort:
         raise SystemExit(130) from None
     except OSError as error:  # of stdout: all else is answered where it happens
-        code = 0 if isinstance(error, BrokenPipeError) else InputError.exit_code
+        code = 0 if isinstance(error, BrokenPipeError) else refusal(error).exit_code
         sys.stdout = None  # Python would write the rest of it when it ends, and complain
         if code:
             report_failure(f"stdout: {error.strerror or error}", error, code, as_json=False)
