@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
 
 CLASSIFIER = {"fc1": (784, 256), "fc2": (256, 128), "fc3": (128, 10)}
 """Names of its linear layers, with their numbers of inputs and outputs."""

@@ -8,10 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
 
 
 class LorabenchError(Exception):

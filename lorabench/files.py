@@ -15,13 +15,10 @@ import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from pathlib import Path
 
 from lorabench.errors import LorabenchError, refusal
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
 
 PATIENCE_S = 2.0
 

@@ -10,15 +10,13 @@ layer that is partly trainable takes part by splitting its forward in two:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Callable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.model import pixels
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CHUNK = 5_000
 """Images at a time: enough to keep the processor busy, few enough to need no memory worth mentioning."""

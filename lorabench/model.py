@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Generator
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.classifier import CLASSIFIER
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 
 class SimpleMnistClassifier(nn.Sequential):

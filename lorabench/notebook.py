@@ -10,14 +10,12 @@ lorabench.runs("runs")                   # a flat dict for each run: pandas.Data
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from lorabench.report.writers import Report
+from lorabench.report.writers import Report
 
 
 def study(

@@ -6,13 +6,12 @@ delta_w(weights, merge(model))["fc1"]     # Spectrum(frobenius=..., stable_rank=
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from torch import Tensor, nn
 
 ENERGY = 0.9

@@ -11,10 +11,8 @@ are imported inside the functions that need them.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 MOST_SIGN_FLIPS = 20
 """The longest list that `sign_flip` takes: 2^20 sign patterns are 8 MB and some milliseconds."""

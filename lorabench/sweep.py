@@ -16,32 +16,23 @@ import json
 import math
 import statistics
 from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from lorabench import config, methods
 from lorabench.analysis import inference
-from lorabench.analysis.aggregate import accuracy, over_seeds
-from lorabench.analysis.fairness import ground, other_ground
-from lorabench.analysis.quantities import HEADLINE, SETS, Count, count, shown_in
-from lorabench.config.source import dotted, parse_yaml
+from lorabench.analysis.aggregate import Folded, accuracy, over_seeds
+from lorabench.analysis.fairness import Unequal, ground, other_ground
+from lorabench.analysis.inference import Difference, Estimate
+from lorabench.analysis.quantities import HEADLINE, SETS, Count, Measured, Quantity, count, shown_in
+from lorabench.config import Config, Loaded, Source
+from lorabench.config.source import KeyPath, dotted, parse_yaml
 from lorabench.errors import ConfigError, InputError, UsageError
 from lorabench.runner import stages
-from lorabench.runs import uncollected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from lorabench.analysis.aggregate import Folded
-    from lorabench.analysis.fairness import Unequal
-    from lorabench.analysis.inference import Difference, Estimate
-    from lorabench.analysis.quantities import Measured, Quantity
-    from lorabench.config import Config, Loaded, Source
-    from lorabench.config.source import KeyPath
-    from lorabench.runner.queue import Result
-    from lorabench.runner.stages import Stage
-    from lorabench.runs import Run, Store
-
+from lorabench.runner.queue import Result
+from lorabench.runner.stages import Stage
+from lorabench.runs import Run, Store, uncollected
 
 METHOD = ("finetune", "method")
 RANK = ("finetune", "k")

@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
 
 MULTIPLE = 4
 """Outputs in a block of a product's inner loop: what is left over is summed in an order that depends on the threads."""

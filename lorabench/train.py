@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,6 @@ from torch.nn import functional as F
 from lorabench import frozen, methods, threads
 from lorabench.errors import RunFailedError
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 BETAS = (0.9, 0.99)
 """Adam's averages; 0.99 instead of 0.999, for runs of a few hundred steps (runs/README.md)."""

@@ -6,21 +6,17 @@ print(curvestable(rows(curves, done), ...))
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench import methods
 from lorabench.analysis.aggregate import accuracy
 from lorabench.analysis.quantities import count
+from lorabench.config import Config
 from lorabench.runner import stages
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from lorabench.config import Config
-    from lorabench.runner.stages import Stage
-    from lorabench.runs import Run, Store
-
+from lorabench.runner.stages import Stage
+from lorabench.runs import Run, Store
 
 WIDENINGS = 2
 """How often a grid is widened whose best is at its edge."""

@@ -14,16 +14,14 @@ import subprocess
 import sys
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 
 from lorabench import cli
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 PATIENCE = 120.0
 """Seconds after which what should have come counts as never coming."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lorabench import data
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 # Threads of torch that spin while they wait take the processor from the tests beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

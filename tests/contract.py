@@ -10,8 +10,10 @@ import contextlib
 import copy
 import functools
 import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 from unittest import mock
 
 import pytest
@@ -25,10 +27,6 @@ from lorabench.errors import UsageError
 from lorabench.frozen import Splittable
 from lorabench.methods.layers import LeftOutWarning
 from lorabench.model import SimpleMnistClassifier, seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 EPS = {torch.float32: 1e-6, torch.float64: 1e-12}
 """How far, as a share of the largest logit, a merged model may be off in each type."""

@@ -12,14 +12,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lorabench.runs import Run, Store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ID = "lora-k4-s0-00000000"
 STEPS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir", "os.utime", "shutil.rmtree"}

@@ -9,9 +9,10 @@ import copy
 import functools
 import sys
 import warnings
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from contract import Case, Transformer, labels, tensors
@@ -23,9 +24,6 @@ from lorabench import methods
 from lorabench.data.vision import import_datasets
 from lorabench.errors import UsageError
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
 
 EPS = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
 """How far, as a share of the largest output, rounding may take two ways to compute the same in each type."""

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
+from lorabench.analysis.inference import Estimate
+from lorabench.report.blocks import Block
 from lorabench.report.shown import study_shown
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Cost, Failure, Metrics, Params, Parents, Run, Slice
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from lorabench.analysis.inference import Estimate
-    from lorabench.report.blocks import Block
 
 IMAGES = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 TRAIN_IMAGES = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]

@@ -6,7 +6,8 @@ import io
 import json
 import math
 import statistics
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +19,6 @@ from lorabench.errors import InputError, UsageError
 from lorabench.report.costs import costs_table
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

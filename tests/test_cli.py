@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -28,9 +28,6 @@ from lorabench import data, methods
 from lorabench.data import shifts
 from lorabench.data.vision import import_datasets
 from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @pytest.fixture

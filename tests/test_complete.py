@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from report_factory import finetune, pretrain
@@ -18,9 +18,6 @@ from lorabench.exchange import TARGETS
 from lorabench.methods.registry import METHODS
 from lorabench.report import writers
 from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

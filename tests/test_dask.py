@@ -13,10 +13,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from benchmarks import cluster as disturbances
 from command_line import QUICK, CommandLine, Started
@@ -31,11 +33,6 @@ from lorabench.runner import engines, stages
 from lorabench.runner.engines import dask
 from lorabench.runner.engines.dask_worker import Answer, difference, versions
 from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    import numpy.typing as npt
 
 SHORT = ["--seeds", "0", *QUICK, "-s", "pretrain.epochs=6"]
 """Runs of some seconds: time enough to look at a run, and to kill its worker."""

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,6 @@ from lorabench.data.layout import FILES
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     Module = Callable[..., str]
     Now = tuple[str, int, int | None]
     Serve = Callable[[type[http.server.BaseHTTPRequestHandler]], str]

@@ -7,16 +7,14 @@ import hashlib
 import pickle
 import subprocess
 import zipfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lorabench.data import hub
 from lorabench.errors import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Malice:

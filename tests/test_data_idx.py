@@ -6,7 +6,7 @@ import gzip
 import re
 import struct
 import tracemalloc
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +14,6 @@ import pytest
 from lorabench.data import read_idx, write_idx
 from lorabench.data.vision import import_datasets
 from lorabench.errors import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 IMAGES = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
 LABELS = np.array([7, 0, 255], dtype=np.uint8)

@@ -10,6 +10,7 @@ import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,6 @@ from lorabench.data.vision import import_datasets
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
     Place = Callable[[Path, str], Path]
 
 RAW = Path("MNIST", "raw")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,9 +18,6 @@ from torch import Tensor, nn
 
 from lorabench import methods
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 stats: Any = importlib.import_module("scipy.stats")  # it carries no types
 

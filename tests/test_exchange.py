@@ -6,14 +6,17 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from command_line import CommandLine
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from lorabench import checkpoint, config, data, evaluate, exchange, methods
 from lorabench.analysis.settings import collect
@@ -29,12 +32,6 @@ from lorabench.runner import make, measure, stages
 from lorabench.runner.load import apply_method, load_model
 from lorabench.runner.session import Session
 from lorabench.runs import Run, Store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import Tensor, nn
 
 ALL = ("fc1", "fc2", "fc3")
 KINDS: dict[str, list[str]] = {

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from lorabench.errors import InputError
 from lorabench.exchange.base import read
 from lorabench.model import SimpleMnistClassifier
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import Tensor
 
 torch.manual_seed(0)
 STATE: dict[str, Tensor] = {**SimpleMnistClassifier().state_dict()}

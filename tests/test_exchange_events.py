@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Generator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from report_factory import finetune, fmnist
@@ -16,10 +18,6 @@ from lorabench.errors import InputError, UsageError
 from lorabench.exchange import events as event_files
 from lorabench.runner.session import Session, open_session
 from lorabench.runs import Run, Store
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
 
 EPOCHS = [
     {"epoch": 1, "loss": 0.5, "accuracy": 0.875, "lr": 0.03, "seconds": 0.25},

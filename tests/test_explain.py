@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,6 @@ from lorabench.report import explain
 from lorabench.report.blocks import Picture, leaves
 from lorabench.report.figures.material import Pictures
 from lorabench.runs import Parents, Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def explained(*arguments: str) -> dict[str, Any]:

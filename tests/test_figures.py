@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -23,12 +26,6 @@ from lorabench.errors import InputError
 from lorabench.report import figures
 from lorabench.report.figures import Material, Missing, Pictures, labels
 from lorabench.runs import Epoch, Params, Run, Slice
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from matplotlib.axes import Axes
 
 NAMES = ("confusions", "samples", "rank", "parameters", "forgetting", "spectra", "curves")
 LAYERS = ("fc1", "fc2", "fc3")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import toy
 from report_factory import finetune, fmnist, pretrain, render, squeezed, study_data, study_report
+from torch import nn
 
 from lorabench import config, data, methods
 from lorabench.analysis.listing import listing_data, select
@@ -22,16 +25,9 @@ from lorabench.report.shown import runs_shown
 from lorabench.runner import environment, make, measure, stages
 from lorabench.runner.load import load_model
 from lorabench.runner.session import open_session
+from lorabench.runner.stages import Stage
 from lorabench.runs import Parents, Run, Store, earlier, make_id
 from lorabench.sweep import Counts, GridPoint, SweepResult, tuned_run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from torch import nn
-
-    from lorabench.runner.stages import Stage
 
 ALIKE = ("0.0031557", "0.0119462")
 """Two learning rates whose fine-tunes, with `QUICK`, have the same first 8 digits."""

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from lorabench import stats
 from lorabench.analysis import inference
+from lorabench.analysis.inference import Difference, Estimate
 from lorabench.analysis.quantities import Count
-
-if TYPE_CHECKING:
-    from lorabench.analysis.inference import Difference, Estimate
 
 STUDIES = 2_000
 IMAGES = 10_000

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.resources
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,9 +21,6 @@ from lorabench.errors import InputError, UsageError
 from lorabench.methods.applied import notes
 from lorabench.methods.layers import LeftOutWarning
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 KINDS = [Case("lora", 0), Case("full", 0), Case("vera", 0, {"k": 4}), Case("lora-fa", 0), Case("pissa", 0)]

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from report_factory import FMNIST, failed, finetune, fmnist, metrics, pretrain, render, study
@@ -21,9 +22,6 @@ from lorabench.analysis.settings import told_apart
 from lorabench.errors import UsageError
 from lorabench.report import listing
 from lorabench.runs import Broken, Parents, Run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW = datetime(2025, 11, 23, 23, 5, tzinfo=UTC)
 

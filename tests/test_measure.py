@@ -6,7 +6,8 @@ import json
 import math
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +22,6 @@ from lorabench.report.costs import measured_report
 from lorabench.runs import Store
 from lorabench.scale import measure, trial
 from lorabench.scale.blocks import Decoder, rotate
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TOY = scale.ARCHITECTURES["toy"]
 LLAMA = scale.Architecture(

@@ -6,7 +6,8 @@ import copy
 import pickle
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -41,9 +42,6 @@ from lorabench.errors import UsageError
 from lorabench.methods import METHODS
 from lorabench.methods.adalora import AdaLoRALayer, Allocator
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_subject = pytest.mark.parametrize("subject", SUBJECTS, ids=str)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
@@ -12,11 +11,9 @@ from report_factory import widest
 from test_config import load, problems
 
 from lorabench import config, methods
+from lorabench.config import Entry
 from lorabench.model import SimpleMnistClassifier
 from lorabench.runner import make, stages
-
-if TYPE_CHECKING:
-    from lorabench.config import Entry
 
 SHIPPED = Path(__file__).parent.parent / "configs" / "methods.yaml"
 TWO = "study: {methods: [{method: lora, init: kaiming}, {method: bitfit, lr: 0.5}]}\nfinetune: {epochs: 2, k: 7}\n"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
 import hostile_models
 import pytest
@@ -18,10 +20,6 @@ from lorabench import methods
 from lorabench.errors import UsageError
 from lorabench.methods.layers import LeftOutWarning
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def trained(model: nn.Module) -> set[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mutant_list
 import pytest
@@ -37,10 +39,6 @@ from lorabench.methods.lora_fa import LoRAFALayer
 from lorabench.methods.oft import OFTLayer
 from lorabench.methods.pissa import PiSSALayer
 from lorabench.methods.prompt import Prompt
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 LORA = Case("lora", 6248)
 Patch = pytest.MonkeyPatch

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from report_factory import finetune, fmnist, pretrain
 
 import lorabench
 from lorabench.errors import LorabenchError
-from lorabench.report.shown import study_shown
+from lorabench.report.shown import Shown, study_shown
 from lorabench.runner import queue
-from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from lorabench.report.shown import Shown
-    from lorabench.runs import Run
+from lorabench.runs import Run, Store
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,10 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import typer.main
@@ -24,9 +25,6 @@ from lorabench.cli import app, options
 from lorabench.errors import InputError
 from lorabench.runner.engines import processes
 from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "my [b]runs"

@@ -7,14 +7,16 @@ PEFT: oracles/adapter.safetensors holds what it computes, and oracles/make_adapt
 # ruff: noqa: N806 -- A, B and W are the papers' names
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from contract import CASES, CLASSIFIER, Case, labels, logits, stir
@@ -28,11 +30,6 @@ from lorabench.data.vision import import_datasets
 from lorabench.methods.adapter import Adapter
 from lorabench.methods.lora import LoRALayer
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy.typing as npt
 
 LAYERS = ("fc1", "fc2", "fc3")
 STEPS = 100

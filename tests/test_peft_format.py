@@ -6,24 +6,21 @@ import copy
 import json
 import pickle
 import struct
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from lorabench import checkpoint, methods
 from lorabench.data.vision import import_datasets
 from lorabench.errors import InputError
 from lorabench.exchange import peft_format
 from lorabench.model import SimpleMnistClassifier
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import Tensor, nn
 
 torch.manual_seed(0)
 BASE, IMAGES = SimpleMnistClassifier().eval(), torch.rand(64, 784)

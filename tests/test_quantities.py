@@ -6,7 +6,6 @@ import csv
 import io
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import pytest
 from report_factory import finetune, fmnist, pretrain, render, squeezed, study, study_data, study_report
@@ -27,10 +26,8 @@ from lorabench.report.blocks import stack
 from lorabench.report.groups import groups_report
 from lorabench.report.listing import listing
 from lorabench.report.writers import Report, write
+from lorabench.runs import Run
 from lorabench.sweep import Counts, GridPoint, SweepResult, tuned_run
-
-if TYPE_CHECKING:
-    from lorabench.runs import Run
 
 SLOW = "cost.slow_s"
 TABLES = ("runs", "settings", "methods", "comparison", "sweep")

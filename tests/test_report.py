@@ -6,8 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from report_factory import (
@@ -38,9 +39,6 @@ from lorabench.errors import ConfigError
 from lorabench.report import overview
 from lorabench.report.shown import study_shown
 from lorabench.runs import Params, Parents, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def rows(runs: list[Run]) -> dict[str, claims.Row]:

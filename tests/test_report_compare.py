@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,7 @@ from lorabench.analysis.predictions import Predictions, predictions_of, seen_by
 from lorabench.analysis.single import run_data
 from lorabench.report import single
 from lorabench.report.compare import compare_report
-from lorabench.runs import Metrics, Parents, Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lorabench.runs import Run
+from lorabench.runs import Metrics, Parents, Run, Store
 
 LABELS = np.repeat(np.arange(10), IMAGES).astype(np.uint8)
 FIRST_TWO = int(sum(IMAGES[:2]))

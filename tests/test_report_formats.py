@@ -7,7 +7,6 @@ import html.parser
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from markdown_it import MarkdownIt
@@ -34,10 +33,7 @@ from lorabench.report.compare import compare_report
 from lorabench.report.groups import groups_report
 from lorabench.report.writers import Report, latex, markdown, page
 from lorabench.report.writers.terminal import renderable
-from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from lorabench.runs import Run
+from lorabench.runs import Run, Store
 
 NASTY = [
     "a_b & <b>c</b> | 5% $x$ #1 {y} ~ ^ \\textbf \\\\",

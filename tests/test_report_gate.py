@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -21,14 +23,7 @@ from lorabench.analysis.groups import groups
 from lorabench.analysis.settings import records
 from lorabench.cli import main
 from lorabench.errors import UsageError
-from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from lorabench.runs import Run
-
+from lorabench.runs import Run, Store
 
 EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 

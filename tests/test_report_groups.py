@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, student, study, two_ways, widest
@@ -11,14 +11,12 @@ from report_factory import failed, finetune, fmnist, pretrain, render, squeezed,
 from lorabench import stats
 from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.groups import Groups, SettingRow, front, groups, groups_data
+from lorabench.analysis.inference import Estimate
 from lorabench.analysis.settings import records
 from lorabench.errors import UsageError
 from lorabench.report.groups import groups_report
 from lorabench.report.shown import study_shown
 from lorabench.runs import Broken, Params, Parents, Run
-
-if TYPE_CHECKING:
-    from lorabench.analysis.inference import Estimate
 
 
 def tuned(seed: int, errors: int, trained: int = 6_248, label: str = "adapter", **changes: Any) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from report_factory import (
@@ -24,16 +24,12 @@ from report_factory import (
 
 from lorabench import stats
 from lorabench.analysis.aggregate import NO_DIFFERENCE
-from lorabench.analysis.groups import method_rows, rows_data
+from lorabench.analysis.groups import SettingRow, method_rows, rows_data
+from lorabench.analysis.inference import Difference
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.analysis.single import run_data
 from lorabench.report import single
-from lorabench.runs import Params
-
-if TYPE_CHECKING:
-    from lorabench.analysis.groups import SettingRow
-    from lorabench.analysis.inference import Difference
-    from lorabench.runs import Run
+from lorabench.runs import Params, Run
 
 SPECTRUM = {"fc1": {"frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from report_factory import finetune, fmnist, pretrain, render, squeezed, study_report, two_ways, widest
@@ -12,17 +12,13 @@ from rich.console import Console
 from lorabench.analysis.rank import rank_series
 from lorabench.analysis.single import run_data
 from lorabench.report import single
+from lorabench.report.blocks import Block
 from lorabench.report.figures.curves import curves
 from lorabench.report.figures.material import Material
 from lorabench.report.plot import LONGEST, rank_plot, sparkline, training_table
 from lorabench.report.shown import runs_shown
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Epoch, Run, Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lorabench.report.blocks import Block
 
 
 def epochs(n: int) -> list[Epoch]:

@@ -8,8 +8,8 @@ import multiprocessing
 import os
 import platform
 import threading
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,9 +17,6 @@ from filelock import FileLock
 
 from lorabench.errors import InputError, LockedError, RunFailedError, UsageError
 from lorabench.runs import Parents, Run, Store, make_id, shortest, write_atomic
-
-if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event
 
 ID = "lora-k4-s0-00000000"
 

@@ -6,7 +6,8 @@ import itertools
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,11 +20,7 @@ from lorabench.classifier import CLASSIFIER
 from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded
 from lorabench.report import scaling
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lorabench.scale import ComputedClaim, Projection
+from lorabench.scale import ComputedClaim, Projection
 
 GPT3 = scale.ARCHITECTURES["gpt3-175b"]
 NAMED = sorted(scale.ARCHITECTURES)

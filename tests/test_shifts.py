@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,9 @@ from test_config import load
 
 from lorabench import config, data
 from lorabench.analysis.quantities import SLICES
-from lorabench.data import shifts
+from lorabench.data import Mnist, shifts
 from lorabench.errors import ConfigError
 from lorabench.runner import stages
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lorabench.data import Mnist
 
 WITH_TOY = {**shifts.SHIFTS, "dim": toy_shift.SHIFT}
 

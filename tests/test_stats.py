@@ -7,15 +7,13 @@ import itertools
 import math
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from lorabench import stats
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 reference: Any = importlib.import_module("scipy.stats")  # it carries no types
 

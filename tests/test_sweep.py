@@ -8,10 +8,12 @@ import multiprocessing
 import os
 import shutil
 import signal
+from collections.abc import Generator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import report_factory
@@ -22,18 +24,13 @@ from test_config import CONFIGS, load
 from lorabench import config, events, sweep
 from lorabench.analysis.quantities import HEADLINE, Count
 from lorabench.errors import ConfigError, InputError, RunFailedError, UsageError, WorkerDiedError
+from lorabench.events import Event
 from lorabench.report import sweep as tables
 from lorabench.runner import engines, queue, stages
+from lorabench.runner.queue import Result
+from lorabench.runner.stages import Stage
 from lorabench.runs import Store
 from lorabench.sweep import Counts, FailedRun, GridPoint, SweepResult, TunedRun, tuned_run
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-    from pathlib import Path
-
-    from lorabench.events import Event
-    from lorabench.runner.queue import Result
-    from lorabench.runner.stages import Stage
 
 TINY = ["pretrain.epochs=1", "pretrain.batch_size=5000", "finetune.epochs=1", "finetune.batch_size=5000", "threads=1"]
 

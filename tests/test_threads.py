@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from command_line import QUICK, CommandLine
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench import methods, threads, train
 from lorabench.model import SimpleMnistClassifier, seeded
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor
 
 IMAGES = torch.randint(0, 256, (600, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(0, 10, (600,), generator=torch.Generator().manual_seed(1))

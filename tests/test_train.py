@@ -7,7 +7,9 @@ import json
 import struct
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,10 +21,6 @@ from lorabench.classifier import CLASSIFIER, parameter_count
 from lorabench.errors import InputError, RunFailedError
 from lorabench.methods.lora import LoRALayer
 from lorabench.model import SimpleMnistClassifier, seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 RECIPE = train.Recipe(epochs=3, batch_size=50, lr=0.01, warmup=0.2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from command_line import QUICK, CommandLine
@@ -11,16 +11,11 @@ from test_config import load
 
 from lorabench import events, tune
 from lorabench.errors import RunFailedError
+from lorabench.events import Event
 from lorabench.report import sweep as tables
 from lorabench.runner import queue, stages
-from lorabench.runs import Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lorabench.events import Event
-    from lorabench.runner.stages import Stage
-    from lorabench.runs import Run
+from lorabench.runner.stages import Stage
+from lorabench.runs import Run, Store
 
 
 def scored(accuracy: dict[float, float | None], curve: tune.Curve) -> dict[str, Run]:

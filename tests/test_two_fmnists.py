@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from report_factory import FMNIST, HURT, finetune, fmnist, metrics, pretrain, render, squeezed, study_data
@@ -25,10 +27,6 @@ from lorabench.runner import measure, stages
 from lorabench.runner.session import open_session
 from lorabench.runs import Epoch, Metrics, Parents, Run, Store
 from lorabench.sweep import Counts, GridPoint, SweepResult, TunedRun
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 HARD = "fmnist-s0-0a1b2c3d4e5f"
 HARDER = {cell: 2 * count for cell, count in HURT.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,6 @@ from torch import Tensor, nn
 from lorabench.methods import Method
 from lorabench.methods.registry import own, trained
 from lorabench.methods.wrapper import Wrapper, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 ENTRY = Method(
     title="toy",

@@ -7,18 +7,12 @@ by_key([differences(pairs) for pairs in ...])                         # the same
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
 from lorabench.analysis import inference, number
-from lorabench.analysis.inference import Estimate
-from lorabench.analysis.quantities import Count, Lost, compared, count, shown_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from lorabench.analysis.inference import Difference
-    from lorabench.analysis.quantities import Measured, Quantity
-    from lorabench.runs import Metrics, Run
+from lorabench.analysis.inference import Difference, Estimate
+from lorabench.analysis.quantities import Count, Lost, Measured, Quantity, compared, count, shown_in
+from lorabench.runs import Metrics, Run
 
 Folded = Estimate | float | bool
 """What a setting has of a quantity: a mean over its seeds, or what all of them share."""

@@ -15,26 +15,21 @@ An expected figure is in the unit of its row: percent, with the sign or without 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from lorabench import scale
 from lorabench.analysis import inference, measured, number
+from lorabench.analysis.inference import Estimate
 from lorabench.analysis.quantities import count
-from lorabench.analysis.settings import collect, featured_setting
+from lorabench.analysis.settings import Collection, Setting, collect, featured_setting
 from lorabench.classifier import CLASSIFIER
+from lorabench.config import Expectation
 from lorabench.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.settings import Collection, Setting
-    from lorabench.config import Expectation
-    from lorabench.runs import Metrics, Params, Run
-
+from lorabench.runs import Metrics, Params, Run
 
 Verdict = (
     Literal["exact", "rounds to 3%", "differs"]  # of what is counted

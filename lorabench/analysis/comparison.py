@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench.analysis import confusion
-from lorabench.analysis.fairness import unequal, unfinished
-from lorabench.analysis.paired import contrasts, mirroring_contrasts
+from lorabench.analysis.fairness import Unequal, Unfinished, unequal, unfinished
+from lorabench.analysis.paired import Contrast, contrasts, mirroring_contrasts
 from lorabench.analysis.plain import flatten, plain
 from lorabench.analysis.predictions import Predictions
 from lorabench.analysis.quantities import SETS, shown_in
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from lorabench.analysis.fairness import Unequal, Unfinished
-    from lorabench.analysis.paired import Contrast
-    from lorabench.runs import Run
-
+from lorabench.runs import Run
 
 _Facts = dict[tuple[str, str], Any]
 _DIRTY = "uncommitted"

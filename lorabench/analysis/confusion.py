@@ -6,12 +6,11 @@ digit, so that a look finds what goes wrong; every shade stands behind its numbe
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     Matrix = Sequence[Sequence[int]]
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from lorabench.runs import Run
-
+from lorabench.runs import Run
 
 GROUND = ("lorabench", "torch", "device", "machine")
 """What `env` says that can change a result and is in no id."""

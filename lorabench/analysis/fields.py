@@ -10,20 +10,17 @@ Names of what is measured are always there, null where a run has none; settings,
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from lorabench.analysis import number
 from lorabench.analysis.plain import flatten
 from lorabench.analysis.quantities import QUANTITIES, at, quantity_of
 from lorabench.analysis.unit import COUNT, NUMBER, POINTS, PROBABILITY, SHARE, Unit, described
 from lorabench.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from lorabench.query import Operand, Value
-    from lorabench.runs import Run
+from lorabench.query import Operand, Value
+from lorabench.runs import Run
 
 HELP = "(`lorabench ls --cols help` lists them)"
 _RECORDED = (

@@ -15,23 +15,18 @@ that is not in any row fail it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from lorabench.analysis.fields import check_names, fields, in_percent, measured
-from lorabench.analysis.quantities import QUANTITIES, compared, quantity_of
+from lorabench.analysis.groups import Groups, SettingRow
+from lorabench.analysis.paired import Contrast
+from lorabench.analysis.quantities import QUANTITIES, Quantity, compared, quantity_of
 from lorabench.analysis.settings import pairs
 from lorabench.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from lorabench.analysis.groups import Groups, SettingRow
-    from lorabench.analysis.paired import Contrast
-    from lorabench.analysis.quantities import Quantity
-    from lorabench.query import Condition, Value
-    from lorabench.runs import Run
+from lorabench.query import Condition, Value
+from lorabench.runs import Run
 
 _ENDS = ("mean", "low", "high", "p")
 

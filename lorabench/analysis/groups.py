@@ -6,26 +6,18 @@ method_rows(study_runs)                             # of a study, against the ta
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lorabench.analysis.aggregate import by_key, differences, means
-from lorabench.analysis.fairness import unequal, unfinished
-from lorabench.analysis.inference import Estimate
+from lorabench.analysis.aggregate import Folded, by_key, differences, means
+from lorabench.analysis.fairness import Unequal, Unfinished, unequal, unfinished
+from lorabench.analysis.inference import Difference, Estimate
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import HEADLINE, QUANTITIES
-from lorabench.analysis.settings import collect, featured_setting, group_by_setting, pairs, records
+from lorabench.analysis.settings import Setting, collect, featured_setting, group_by_setting, pairs, records
 from lorabench.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from lorabench.analysis.aggregate import Folded
-    from lorabench.analysis.fairness import Unequal, Unfinished
-    from lorabench.analysis.inference import Difference
-    from lorabench.analysis.settings import Setting
-    from lorabench.runs import Broken, Run
-
+from lorabench.runs import Broken, Run
 
 MATCHED = 0.1
 """How far, as a share, a number of trained parameters may be from the reference's to count as the same size."""

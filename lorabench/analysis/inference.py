@@ -13,15 +13,13 @@ no interval and no test, and so nothing is decided by them. No torch and no Rich
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from lorabench import stats
 from lorabench.analysis.quantities import Count
 from lorabench.stats import Interval
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 LEVEL = 0.95
 """Of every interval that is not asked for at another level; the tests decide at 1 − this."""

@@ -6,9 +6,10 @@ select(runs, where="k >= 4", sort="-fmnist.accuracy,k", limit=20, columns="id,k,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench import query
 from lorabench.analysis.fairness import grounds
@@ -16,12 +17,8 @@ from lorabench.analysis.fields import check_names, fields, suits
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import QUANTITIES, shown_in
 from lorabench.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.query import Value
-    from lorabench.runs import Broken, Run
+from lorabench.query import Value
+from lorabench.runs import Broken, Run
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lorabench import scale
 from lorabench.analysis import inference
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from lorabench.analysis.inference import Estimate
+from lorabench.analysis.inference import Estimate
 
 Resource = Literal["step", "gradients", "peak", "checkpoint"]
 Side = Literal["full", "tuned", "times"]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.analysis.inference import Estimate
+from lorabench.analysis.inference import Estimate
 
 
 def decimal(value: float) -> str:

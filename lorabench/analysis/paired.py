@@ -13,20 +13,19 @@ cells of two runs can be held against every other image by image. Compared are t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import inference
 from lorabench.analysis.quantities import SETS, SLICES, Count
+from lorabench.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     import numpy.typing as npt
 
     from lorabench.analysis.predictions import Digits, Mask, Predictions
-    from lorabench.runs import Run
 
     Right = npt.NDArray[np.bool_]
     Found = tuple[Run, Predictions]

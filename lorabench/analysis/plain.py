@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from lorabench.analysis.quantities import Count
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def plain(value: Any) -> Any:

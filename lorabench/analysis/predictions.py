@@ -7,19 +7,17 @@ found.predicted["fmnist"][found.parts["flipped"]]     # what became of the chang
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lorabench import npz
 from lorabench.errors import InputError
+from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     import numpy.typing as npt
-
-    from lorabench.runs import Run, Store
 
     Digits = npt.NDArray[np.uint8]
     Mask = npt.NDArray[np.bool_]

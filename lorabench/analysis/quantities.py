@@ -9,18 +9,15 @@ declarations: who adds one finds it in all of them. Imports neither scipy nor to
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from lorabench.analysis.unit import BYTES, COUNT, MILLISECONDS, NATS, NUMBER, POINTS, SECONDS, SHARE, Unit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from lorabench.query import Value
-    from lorabench.runs import Metrics, Run
+from lorabench.query import Value
+from lorabench.runs import Metrics, Run
 
 SETS = {"mnist": "MNIST", "fmnist": "F-MNIST"}
 """The test sets in their order, and what a reader calls them."""

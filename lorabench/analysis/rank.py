@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench.analysis.aggregate import accuracies
-from lorabench.analysis.settings import collect, differing_words
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.settings import Setting
-    from lorabench.runs import Run
+from lorabench.analysis.inference import Estimate
+from lorabench.analysis.settings import Setting, collect, differing_words
+from lorabench.runs import Run
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,12 @@ Accuracies in the report are in percent, as people quote them; `run.json` holds 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lorabench.runs import IMPORTED, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from lorabench.runs import Metrics
+from lorabench.runs import IMPORTED, Metrics, Run
 
 OnImages = tuple[str, str | None]
 """Ids of a base and of an F-MNIST that it was measured on."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import confusion, inference
 from lorabench.analysis.comparison import metrics_of
 from lorabench.analysis.fairness import unfinished
-from lorabench.analysis.paired import paired
+from lorabench.analysis.paired import Contrast, paired
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS, SLICES, Count
+from lorabench.runs import Epoch, Metrics, Run, Slice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from lorabench.analysis.paired import Contrast
     from lorabench.analysis.predictions import Digits
-    from lorabench.runs import Epoch, Metrics, Run, Slice
 
 
 @dataclass(frozen=True)

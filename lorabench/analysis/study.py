@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench.analysis import confusion, inference
 from lorabench.analysis.aggregate import accuracies, accuracy, by_key, differences, shown_stems
-from lorabench.analysis.claims import ledger
-from lorabench.analysis.fairness import grounds, unfinished
-from lorabench.analysis.groups import method_rows, rows_data
+from lorabench.analysis.claims import Row, ledger
+from lorabench.analysis.fairness import Unequal, Unfinished, grounds, unfinished
+from lorabench.analysis.groups import SettingRow, method_rows, rows_data
+from lorabench.analysis.inference import Difference, Estimate
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SLICES, count
-from lorabench.analysis.settings import collect, featured_setting
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from lorabench.analysis.claims import Row
-    from lorabench.analysis.fairness import Unequal, Unfinished
-    from lorabench.analysis.groups import SettingRow
-    from lorabench.analysis.inference import Difference, Estimate
-    from lorabench.analysis.settings import Collection, Setting
-    from lorabench.runs import Run
+from lorabench.analysis.settings import Collection, Setting, collect, featured_setting
+from lorabench.runs import Run
 
 
 @dataclass(frozen=True)

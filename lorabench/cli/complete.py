@@ -12,17 +12,16 @@ import contextlib
 import io
 import os
 import re
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-import typer  # noqa: TC002 - Typer reads the annotations
+import typer
 
 from lorabench.cli.help import written
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
-
     from lorabench.runs import Store
 
 Offer = list[tuple[str, str]]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WORDS = "lorabench.words"
 """Where a context keeps the words of its command line: `--help` is answered before they are read."""

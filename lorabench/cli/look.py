@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,8 +33,6 @@ from lorabench.errors import GateError, InputError, UsageError
 from lorabench.report import writers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lorabench.report.blocks import Block
     from lorabench.report.shown import Shown
     from lorabench.runs import Run

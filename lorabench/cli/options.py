@@ -18,8 +18,10 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -30,9 +32,6 @@ from lorabench.cli.help import Command, Group
 from lorabench.errors import ConfigError, LorabenchError, quoted, refusal, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
     from lorabench.runs import Store
 
 SCHEMA = 1

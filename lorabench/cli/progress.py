@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from lorabench.analysis import number
 from lorabench.errors import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-
     from rich.console import Console
 
     from lorabench.events import Emit, Event

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,8 +29,6 @@ from lorabench.cli.streams import stderr, stdout
 from lorabench.errors import InputError, RunFailedError, UsageError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-
     from lorabench.config import Config, Loaded, Source
     from lorabench.events import Event
     from lorabench.report.blocks import Block

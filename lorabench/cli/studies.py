@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,8 +34,6 @@ from lorabench.cli.stages import (
 from lorabench.errors import GateError, PartialError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lorabench.report.blocks import Block
     from lorabench.runner.stages import Stage
     from lorabench.runs import Run

@@ -10,8 +10,10 @@ Imports no torch: a typo is reported before anything slow begins.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -34,10 +36,6 @@ from lorabench.config.schema import (
 from lorabench.config.source import KeyPath, Source, dotted, parse_yaml, read_yaml
 from lorabench.data import shifts
 from lorabench.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-    from pathlib import Path
 
 __all__ = [
     "Config",

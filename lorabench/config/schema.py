@@ -12,16 +12,14 @@ import functools
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
 from pydantic_core import PydanticCustomError
 
 from lorabench.data import shifts
 from lorabench.methods.registry import METHODS, came_later
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 MAX_SEED = 2**32 - 1
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
 from lorabench.errors import ConfigError, InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAX_BYTES = 100_000
 MAX_DEPTH = 20

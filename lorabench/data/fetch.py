@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,8 +22,6 @@ from lorabench.data.layout import FILES, absent, collect, store
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from lorabench.data.idx import Bytes
 
 Progress = Callable[[str, int, int | None], None]

@@ -10,22 +10,21 @@ import hashlib
 import itertools
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench import files
 from lorabench.data import shifts
 from lorabench.data.idx import read_idx, write_idx
+from lorabench.data.mnist import Mnist
+from lorabench.data.shifts import ShiftOptions
 from lorabench.errors import InputError, RunFailedError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
 
     from lorabench.data.idx import Bytes
-    from lorabench.data.mnist import Mnist
-    from lorabench.data.shifts import ShiftOptions
 
     Mask = npt.NDArray[np.bool_]
 

@@ -17,14 +17,13 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
 

@@ -8,7 +8,9 @@ compressed (.gz).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench import files
@@ -16,9 +18,6 @@ from lorabench.data.idx import read_idx, write_idx
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from lorabench.data.idx import Bytes
 
 

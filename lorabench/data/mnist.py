@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from lorabench.data.fetch import fetch
+from lorabench.data.fetch import Message, Progress, fetch
 from lorabench.data.layout import FILES, absent, collect
 
 if TYPE_CHECKING:
-    from lorabench.data.fetch import Message, Progress
     from lorabench.data.idx import Bytes
 
 

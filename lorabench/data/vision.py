@@ -11,12 +11,10 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 from lorabench.data.fetch import online
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 _TIMEOUT_S = 60  # torchvision sets none, and a child whose parent was killed must end some day
 _SCHEMAS = {

@@ -20,17 +20,16 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.errors import InputError, UsageError, shown
 from lorabench.files import beside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from lorabench.runner.session import Session
     from lorabench.runs import Run
 

@@ -7,6 +7,7 @@ in which it is exact.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,15 +18,11 @@ from lorabench.exchange.peft_format import MAX_TENSOR_BYTES, check_file
 from lorabench.model import SimpleMnistClassifier
 from lorabench.runner import make, stages
 from lorabench.runner.measure import test_sets
-from lorabench.runs import IMPORTED, Parents, make_id
+from lorabench.runner.session import Session
+from lorabench.runs import IMPORTED, Parents, Run, make_id
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
-
-    from lorabench.runner.session import Session
-    from lorabench.runs import Run
 
 
 def import_base(path: Path, session: Session, *, force: bool = False, wait: bool = True) -> tuple[Run, bool]:

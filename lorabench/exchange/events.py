@@ -6,18 +6,17 @@ Needs the extra `lorabench[tensorboard]`.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench.errors import InputError
+from lorabench.exchange import Same
+from lorabench.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from lorabench.exchange import Same
     from lorabench.runner.session import Session
-    from lorabench.runs import Run
 
 
 def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:

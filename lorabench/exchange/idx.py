@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,13 +11,8 @@ from lorabench import data
 from lorabench.errors import RunFailedError
 from lorabench.exchange import Same
 from lorabench.runner.load import own_config
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from lorabench.runner.session import Session
-    from lorabench.runs import Run
+from lorabench.runner.session import Session
+from lorabench.runs import Run
 
 
 def write(runs: Sequence[Run], folder: Path, session: Session) -> list[Same]:

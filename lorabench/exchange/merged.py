@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench import checkpoint, evaluate, methods
@@ -10,16 +12,11 @@ from lorabench.exchange import Same
 from lorabench.model import SimpleMnistClassifier
 from lorabench.runner.load import load_model, own_config
 from lorabench.runner.measure import test_sets
-from lorabench.runs import write_atomic
+from lorabench.runner.session import Session
+from lorabench.runs import Run, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from torch import nn
-
-    from lorabench.runner.session import Session
-    from lorabench.runs import Run
 
 LIMIT = 1e-4
 """How far a logit may be off, of logits that reach some tens."""

@@ -6,29 +6,25 @@ takes what PEFT's `save_pretrained` writes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lorabench import checkpoint, config, evaluate, methods
 from lorabench.errors import InputError, UsageError, quoted
-from lorabench.exchange import peft_format, peft_types
+from lorabench.exchange import Same, peft_format, peft_types
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
 from lorabench.runner.load import apply_method, finetune_of, load_base, load_model, own_config
 from lorabench.runner.measure import test_sets
+from lorabench.runner.session import Session
 from lorabench.runner.stages import Stage, fmnist
-from lorabench.runs import IMPORTED, Parents, make_id, write_atomic
+from lorabench.runs import IMPORTED, Parents, Run, Store, make_id, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from torch import Tensor, nn
-
-    from lorabench.exchange import Same
-    from lorabench.runner.session import Session
-    from lorabench.runs import Run, Store
 
 KINDS = {method: method for method in peft_format.METHODS} | dict.fromkeys(
     ("lora-plus", "lora-fa", "pissa", "olora"), "lora"

@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -21,15 +23,10 @@ from pydantic import ValidationError
 
 from lorabench import checkpoint
 from lorabench.errors import InputError
-from lorabench.exchange.peft_types import TYPES, matches, padded
+from lorabench.exchange.peft_types import TYPES, Part, PeftType, matches, padded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from torch import Tensor
-
-    from lorabench.exchange.peft_types import Part, PeftType
 
 CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 MAX_CONFIG_BYTES, MAX_TENSOR_BYTES = 1_000_000, 64_000_000

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -19,8 +20,6 @@ from torch.nn import functional as F
 from lorabench.methods.registry import square
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from torch import Tensor
 
     Options = Mapping[str, Any]

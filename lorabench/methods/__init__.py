@@ -27,23 +27,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
+from collections.abc import Generator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
 from lorabench.errors import UsageError
-from lorabench.methods.registry import METHODS, Exemption, Method, every, since
+from lorabench.methods.registry import METHODS, Exemption, Method, Options, Shapes, every, since
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
-
     from torch import Tensor, nn
 
     from lorabench.methods.adapters import load, save, use
     from lorabench.methods.applied import Applied
     from lorabench.methods.layers import Targets
-    from lorabench.methods.registry import Options, Shapes
 
 
 __all__ = [

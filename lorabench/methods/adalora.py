@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.wrapper import SplitWrapper, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 BETA = 0.85
 """Smoothing of a weight's sensitivity and of its uncertainty (β1 and β2 in the paper)."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from lorabench.errors import InputError, UsageError
 from lorabench.methods import METHODS, applied, apply, remove
 from lorabench.methods.applied import Applied, Place
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FORMAT = "1"
 MIXTURE = "a mixture"

@@ -6,17 +6,15 @@ change of device, and stands in no state dict and in no count.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.errors import UsageError
 from lorabench.methods.wrapper import Wrapper, replace
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _NOTE = "lorabench_applied"
 """The attribute of a model that holds its notes, by the adapters' names."""

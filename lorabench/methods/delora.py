@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.low_rank import uniform
 from lorabench.methods.wrapper import SplitWrapper, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class DeLoRALayer(SplitWrapper):

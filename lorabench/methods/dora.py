@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.low_rank import uniform
 from lorabench.methods.wrapper import SplitWrapper, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class DoRALayer(SplitWrapper):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lorabench.methods.layers import own_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import nn
 
 

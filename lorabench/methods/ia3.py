@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.wrapper import SplitWrapper, Wrapper, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class ScaledOutput(SplitWrapper):

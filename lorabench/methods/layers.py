@@ -5,21 +5,15 @@ from __future__ import annotations
 import fnmatch
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
 from lorabench.errors import UsageError
-from lorabench.methods.registry import METHODS
+from lorabench.methods.registry import METHODS, Options
 from lorabench.methods.wrapper import sides, transposed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lorabench.methods.registry import Options
-
 
 Targets = Sequence[str] | Mapping[str, Mapping[str, Any]] | Callable[[str, nn.Module], bool]
 """Names of modules, patterns of names as `*.fc1`, either with options, or a function of a module's name and it."""

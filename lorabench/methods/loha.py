@@ -3,15 +3,12 @@ Yeh et al. 2023, arXiv:2309.14859 (LyCORIS)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.wrapper import SplitWrapper, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class LoHaLayer(SplitWrapper):

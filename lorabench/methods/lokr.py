@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,6 @@ from torch import Tensor, nn
 from lorabench.methods.low_rank import uniform
 from lorabench.methods.registry import square
 from lorabench.methods.wrapper import SplitWrapper, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class LoKrLayer(SplitWrapper):

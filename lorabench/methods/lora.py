@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,6 @@ from torch.nn import functional as F
 from lorabench.errors import UsageError
 from lorabench.methods.low_rank import LowRank, uniform
 from lorabench.methods.wrapper import sides, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def draw(init: str, n: int, m: int, k: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,6 @@ from torch.nn import functional as F
 
 from lorabench.methods.low_rank import LowRank, add_low_rank, uniform
 from lorabench.methods.wrapper import sides, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class LoRAFALayer(LowRank):

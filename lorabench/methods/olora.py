@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.low_rank import Residual, parts_of
 from lorabench.methods.wrapper import wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def orthonormal(W0: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ arXiv:2101.00190. An added prompt is no more than another bias: W (x + p) + b = 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,6 @@ from torch.nn import functional as F
 
 from lorabench.errors import UsageError
 from lorabench.methods.wrapper import SplitWrapper, Wrapper, sides, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 FRAME = 4
 """Width in pixels of the frame that a `border` prompt fills; MNIST's digits lie within it."""

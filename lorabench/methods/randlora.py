@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.low_rank import Shared, uniform
 from lorabench.methods.wrapper import RemadeWrapper, sides, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class RandLoRALayer(RemadeWrapper):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
 from lorabench.methods.low_rank import LowRank, uniform
 from lorabench.methods.wrapper import sides, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class RsLoRALayer(LowRank):

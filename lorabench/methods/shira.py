@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.wrapper import RemadeWrapper, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class SHiRALayer(RemadeWrapper):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lorabench.methods.low_rank import Shared
 from lorabench.methods.wrapper import SplitWrapper, sides, wrap
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class VeRALayer(SplitWrapper):

@@ -6,12 +6,9 @@ A block is a `Line`, a `Table`, tables `Beside` each other, a `Picture` or a `Do
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
+from typing import Literal, NamedTuple
 
 WIDTH = 80
 """Columns of a page of characters: a file of text, and what every report fits."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
 from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Metric
+from lorabench.analysis.paired import Contrast
 from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.report import confusion
 from lorabench.report.blocks import Block, Document, grid, group, line, note, stack, statistics
 from lorabench.report.tables import differing_table, unequal_note, unfinished_table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.analysis.paired import Contrast
-
 
 _PARTS = f"{SLICES['upright']}: images of the same digits that F-MNIST left as they are"
 _ONE_EACH = "1 run of each: the intervals are over test images and say nothing of other seeds"

@@ -6,14 +6,13 @@ digit, so that a look finds what goes wrong; every shade stands behind its numbe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lorabench.analysis.confusion import CellChange, recalls
 from lorabench.report.blocks import Beside, Block, Line, Table, grid, line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     Matrix = Sequence[Sequence[int]]
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lorabench.analysis import measured
+from lorabench.analysis.measured import Figure
 from lorabench.report.blocks import Block, grid, group, heading, note, stack
 from lorabench.scale import architecture, size
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from lorabench.analysis.measured import Figure
-
 
 Cost = dict[str, Any]
 """One entry of a bench record: the fields of `lorabench.bench.Costs` as plain data."""

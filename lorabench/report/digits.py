@@ -5,13 +5,12 @@ Half blocks, which show twice as many lines; where the output takes no Unicode, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lorabench.report.blocks import Line, Picture, line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     import numpy.typing as npt
 

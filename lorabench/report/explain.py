@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from lorabench.analysis.quantities import count
 from lorabench.classifier import CLASSIFIER
-from lorabench.methods.registry import METHODS
+from lorabench.methods.registry import METHODS, Method, Part
 from lorabench.report.blocks import Block, Line, Picture, grid, group, heading, line, note, stack
 from lorabench.report.digits import beside, draw
+from lorabench.report.figures.material import Pictures
+from lorabench.runs import Run, Store
 from lorabench.scale import ARCHITECTURES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from lorabench.methods.registry import Method, Part
-    from lorabench.report.figures.material import Pictures
-    from lorabench.runs import Run, Store
 
 _ENGLISH = dict(enumerate(("zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines")))
 _ASPECT = 2

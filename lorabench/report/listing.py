@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from fractions import Fraction
 from numbers import Real
-from typing import TYPE_CHECKING
 
 from lorabench.analysis import number
 from lorabench.analysis.fairness import grounds
 from lorabench.analysis.fields import shown
-from lorabench.analysis.listing import ListedRun, entries, fields_data
+from lorabench.analysis.listing import ListedRun, Selection, entries, fields_data
 from lorabench.analysis.quantities import shown_in
 from lorabench.analysis.settings import told_apart
+from lorabench.query import Value
 from lorabench.report.blocks import Block, Table, line, note, stack
 from lorabench.report.tables import unequal_note
-from lorabench.runs import shortest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from lorabench.analysis.listing import Selection
-    from lorabench.query import Value
-    from lorabench.runs import Broken, Run, Study
-
+from lorabench.runs import Broken, Run, Study, shortest
 
 _TEXTS = ("id", "setting", "status")
 _DROPPED = ("seed", "k")

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from lorabench.analysis import inference, number
 from lorabench.analysis.aggregate import verdict
-from lorabench.analysis.claims import TOLERANCE, K
-from lorabench.analysis.inference import FEWEST
+from lorabench.analysis.claims import TOLERANCE, K, Row
+from lorabench.analysis.inference import FEWEST, Difference, Estimate
 from lorabench.analysis.quantities import SETS, SLICES
+from lorabench.analysis.settings import Collection
+from lorabench.analysis.study import AccuracyRow, Overview, Repair, SliceRow
 from lorabench.report import confusion
 from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack, statistics
 from lorabench.report.explain import introduced
 from lorabench.report.groups import methods_tables
 from lorabench.report.plot import rank_plot
 from lorabench.report.tables import held_out_note, size_table, told, unequal_note, unfinished_table, with_n
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.analysis.claims import Row
-    from lorabench.analysis.inference import Difference, Estimate
-    from lorabench.analysis.settings import Collection
-    from lorabench.analysis.study import AccuracyRow, Overview, Repair, SliceRow
 
 
 def overview_report(study: Overview, runs: Collection) -> Block:

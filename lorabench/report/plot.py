@@ -11,21 +11,16 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lorabench.analysis import number
-from lorabench.analysis.inference import FEWEST
+from lorabench.analysis.inference import FEWEST, Estimate
 from lorabench.analysis.quantities import SETS
-from lorabench.analysis.rank import base_accuracy, rank_series
+from lorabench.analysis.rank import RankSeries, base_accuracy, rank_series
 from lorabench.report.blocks import Block, Line, Picture, grid, group, line, note
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.rank import RankSeries
-    from lorabench.runs import Epoch, Run
+from lorabench.runs import Epoch, Run
 
 LONGEST = 48
 """Characters of a sparkline at most; of a longer curve it shows every second value, or every third, ..."""

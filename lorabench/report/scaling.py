@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench.analysis.plain import plain
 from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack
-from lorabench.scale import claims, recounts, size
-
-if TYPE_CHECKING:
-    from lorabench.scale import Projection, Training
+from lorabench.scale import Projection, Training, claims, recounts, size
 
 
 def scaling_data(projection: Projection) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench import sweep, tune
 from lorabench.analysis.comparison import compare, compare_data
-from lorabench.analysis.gates import group_rows, run_rows
+from lorabench.analysis.gates import GateRow, group_rows, run_rows
 from lorabench.analysis.groups import groups, groups_data
 from lorabench.analysis.predictions import predictions_of, seen_by
 from lorabench.analysis.settings import beside, collect, records
@@ -24,12 +25,7 @@ from lorabench.report.plot import rank_plot
 from lorabench.report.single import run_report
 from lorabench.report.sweep import curves_data, curves_table, sweep_data, sweep_report
 from lorabench.report.tables import held_out_note
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from lorabench.analysis.gates import GateRow
-    from lorabench.runs import Broken, Run, Store, Study
+from lorabench.runs import Broken, Run, Store, Study
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,11 @@ from lorabench.report.compare import contrast_note, contrast_table, metrics_tabl
 from lorabench.report.digits import beside, draw, fitting
 from lorabench.report.plot import training_table
 from lorabench.report.tables import class_counts_table, held_out_note, spectrum_table, unfinished_table
+from lorabench.runs import Epoch, Metrics, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from lorabench.analysis.predictions import Digits
     from lorabench.evaluate import Mistake
-    from lorabench.runs import Epoch, Metrics, Run
 
 
 def score_table(rows: Sequence[RunAccuracy]) -> Block:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from lorabench.analysis import number
 from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import class_counts, scores
+from lorabench.exchange import Export
 from lorabench.report.blocks import Block, grid, group, heading, line, note
+from lorabench.report.figures import Outcome
 from lorabench.report.single import parameters_line, score_table
 from lorabench.report.tables import class_counts_table, held_out_note
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from lorabench.exchange import Export
-    from lorabench.report.figures import Outcome
-    from lorabench.runs import Run
+from lorabench.runs import Run
 
 
 def summary_data(run: Run, *, cached: bool, folder: Path, next_command: str) -> dict[str, Any]:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench.analysis import inference, number
 from lorabench.analysis.aggregate import verdict
 from lorabench.analysis.inference import Estimate
 from lorabench.analysis.plain import plain, shown
-from lorabench.analysis.quantities import HEADLINE, Count, shown_in
+from lorabench.analysis.quantities import HEADLINE, Count, Quantity, shown_in
 from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack
 from lorabench.report.groups import cell
 from lorabench.report.tables import unequal_note
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.analysis.quantities import Quantity
-    from lorabench.sweep import Best, FailedRun, GridPoint, SweepPlan, SweepResult, TunedRun
-    from lorabench.tune import CurveRow
-
+from lorabench.sweep import Best, FailedRun, GridPoint, SweepPlan, SweepResult, TunedRun
+from lorabench.tune import CurveRow
 
 WIDTH = 80
 MOST_FAILURES = 10

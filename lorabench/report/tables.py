@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lorabench.analysis.aggregate import verdict
 from lorabench.analysis.plain import shown
 from lorabench.report.blocks import Block, grid, group, line, note
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
+if TYPE_CHECKING:  # `ls` uses this file, and starts faster without these
     from lorabench.analysis.comparison import Fact
     from lorabench.analysis.fairness import Unequal, Unfinished
     from lorabench.analysis.inference import Difference, Estimate

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 from lorabench import checkpoint, config, methods
 from lorabench.errors import ConfigError, InputError
 from lorabench.model import SimpleMnistClassifier, seeded
-from lorabench.runs import IMPORTED
+from lorabench.runs import IMPORTED, Run, Store
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from lorabench.runs import Run, Store
 
 
 def own_config(run: Run, store: Store) -> config.Config:

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import time
+from collections.abc import Generator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,16 +25,12 @@ from lorabench.runner import environment, stages
 from lorabench.runner.load import adapter_origin, apply_method, load_model
 from lorabench.runner.measure import measure, test_sets
 from lorabench.runner.session import Session, unit
-from lorabench.runs import Cost, Params, Run
+from lorabench.runner.stages import Stage
+from lorabench.runs import Cost, Folder, Params, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-
     import numpy.typing as npt
     from torch import Tensor, nn
-
-    from lorabench.runner.stages import Stage
-    from lorabench.runs import Folder
 
 
 PROBE = 1_000

@@ -8,18 +8,16 @@ import numpy as np
 import torch
 
 from lorabench import data, evaluate
+from lorabench.data import Mnist, Shifted
 from lorabench.errors import RunFailedError
 from lorabench.runner.load import load_model, own_config
-from lorabench.runs import Metrics
+from lorabench.runner.session import Session
+from lorabench.runner.stages import Stage
+from lorabench.runs import Metrics, Run
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
-
-    from lorabench.data import Mnist, Shifted
-    from lorabench.runner.session import Session
-    from lorabench.runner.stages import Stage
-    from lorabench.runs import Run
 
 LARGEST_LOSS = 1e15
 """A mean cross-entropy (nats) that a record takes; a model with more has diverged in its last step."""

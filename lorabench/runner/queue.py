@@ -6,25 +6,23 @@ runs = run(stages.study(config), config, store, emit=print)
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench import events
+from lorabench.config import Config
 from lorabench.errors import LorabenchError, RunFailedError, WorkerDiedError
+from lorabench.events import Emit
 from lorabench.runner import engines, stages
+from lorabench.runner.stages import Stage
+from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-    from pathlib import Path
-
-    from lorabench.config import Config
-    from lorabench.events import Emit
-    from lorabench.runner.stages import Stage
-    from lorabench.runs import Run, Store
-
     Submit = Callable[..., Future[tuple[Run, bool]]]
     """Takes a stage and the keyword `force`."""
 

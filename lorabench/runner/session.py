@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lorabench import data, events, threads
+from lorabench.config import Config
+from lorabench.data import Mnist, Shifted
 from lorabench.errors import InputError
+from lorabench.events import Emit
+from lorabench.runs import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
-
-    from lorabench.config import Config
-    from lorabench.data import Mnist, Shifted
-    from lorabench.events import Emit
-    from lorabench.runs import Store
 
 
 @dataclass(frozen=True)

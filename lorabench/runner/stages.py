@@ -8,20 +8,15 @@ inputs give the same id, and that one rule gives caching, resuming and sharing. 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 
 from lorabench import data, methods
-from lorabench.config import Finetune, dump, hashed
+from lorabench.config import Config, Finetune, dump, hashed
 from lorabench.errors import ConfigError, InputError, quoted
-from lorabench.runs import IMPORTED, Parents, Run, earlier, make_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-
-    from lorabench.config import Config
-    from lorabench.runs import Store
+from lorabench.runs import IMPORTED, Parents, Run, Store, earlier, make_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 from lorabench import files
 from lorabench.errors import shown
 from lorabench.runs.record import Failure, Run, now
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def sha256_file(path: Path) -> str:

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import stat
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,9 +19,6 @@ from lorabench.runs.folder import write_atomic
 from lorabench.runs.record import ID, MAX_RECORD_BYTES, SCHEMA, Record, Time, Whole, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
-    from pathlib import Path
-
     from filelock import FileLock
 
 Note = TypeVar("Note", bound=BaseModel)

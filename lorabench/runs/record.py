@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -16,10 +17,6 @@ from pydantic import (
     TypeAdapter,
     model_validator,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 SCHEMA = 1
 ID = re.compile(r"[a-z][a-z0-9-]{0,80}-s\d{1,10}-[0-9a-f]{8,64}")

@@ -10,6 +10,8 @@ import os
 import platform
 import shutil
 import stat
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
@@ -30,9 +32,6 @@ from lorabench.runs.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
 

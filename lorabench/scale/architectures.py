@@ -7,14 +7,11 @@ given("784x256,256x10")                    # linear layers of these sizes, with 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from lorabench.classifier import CLASSIFIER, parameter_count
 from lorabench.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ Decoder(ARCHITECTURES["gpt2"].cut(2))      # random weights; (batch, tokens) to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from lorabench.scale.architectures import Architecture
+from lorabench.scale.architectures import Architecture
 
 
 def _norm(d: int, positions: int) -> nn.Module:

@@ -7,12 +7,9 @@ arXiv:2106.09685.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from lorabench.scale.projection import architecture, gpus, train
-
-if TYPE_CHECKING:
-    from lorabench.scale.projection import Projection
+from lorabench.scale.projection import Projection, architecture, gpus, train
 
 CHECKPOINT_SAVED, TIME_SAVED, GPU_SHARE = 0.9999, 0.25, 1 / 3
 """What the talk says of GPT-3 175B: checkpoints 99.99% smaller, training 25% faster, on a third of the GPUs."""

@@ -17,20 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench.errors import InputError, LorabenchError, RunFailedError, UsageError
+from lorabench.scale.architectures import Architecture
 from lorabench.scale.claims import size
-from lorabench.scale.projection import PRECISIONS, full, train, training_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from lorabench.scale.architectures import Architecture
-    from lorabench.scale.projection import Training
+from lorabench.scale.projection import PRECISIONS, Training, full, train, training_bytes
 
 PROCESS = 350 * 10**6
 """Bytes that a process with torch takes before it has a model, rounded up."""

@@ -10,19 +10,15 @@ not counted, nor are a library's buffers.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lorabench import methods
 from lorabench.errors import UsageError
+from lorabench.methods import Method
 from lorabench.methods.registry import Products
-from lorabench.scale.architectures import ARCHITECTURES
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from lorabench.methods import Method
-    from lorabench.scale.architectures import Architecture, Matrix
+from lorabench.scale.architectures import ARCHITECTURES, Architecture, Matrix
 
 
 class Precision(NamedTuple):

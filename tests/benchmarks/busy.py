@@ -17,11 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 COMMANDS = {
     "pretrain": ["pretrain", "-s", "pretrain.epochs=1"],

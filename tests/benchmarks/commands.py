@@ -27,7 +27,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -40,11 +40,10 @@ from lorabench.runs import Store
 from lorabench.scale import architectures
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from collections.abc import Sequence
+
 from benchmarks.fuzz import HOSTILE, damaged, mutated
 from report_factory import failed, study
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WARM = (cli, report, listing, explain, scaling, shown, sweep, terminal, architectures)
 """Imported before the forks, which then have them."""

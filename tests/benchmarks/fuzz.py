@@ -26,7 +26,7 @@ import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -42,10 +42,9 @@ from lorabench.report import listing, shown
 from lorabench.runs import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from report_factory import finetune, fmnist, pretrain, render
+from collections.abc import Callable, Generator, Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+from report_factory import finetune, fmnist, pretrain, render
 
 CONDITION_PARTS = [
     *("k", "fmnist.accuracy", "id", "reuse", "'lora-k*'", '"', "'", "4", "-1e9", "97.5%", "1e999", "null", "true"),

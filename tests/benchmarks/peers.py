@@ -19,8 +19,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +30,6 @@ from torch.nn import functional as F
 from lorabench import config, data, evaluate, methods, threads, train
 from lorabench.data.vision import import_datasets
 from lorabench.model import SimpleMnistClassifier, pixels, seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 BASE = train.Recipe(epochs=3, batch_size=256, lr=0.015, warmup=0.2)
 TALK = train.Recipe(epochs=4, batch_size=256, lr=0.03, warmup=0.2)

@@ -16,21 +16,18 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from lorabench import checkpoint, methods
 from lorabench.data.vision import import_datasets
 from lorabench.errors import InputError
 from lorabench.exchange import peft_format
 from lorabench.exchange.peft_types import TYPES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
 
 TESTS = Path(__file__).parents[1]
 

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
-from contract import stir
+from contract import Case, stir
 from torch import Tensor, nn
 
 from lorabench import methods
 from lorabench.model import seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from contract import Case
 
 TOLERANCE = 1e-12
 """Largest difference, as a share of the largest value."""

@@ -8,13 +8,11 @@ A shift is a file with its entry, and a line in `SHIFTS`; `fmnist.shift` chooses
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from lorabench.data.shifts import mirror
 from lorabench.data.shifts.contract import Shift, ShiftOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["FIRST", "SHIFTS", "Shift", "ShiftOptions", "keys", "named", "of", "parse"]
 

@@ -6,14 +6,13 @@ chooses them, the same way for every shift.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lorabench.data.idx import Bytes
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

@@ -17,7 +17,9 @@ import contextlib
 import io
 import logging
 import re
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import quoteattr
 
@@ -25,9 +27,6 @@ from lorabench import files
 from lorabench.report.figures.material import Material, Missing, Pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from pathlib import Path
-
     from matplotlib.figure import Figure
 
 LONGEST = 160

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.colors import PowerNorm
@@ -10,18 +11,14 @@ from lorabench.analysis import number
 from lorabench.analysis.confusion import summed
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.settings import collect, featured_setting
-from lorabench.report.figures.material import Missing
+from lorabench.report.figures.material import Material, Missing
 from lorabench.report.figures.style import canvas, caption
+from lorabench.runs import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
-
-    from lorabench.report.figures.material import Material
-    from lorabench.runs import Metrics
 
 
 def draw(material: Material) -> Figure:

@@ -8,13 +8,11 @@ from matplotlib.ticker import MaxNLocator
 
 from lorabench.analysis import number
 from lorabench.analysis.settings import collect
-from lorabench.report.figures.material import Missing
+from lorabench.report.figures.material import Material, Missing
 from lorabench.report.figures.style import canvas, caption, logarithmic, series_look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from lorabench.report.figures.material import Material
 
 LONGEST = 40
 """Characters of a name in the legend."""

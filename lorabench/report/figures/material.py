@@ -5,20 +5,18 @@ figures.write(gather(runs, store, data_dir=None), Path("figures"))
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.errors import InputError
+from lorabench.runs import Epoch, Run, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
-
-    from lorabench.runs import Epoch, Run, Store
 
     Bytes = npt.NDArray[np.uint8]
     Mask = npt.NDArray[np.bool_]

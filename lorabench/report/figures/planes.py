@@ -5,16 +5,17 @@ Biderman et al., "LoRA learns less and forgets less", 2024, arXiv:2405.09673.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lorabench.analysis.aggregate import differences, over_seeds
 from lorabench.analysis.groups import front, method_rows
 from lorabench.analysis.inference import Estimate
 from lorabench.analysis.quantities import HEADLINE, QUANTITIES, SETS
-from lorabench.analysis.rank import base_accuracy, rank_series
+from lorabench.analysis.rank import RankSeries, base_accuracy, rank_series
 from lorabench.analysis.settings import collect
 from lorabench.report.figures.labels import place
-from lorabench.report.figures.material import Missing
+from lorabench.report.figures.material import Material, Missing
 from lorabench.report.figures.style import (
     COLOURS,
     PALE,
@@ -30,13 +31,8 @@ from lorabench.report.figures.style import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from lorabench.analysis.rank import RankSeries
-    from lorabench.report.figures.material import Material
 
     Line = list[tuple[float, float]]
 

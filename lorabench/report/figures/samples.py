@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorabench.report.figures.material import Missing
+from lorabench.report.figures.material import Material, Missing, Pictures
 from lorabench.report.figures.style import canvas, caption
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.figure import Figure
-
-    from lorabench.report.figures.material import Material, Pictures
 
     Bytes = npt.NDArray[np.uint8]
     Indices = npt.NDArray[np.intp]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.lines import Line2D
 
 from lorabench.analysis import inference
-from lorabench.analysis.settings import collect
+from lorabench.analysis.inference import Estimate
+from lorabench.analysis.settings import Setting, collect
 from lorabench.analysis.single import spectrum_rows
-from lorabench.report.figures.material import Missing
+from lorabench.report.figures.material import Material, Missing
 from lorabench.report.figures.style import bar, canvas, caption, logarithmic, over, series_look
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from lorabench.analysis.inference import Estimate
-    from lorabench.analysis.settings import Setting
-    from lorabench.report.figures.material import Material
 
 _PANELS = {
     "frobenius": "Frobenius norm of ΔW",

@@ -6,6 +6,7 @@ Nothing here touches matplotlib's global settings but `styled`, which puts them 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
@@ -14,15 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from lorabench.analysis import number
-from lorabench.analysis.inference import FEWEST
+from lorabench.analysis.inference import FEWEST, Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-
-    from lorabench.analysis.inference import Estimate
 
 WIDTH = 6.8
 """Inches: a page's text width."""

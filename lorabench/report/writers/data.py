@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lorabench.report.writers import Report
+from lorabench.report.writers import Report
 
 
 def write(report: Report) -> str:

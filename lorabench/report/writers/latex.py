@@ -6,14 +6,10 @@ Tables stand on their own, without floats, captions or packages beside booktabs:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from lorabench.report.blocks import Beside, Line, Picture, Table, leaves
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.report.writers import Report
+from lorabench.report.writers import Report
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from lorabench.report.blocks import Beside, Line, Picture, Table, leaves
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lorabench.report.writers import Report
+from lorabench.report.writers import Report
 
 _MARKS = re.compile(r"[\\`*_<&|~$]|\](?=[(\[:])")
 _OPENERS = re.compile(r"^([#+=>-]|\d+(?=[.)](?:\s|$)))", re.MULTILINE)

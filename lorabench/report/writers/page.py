@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from lorabench import __version__
 from lorabench.report.blocks import WHOLE, Line, leaves
+from lorabench.report.writers import Report
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-    from lorabench.report.writers import Report
 
 TEMPLATE = Path(__file__).with_name("page.html")
 

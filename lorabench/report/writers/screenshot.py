@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from lorabench.report.writers import terminal
-
-if TYPE_CHECKING:
-    from lorabench.report.writers import Report
+from lorabench.report.writers import Report, terminal
 
 
 def write(report: Report) -> str:

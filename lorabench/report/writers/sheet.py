@@ -12,14 +12,12 @@ from __future__ import annotations
 import csv
 import io
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorabench.analysis.fields import long_fields
 from lorabench.analysis.settings import collect
-
-if TYPE_CHECKING:
-    from lorabench.report.writers import Report
-    from lorabench.runs import Run
+from lorabench.report.writers import Report
+from lorabench.runs import Run
 
 _LEFT_OUT = ("checks.", "env.")
 _GROUPS = ("mnist", "fmnist", "before", "params", "cost", "parents", "settings", "error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len
@@ -16,13 +17,10 @@ from rich.theme import Theme
 from lorabench.errors import shown
 from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table, unbroken
 from lorabench.report.confusion import COOL, WARM
+from lorabench.report.writers import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from rich.console import ConsoleOptions, RenderableType, RenderResult
-
-    from lorabench.report.writers import Report
 
 _MARKS = ("bold reverse", "reverse", "bold", "none")
 """Shades without colours, the strongest first."""

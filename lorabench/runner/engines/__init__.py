@@ -14,22 +14,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorabench.config import Config
 from lorabench.errors import UsageError
+from lorabench.events import Emit
 from lorabench.runner.engines.cores import cores
 from lorabench.runner.engines.processes import open_processes
+from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from lorabench.config import Config
-    from lorabench.events import Emit
-    from lorabench.runs import Run, Store
-
     Perform = Callable[..., tuple[Run, bool]]
 
 __all__ = ["cores", "open_engine", "scheduler"]

@@ -26,26 +26,24 @@ import tempfile
 import threading
 import uuid
 import warnings
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from collections.abc import Generator
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from lorabench import events, npz
+from lorabench.config import Config
 from lorabench.errors import InputError, LockedError, RunFailedError, shown
+from lorabench.events import Emit
 from lorabench.runner import engines, stages
 from lorabench.runner.engines.dask_worker import Answer, difference, hash_flips, make_answer, unpack, versions
+from lorabench.runner.stages import Stage
 from lorabench.runs import Failure, Run, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from concurrent.futures import Executor
-
-    from lorabench.config import Config
-    from lorabench.events import Emit
     from lorabench.runner.engines import Perform
-    from lorabench.runner.stages import Stage
 
 CONNECT_S, WORKERS_S, ANSWER_S = 3, 2, 4
 """How long, at most, until there is a scheduler, until it has a worker, and until all workers have answered."""

@@ -7,23 +7,20 @@ import platform
 import tempfile
 import threading
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lorabench import __version__, events
+from lorabench.config import Config
 from lorabench.errors import InputError
+from lorabench.events import Event
+from lorabench.runner.stages import Stage
 from lorabench.runs import MAX_FILE_BYTES, Store
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from lorabench.config import Config
-    from lorabench.events import Event
-    from lorabench.runner.stages import Stage
 
 File = Annotated[str, Field(pattern=r"^((run|history)\.jsonl?|(flips|predictions)\.npz|(model|adapter)\.safetensors)$")]
 Line = Annotated[str, Field(pattern=r"^[ -~]{0,300}$")]

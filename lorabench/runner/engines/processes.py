@@ -14,31 +14,29 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, resource_tracker
-from types import ModuleType
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from lorabench.config import Config
 from lorabench.errors import InputError, RunFailedError, WorkerDiedError
+from lorabench.events import Emit, Event
 from lorabench.runner.engines.cores import cores
+from lorabench.runner.stages import Stage
+from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-    from concurrent.futures import Executor, Future
-    from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
     from multiprocessing.queues import SimpleQueue
     from multiprocessing.synchronize import Lock
-    from pathlib import Path
-    from types import FrameType
 
-    from lorabench.config import Config
-    from lorabench.events import Emit, Event
     from lorabench.runner.engines import Perform
     from lorabench.runner.session import Session
-    from lorabench.runner.stages import Stage
-    from lorabench.runs import Run, Store
 
 GRACE = 1.5
 """Seconds that a worker has to stop once it was told to."""
