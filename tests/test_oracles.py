@@ -494,9 +494,10 @@ class TestPEFT:
             {"params": [found], "eps": part * twin.eps} for (_, found, *_), part in zip(pairs, parts, strict=True)
         ]
         descend(theirs, torch.optim.Adam(groups, lr=1e-3), twin.steps)
+        # Adam divides a rounding error by gradients that are nearly zero; how far that goes depends on the processor.
         for mine, found, reshape, origin in pairs:
-            assert off(reshape(mine.detach() - origin), found.detach()) <= 1e-12
-        assert off(ours(images()), theirs(images())) <= 1e-12
+            assert off(reshape(mine.detach() - origin), found.detach()) <= 1e-10
+        assert off(ours(images()), theirs(images())) <= 1e-10
 
     @pytest.mark.parametrize("name", ["pissa", "olora"])
     def test_the_same_principal_part(self, peft: Any, name: str) -> None:
@@ -533,7 +534,7 @@ class TestPEFT:
         make = import_module(f"{peft.__name__}.optimizers").create_loraplus_optimizer
         descend(theirs, make(theirs, torch.optim.Adam, lr=1e-4, loraplus_lr_ratio=16.0))
         descend(ours, torch.optim.Adam(methods.parameter_groups(ours, 1e-4)))
-        assert off(ours(images()), theirs(images())) <= 1e-12
+        assert off(ours(images()), theirs(images())) <= 1e-10
 
 
 def find(layer: Any, path: str) -> Any:
@@ -561,8 +562,8 @@ def test_lora_is_that_of_loralib() -> None:
         descend(model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3))
     for name in LAYERS:
         mine, found = getattr(ours, name), getattr(theirs, name)
-        assert off(mine.A.T, found.lora_A) <= 1e-12
-        assert off(mine.B.T, found.lora_B) <= 1e-12
+        assert off(mine.A.T, found.lora_A) <= 1e-10
+        assert off(mine.B.T, found.lora_B) <= 1e-10
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # between PEFT and transformers
