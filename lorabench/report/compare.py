@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lorabench.analysis import number
-from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Metric
+from lorabench.analysis.number import NO_DIFFERENCE
 from lorabench.analysis.paired import Contrast
 from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.report import confusion

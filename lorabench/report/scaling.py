@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lorabench.analysis.plain import plain
+from lorabench.analysis.number import plain
 from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack
 from lorabench.scale import Projection, Training, claims, recounts, size
 

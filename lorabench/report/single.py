@@ -10,7 +10,7 @@ from lorabench.analysis import number
 from lorabench.analysis.comparison import metrics_of
 from lorabench.analysis.confusion import worst_cells
 from lorabench.analysis.fairness import unfinished
-from lorabench.analysis.plain import flatten, plain, shown
+from lorabench.analysis.number import flatten, plain, shown
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import RunAccuracy, before_and_after, class_counts, scores, spectrum_rows
 from lorabench.report import confusion
@@ -22,7 +22,7 @@ from lorabench.report.tables import class_counts_table, held_out_note, spectrum_
 from lorabench.runs import Epoch, Metrics, Run
 
 if TYPE_CHECKING:
-    from lorabench.analysis.predictions import Digits
+    from lorabench.analysis.paired import Digits
     from lorabench.evaluate import Mistake
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabench.analysis import number
-from lorabench.analysis.plain import plain
+from lorabench.analysis.number import plain
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.single import class_counts, scores
 from lorabench.exchange import Export

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.aggregate import verdict
-from lorabench.analysis.plain import shown
+from lorabench.analysis.number import shown, verdict
 from lorabench.report.blocks import Block, grid, group, line, note
 
 if TYPE_CHECKING:  # `ls` uses this file, and starts faster without these

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.aggregate import differences, over_seeds
-from lorabench.analysis.groups import front, method_rows
-from lorabench.analysis.inference import Estimate
+from lorabench.analysis.groups import RankSeries, base_accuracy, front, method_rows, rank_series
+from lorabench.analysis.inference import Estimate, differences, over_seeds
 from lorabench.analysis.quantities import HEADLINE, QUANTITIES, SETS
-from lorabench.analysis.rank import RankSeries, base_accuracy, rank_series
 from lorabench.analysis.settings import collect
 from lorabench.report.figures.labels import place
 from lorabench.report.figures.material import Material, Missing
