@@ -12,14 +12,12 @@ from report_factory import finetune, fmnist, pretrain, render, squeezed, study, 
 
 from lorabench import query
 from lorabench.analysis.comparison import compare, compare_data
-from lorabench.analysis.fields import fields, measured, suits, unit
 from lorabench.analysis.gates import failing, group_rows
 from lorabench.analysis.groups import groups, groups_data, method_rows, rows_data
-from lorabench.analysis.listing import fields_data, listing_data, select
-from lorabench.analysis.quantities import QUANTITIES, Column, Quantity
+from lorabench.analysis.listing import fields, fields_data, listing_data, measured, select, suits, unit
+from lorabench.analysis.quantities import COUNT, QUANTITIES, SECONDS, Column, Quantity
 from lorabench.analysis.settings import records
 from lorabench.analysis.single import run_data
-from lorabench.analysis.unit import COUNT, SECONDS
 from lorabench.report import detail, sweep
 from lorabench.report.blocks import stack
 from lorabench.report.groups import groups_report

@@ -13,10 +13,9 @@ import pytest
 from report_factory import FMNIST, IMAGES, failed, finetune, fmnist, pretrain, render, squeezed, widest
 
 from lorabench import stats
-from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.comparison import compare, compare_data
-from lorabench.analysis.plain import flatten, shown
-from lorabench.analysis.predictions import Predictions, predictions_of, seen_by
+from lorabench.analysis.number import NO_DIFFERENCE, flatten, shown
+from lorabench.analysis.paired import Predictions, predictions_of, seen_by
 from lorabench.analysis.single import run_data
 from lorabench.report import detail
 from lorabench.report.detail import compare_report

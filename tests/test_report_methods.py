@@ -23,9 +23,9 @@ from report_factory import (
 )
 
 from lorabench import stats
-from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.groups import SettingRow, method_rows, rows_data
 from lorabench.analysis.inference import Difference
+from lorabench.analysis.number import NO_DIFFERENCE
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.analysis.single import run_data
 from lorabench.report import detail

@@ -9,7 +9,7 @@ import pytest
 from report_factory import finetune, fmnist, pretrain, render, squeezed, study_report, two_ways, widest
 from rich.console import Console
 
-from lorabench.analysis.rank import rank_series
+from lorabench.analysis.groups import rank_series
 from lorabench.analysis.single import run_data
 from lorabench.report import detail
 from lorabench.report.blocks import Block

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabench import files
-from lorabench.analysis import unit
 from lorabench.cli import complete
 from lorabench.cli.options import SCHEMA, Folder, Images, Models, Scaling, command, emit
 from lorabench.cli.stages import (
@@ -36,6 +35,12 @@ if TYPE_CHECKING:
     from lorabench.report.blocks import Block
     from lorabench.report.shown import Shown
     from lorabench.runs import Run
+
+NUMBERS = (
+    "Numbers in a condition: an accuracy, p or another share is 97.5% or 0.975; a difference (delta, forgotten) is "
+    "points of a hundred and needs its %: -0.3%; counts and bytes are whole; what ends in _s is seconds, in _ms "
+    "milliseconds; others are plain numbers. A number that is none of its field's is refused."
+)
 
 
 @command()
@@ -79,7 +84,7 @@ def evaluate(
     )
 
 
-@command(name="report", epilog=unit.HELP)
+@command(name="report", epilog=NUMBERS)
 def show(
     shared: Images,
     runs: MaybeNames = None,
@@ -123,14 +128,15 @@ def show(
 ) -> None:
     """Show the newest study, one run in full, two runs image by image, or many: seeds in one row per setting."""
     from lorabench import query
-    from lorabench.analysis import fields, gates
+    from lorabench.analysis import gates
+    from lorabench.analysis.listing import suits
     from lorabench.report import blocks, explain, tables
     from lorabench.report import figures as room
 
     chosen = writers.chosen(form, out, json=shared.json)
     if plain and chosen in ("json", "csv"):
         raise UsageError(f"--plain leaves tests out of tables, and {chosen} has none; leave it out")
-    condition = query.parse(fail_on, fields.suits) if fail_on is not None else None
+    condition = query.parse(fail_on, suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline, study)
     unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
 
@@ -194,7 +200,7 @@ def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None, st
     return replace(result, lost=[*lost, *(f"{folder.id}  cannot be read" for folder in unread)])
 
 
-@command(epilog=unit.HELP)
+@command(epilog=NUMBERS)
 def ls(
     shared: Folder,
     where: Annotated[

@@ -7,7 +7,7 @@ from typing import Any
 
 from lorabench.analysis import measured
 from lorabench.analysis.measured import Figure
-from lorabench.analysis.plain import plain
+from lorabench.analysis.number import plain
 from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack
 from lorabench.scale import Projection, Training, architecture, claims, recounts, size
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import number
-from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Metric, metrics_of
 from lorabench.analysis.confusion import recalls, worst_cells
 from lorabench.analysis.fairness import unfinished
+from lorabench.analysis.number import NO_DIFFERENCE, flatten, plain, shown
 from lorabench.analysis.paired import Contrast
-from lorabench.analysis.plain import flatten, plain, shown
 from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.analysis.single import RunAccuracy, before_and_after, class_counts, scores, spectrum_rows
 from lorabench.report import digits
@@ -31,7 +30,7 @@ from lorabench.report.tables import (
 from lorabench.runs import Epoch, Metrics, Run
 
 if TYPE_CHECKING:
-    from lorabench.analysis.predictions import Digits
+    from lorabench.analysis.paired import Digits
     from lorabench.evaluate import Mistake
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lorabench.analysis import inference, number
-from lorabench.analysis.aggregate import verdict
 from lorabench.analysis.claims import TOLERANCE, K, Row
 from lorabench.analysis.inference import FEWEST, Difference, Estimate
+from lorabench.analysis.number import verdict
 from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.analysis.settings import Collection
 from lorabench.analysis.study import AccuracyRow, Overview, Repair, SliceRow

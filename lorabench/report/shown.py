@@ -10,7 +10,7 @@ from lorabench import sweep, tune
 from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.gates import GateRow, group_rows, run_rows
 from lorabench.analysis.groups import groups, groups_data
-from lorabench.analysis.predictions import predictions_of, seen_by
+from lorabench.analysis.paired import predictions_of, seen_by
 from lorabench.analysis.settings import beside, collect, records
 from lorabench.analysis.single import run_data
 from lorabench.analysis.study import overview, overview_data

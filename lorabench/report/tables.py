@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lorabench.analysis.aggregate import verdict
-from lorabench.analysis.plain import plain, shown
+from lorabench.analysis.number import plain, shown, verdict
 from lorabench.analysis.quantities import SETS
 from lorabench.report.blocks import Block, grid, group, heading, line, note
 

@@ -17,11 +17,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from lorabench.analysis.aggregate import differences, over_seeds
-from lorabench.analysis.groups import front, method_rows
-from lorabench.analysis.inference import Estimate
+from lorabench.analysis.groups import RankSeries, base_accuracy, front, method_rows, rank_series
+from lorabench.analysis.inference import Estimate, differences, over_seeds
 from lorabench.analysis.quantities import HEADLINE, QUANTITIES, SETS
-from lorabench.analysis.rank import RankSeries, base_accuracy, rank_series
 from lorabench.analysis.settings import collect
 from lorabench.report.figures import Material, Missing
 from lorabench.report.figures.style import (
