@@ -56,7 +56,7 @@ def evaluate(
     from lorabench.data import shifts
     from lorabench.report import detail
     from lorabench.report.blocks import stack
-    from lorabench.report.explain import introduced
+    from lorabench.report.tables import introduced
     from lorabench.runner import measure
     from lorabench.runner.load import own_config
 
