@@ -190,6 +190,8 @@ def _disputes(axes: Sequence[Axis], source: Source) -> Iterable[str]:
             yield f"{other.place}  {other.key}  is of another method than {axis.key}; sweep one after the other"
     by_axis = any(axis.path == METHOD for axis in axes)
     for axis in axes:
+        if axis.path in source.options:
+            yield f"{source.places[axis.path]}  {axis.key} is an axis of the grid; leave one of the two out"
         if axis.method and (by_axis or _get(source.values, METHOD) not in (None, axis.method)):
             short = dotted(axis.path)
             yield f"{axis.place}  {axis.key}  says the method, and finetune.method another; write {short}"

@@ -964,7 +964,7 @@ REST = [
         SWEEP,
         ("if axis.path == other.path:", "if axis.key == other.key:"),
         ("if combinations > MOST_RUNS:", "if False:"),
-        ("problems += stages.same_seeds(own)", "pass"),
+        ("repeated += stages.same_seeds(own)", "pass"),
         ("if stages.cached(stage, store)}\n    missing", "if stage.epochs}\n    missing"),
         ("return [(*work, method), work]", "return [work]"),
         ("sum(filter(None, seconds)) / workers", "sum(filter(None, seconds))"),

@@ -31,8 +31,8 @@ class Source:
 
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     places: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
-    options: set[KeyPath] = field(default_factory=set[KeyPath])
     problems: list[str] = field(default_factory=list[str])
+    options: list[KeyPath] = field(default_factory=list[KeyPath])
 
 
 _NUMBER = re.compile(
