@@ -84,7 +84,7 @@ def inits(ctx: typer.Context, incomplete: str) -> Offer:
 
 def configs(incomplete: str) -> Offer:
     """Configs that come with lorabench, and YAML files here."""
-    from lorabench.config.packaged import packaged
+    from lorabench.config.source import packaged
 
     folder = Path(incomplete if incomplete.endswith("/") else os.path.dirname(incomplete))  # noqa: PTH120 - keeps ""
     paths = sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []

@@ -53,7 +53,6 @@ def evaluate(
     from lorabench.report.blocks import stack
     from lorabench.report.explain import introduced
     from lorabench.runner import measure
-    from lorabench.runner.load import own_config
 
     settings, chosen = device_settings(shared), find(shared, runs)
     with opened(shared, settings) as session:
@@ -61,7 +60,7 @@ def evaluate(
         wrong = {run.id: measure.mistakes(run, session) for run in chosen} if show_errors else {}
 
     def mistakes(run: Run) -> Block:
-        word = shifts.of(own_config(run, shared.store).fmnist).word
+        word = shifts.of(measure.own_config(run, shared.store).fmnist).word
         return single.mistakes(run, wrong[run.id], show_errors or 0, word)
 
     answer(
