@@ -197,7 +197,9 @@ def _described(store: Store, run_id: str) -> str:
 
 def studies(ctx: typer.Context, incomplete: str) -> Offer:
     """Studies by name."""
-    return _beginning(incomplete, sorted(path.stem for path in (_store(ctx).root / ".studies").glob("*.json")))
+    from lorabench.runs.notes import study_of
+
+    return _beginning(incomplete, sorted(map(study_of, (_store(ctx).root / ".studies").glob("*.json"))))
 
 
 def fields(ctx: typer.Context, incomplete: str) -> Offer:

@@ -168,7 +168,7 @@ def show(
         elif not out:
             write_document(text)
     if unmet:
-        raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
+        raise GateError(f"--fail-on {fail_on}", *(f"  {each}" for each in unmet))
 
 
 def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None, study: str | None) -> Shown:
