@@ -676,7 +676,7 @@ PAIRING = [
         ("<= MATCHED if", "<= 1 if"),
     ),
     *of(
-        "analysis/aggregate.py",
+        "analysis/inference.py",
         f"{PAIRED} tests/test_quantities.py",
         ("column = [row for row in adjusted if key in row]", "column = [row for row in adjusted if key in row][:1]"),
         ("(_number(quantity, old), _number(quantity, new))", "(_number(quantity, new), _number(quantity, old))"),
@@ -752,7 +752,7 @@ GATING = [
         ("zip(asked, decided, strict=True) if met]", "zip(asked, decided, strict=True) if not met]"),
     ),
     *of(
-        "analysis/unit.py",
+        "analysis/quantities.py",
         f"{GATE} tests/test_ls.py",
         ("1 <= value <= 100", "1 < value <= 100"),
         ("0 < abs(value) <= 100", "1 < abs(value) <= 100"),
@@ -762,13 +762,13 @@ GATING = [
         ("value > self.high)", "False)"),
     ),
     *of(
-        "analysis/fields.py",
+        "analysis/listing.py",
         f"{GATE} tests/test_ls.py",
         ("return POINTS if end and quantity.counts", "return SHARE if end and quantity.counts"),
         ("if not names:", "if False:"),
         ("alike = first == second or", "alike = True or"),
         ("value is not None and units[0] != NUMBER", "False"),
-        ("float(100 * value)", "float(value)"),
+        ("number.decimal(float(100 * value))", "number.decimal(float(value))"),
     ),
     *of(
         "query.py",
@@ -1003,7 +1003,7 @@ REST = [
         ("if storage.data_ptr() not in own:", "if True:"),
     ),
     *of(
-        "analysis/predictions.py",
+        "analysis/paired.py",
         "tests/test_report_compare.py",
         ("affected & ~flipped", "affected"),
         ("len(flipped) != len(labels)", "False"),
@@ -1038,7 +1038,7 @@ REST = [
         ("cell.before != cell.after", "cell.before < cell.after"),
     ),
     *of(
-        "analysis/rank.py",
+        "analysis/groups.py",
         "tests/test_report_plot.py tests/test_figures.py -k 'rank or series or plot'",
         ('_alike(settings, "k", "lr")', '_alike(settings, "k")'),
         ('else _alike(group, "k")', "else [group]"),

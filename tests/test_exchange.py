@@ -27,7 +27,7 @@ from lorabench.exchange.base import import_base
 from lorabench.exchange.merged import LIMIT
 from lorabench.exchange.peft import import_adapter
 from lorabench.model import SimpleMnistClassifier
-from lorabench.report import summary as tables
+from lorabench.report import tables
 from lorabench.runner import make, measure, stages
 from lorabench.runner.measure import apply_method, load_model
 from lorabench.runner.session import Session

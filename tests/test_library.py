@@ -580,9 +580,7 @@ class TestAdapters:
         assert torch.equal(logits(model, x), base)
         assert all(p.requires_grad for p in model.parameters())
 
-    @pytest.mark.parametrize(
-        "case", [case for case in CASES if case.name != "lora" or "k" not in case.options], ids=str
-    )
+    @every_case
     def test_several_are_mixed(self, case: Case, tmp_path: Path) -> None:
         """The base and the weighted sum of what each changes, in float64; or refused, and nothing is changed."""
         base, other = CLASSIFIER.base(), Case("lora", 0, {"k": 2})

@@ -215,7 +215,7 @@ def condition(ctx: typer.Context, incomplete: str) -> Offer:
 
 
 def _fields(ctx: typer.Context) -> list[str]:
-    from lorabench.analysis.fields import fields
+    from lorabench.analysis.listing import fields
 
     store, names = _store(ctx), set[str]()
     for run_id in _ids(store)[:10]:
