@@ -21,7 +21,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils import checkpoint
 
 from lorabench import methods
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.errors import UsageError
 from lorabench.model import seeded
 

@@ -20,7 +20,7 @@ from lorabench.methods import METHODS
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import explain
 from lorabench.report.blocks import Picture, leaves
-from lorabench.report.figures.material import Pictures
+from lorabench.report.figures import Pictures
 from lorabench.runs import Parents, Store
 
 
