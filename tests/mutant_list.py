@@ -795,6 +795,8 @@ GATING = [
         "tests/test_runs.py tests/test_hostile.py -k 'note or newest'",
         ("if all(map(ID.fullmatch, study.runs)):", "if True:"),
         ("for _, study in reversed(self._studies()):", "for _, study in self._studies():"),
+        ('f"+{capital[0].lower()}"', "capital[0]"),
+        ("files.move(old, old.with_name(place))", "pass"),
     ),
     *of(
         "cli/stages.py",

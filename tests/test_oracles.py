@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench import methods
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.methods.adapter import Adapter
 from lorabench.methods.lora import LoRALayer
 from lorabench.model import seeded

@@ -79,7 +79,7 @@ def whole_study(
     )
     remember(shared, settings.study.name, todo)
     if unmet:
-        raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
+        raise GateError("the study does not give what expect: says", *(f"  {each}" for each in unmet))
 
 
 @command()
