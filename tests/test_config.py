@@ -15,7 +15,7 @@ from lorabench.analysis import claims
 from lorabench.config.packaged import find, packaged
 from lorabench.config.source import MAX_DEPTH, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
-from lorabench.methods.registry import came_later
+from lorabench.methods.entry import came_later
 from lorabench.runner import stages
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
