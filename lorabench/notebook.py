@@ -85,7 +85,7 @@ def runs(runs_dir: Path | str = "runs") -> list[dict[str, Any]]:
 
     A folder that holds no readable run is left out; `lorabench ls` says why.
     """
-    from lorabench.analysis.fields import long_fields
+    from lorabench.analysis.listing import long_fields
     from lorabench.runs import Store
 
     records, _ = Store(Path(runs_dir)).scan()

@@ -22,9 +22,8 @@ from typing import Any, cast
 
 from lorabench import config, methods
 from lorabench.analysis import inference
-from lorabench.analysis.aggregate import Folded, accuracy, over_seeds
 from lorabench.analysis.fairness import Unequal, ground, other_ground
-from lorabench.analysis.inference import Difference, Estimate
+from lorabench.analysis.inference import Difference, Estimate, Folded, accuracy, over_seeds
 from lorabench.analysis.quantities import HEADLINE, SETS, Count, Measured, Quantity, count, shown_in
 from lorabench.config import Config, Loaded, Source
 from lorabench.config.source import KeyPath, dotted, parse_yaml

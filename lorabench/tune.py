@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lorabench import methods
-from lorabench.analysis.aggregate import accuracy
+from lorabench.analysis.inference import accuracy
 from lorabench.analysis.quantities import count
 from lorabench.config import Config
 from lorabench.runner import stages

@@ -680,7 +680,7 @@ PAIRING = [
         ("<= MATCHED if", "<= 1 if"),
     ),
     *of(
-        "analysis/aggregate.py",
+        "analysis/inference.py",
         f"{PAIRED} tests/test_quantities.py",
         ("column = [row for row in adjusted if key in row]", "column = [row for row in adjusted if key in row][:1]"),
         ("(_number(quantity, old), _number(quantity, new))", "(_number(quantity, new), _number(quantity, old))"),
@@ -756,7 +756,7 @@ GATING = [
         ("zip(asked, decided, strict=True) if met]", "zip(asked, decided, strict=True) if not met]"),
     ),
     *of(
-        "analysis/unit.py",
+        "analysis/quantities.py",
         f"{GATE} tests/test_ls.py",
         ("1 <= value <= 100", "1 < value <= 100"),
         ("0 < abs(value) <= 100", "1 < abs(value) <= 100"),
@@ -766,13 +766,13 @@ GATING = [
         ("value > self.high)", "False)"),
     ),
     *of(
-        "analysis/fields.py",
+        "analysis/listing.py",
         f"{GATE} tests/test_ls.py",
         ("return POINTS if end and quantity.counts", "return SHARE if end and quantity.counts"),
         ("if not names:", "if False:"),
         ("alike = first == second or", "alike = True or"),
         ("value is not None and units[0] != NUMBER", "False"),
-        ("float(100 * value)", "float(value)"),
+        ("number.decimal(float(100 * value))", "number.decimal(float(value))"),
     ),
     *of(
         "query.py",
@@ -799,6 +799,8 @@ GATING = [
         "tests/test_runs.py tests/test_hostile.py -k 'note or newest'",
         ("if all(map(ID.fullmatch, study.runs)):", "if True:"),
         ("for _, study in reversed(self._studies()):", "for _, study in self._studies():"),
+        ('f"+{capital[0].lower()}"', "capital[0]"),
+        ("files.move(old, old.with_name(place))", "pass"),
     ),
     *of(
         "cli/stages.py",
@@ -1005,7 +1007,7 @@ REST = [
         ("if storage.data_ptr() not in own:", "if True:"),
     ),
     *of(
-        "analysis/predictions.py",
+        "analysis/paired.py",
         "tests/test_report_compare.py",
         ("affected & ~flipped", "affected"),
         ("len(flipped) != len(labels)", "False"),
@@ -1040,7 +1042,7 @@ REST = [
         ("cell.before != cell.after", "cell.before < cell.after"),
     ),
     *of(
-        "analysis/rank.py",
+        "analysis/groups.py",
         "tests/test_report_plot.py tests/test_figures.py -k 'rank or series or plot'",
         ('_alike(settings, "k", "lr")', '_alike(settings, "k")'),
         ('else _alike(group, "k")', "else [group]"),

@@ -20,16 +20,16 @@ from torch import Tensor, nn
 
 from lorabench import checkpoint, config, data, evaluate, exchange, methods
 from lorabench.analysis.settings import collect
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.errors import ConfigError, InputError, LorabenchError, RunFailedError, UsageError
 from lorabench.exchange import peft_format
 from lorabench.exchange.base import import_base
 from lorabench.exchange.merged import LIMIT
 from lorabench.exchange.peft import import_adapter
 from lorabench.model import SimpleMnistClassifier
-from lorabench.report import summary as tables
+from lorabench.report import tables
 from lorabench.runner import make, measure, stages
-from lorabench.runner.load import apply_method, load_model
+from lorabench.runner.measure import apply_method, load_model
 from lorabench.runner.session import Session
 from lorabench.runs import Run, Store
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract import CASES, Case
+from contract import CASES, SIZES, Case
 from report_factory import finetune, fmnist, render
 from typer.testing import CliRunner
 
@@ -20,7 +20,7 @@ from lorabench.methods import METHODS
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import explain
 from lorabench.report.blocks import Picture, leaves
-from lorabench.report.figures.material import Pictures
+from lorabench.report.figures import Pictures
 from lorabench.runs import Parents, Store
 
 
@@ -37,7 +37,7 @@ def test_lora_says_where_its_number_comes_from() -> None:
     assert [round(row["break_even"]) for row in explained()["layers"]] == [193, 85, 9]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [*CASES, *SIZES], ids=str)
 def test_what_is_explained_is_what_the_model_trains(case: Case) -> None:
     """Layer by layer, in numbers and as the sum that is written; every symbol that is drawn stands in the formula."""
     targets = METHODS[case.name].where(list(CLASSIFIER), case.complete)

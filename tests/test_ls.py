@@ -16,8 +16,7 @@ import pytest
 from report_factory import FMNIST, failed, finetune, fmnist, metrics, pretrain, render, study
 
 from lorabench import query
-from lorabench.analysis import fields
-from lorabench.analysis.listing import listing_data, select
+from lorabench.analysis.listing import fields, listing_data, select
 from lorabench.analysis.settings import told_apart
 from lorabench.errors import UsageError
 from lorabench.report import listing
@@ -42,7 +41,7 @@ def ids(**how: Any) -> list[str]:
 
 def test_fields_are_the_records_own_values() -> None:
     run = finetune(env={"torch": "2.13.0", "git": {"commit": "abc", "dirty": False}})
-    found = fields.fields(run)
+    found = fields(run)
     expected = {
         "id": run.id,
         "method": "lora",
@@ -67,17 +66,17 @@ def test_fields_are_the_records_own_values() -> None:
         "env.git.dirty": False,
     }
     assert {name: found[name] for name in expected} == expected
-    assert fields.fields(fmnist())["classes"] == "2,3"
+    assert fields(fmnist())["classes"] == "2,3"
 
 
 def test_measured_fields_are_null_where_nothing_was_measured() -> None:
-    found = fields.fields(failed())
+    found = fields(failed())
     assert found["error"] == "the loss is NaN at step 12 of 940; try a smaller finetune.lr"
     assert found["fmnist.rest.accuracy"] is found["forgotten"] is found["cost.wall_s"] is None
 
 
 def test_every_field_can_be_asked_for_in_a_condition() -> None:
-    for name in {name for run in RUNS for name in fields.fields(run)}:
+    for name in {name for run in RUNS for name in fields(run)}:
         assert query.parse(f"{name} == null").names == (name,)
 
 

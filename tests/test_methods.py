@@ -15,6 +15,7 @@ import toy
 from contract import (
     CASES,
     CLASSIFIER,
+    SIZES,
     SUBJECTS,
     TRANSFORMER,
     Case,
@@ -47,8 +48,11 @@ every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_subject = pytest.mark.parametrize("subject", SUBJECTS, ids=str)
 
 
-@every_subject
-@every_case
+@pytest.mark.parametrize(
+    ("case", "subject"),
+    [*((case, CLASSIFIER) for case in [*CASES, *SIZES]), *((case, TRANSFORMER) for case in CASES)],
+    ids=str,
+)
 class TestContract:
     def test_birth(self, case: Case, subject: Subject) -> None:
         check_birth(case, subject)

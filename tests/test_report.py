@@ -29,9 +29,8 @@ from report_factory import (
 
 from lorabench import stats
 from lorabench.analysis import claims, settings
-from lorabench.analysis.aggregate import AFTER_HOLM, NO_DIFFERENCE, verdict
 from lorabench.analysis.inference import Difference, corrected, difference
-from lorabench.analysis.number import age, ranges, signed
+from lorabench.analysis.number import AFTER_HOLM, NO_DIFFERENCE, age, ranges, signed, verdict
 from lorabench.analysis.quantities import Count
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.config import Expectation

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from report_factory import failed, finetune, fmnist, pretrain, squeezed, study
 
 from lorabench import query
-from lorabench.analysis import fields
 from lorabench.analysis.comparison import compare
 from lorabench.analysis.gates import GateRow, failing, group_rows, run_rows
 from lorabench.analysis.groups import groups
+from lorabench.analysis.listing import suits
 from lorabench.analysis.settings import records
 from lorabench.cli import main
 from lorabench.errors import UsageError
@@ -121,7 +121,7 @@ def test_what_no_row_has_does_not_pass() -> None:
 def gate(runs: Sequence[Run], condition: str) -> list[str]:
     """Why the gate on a report of `runs`, folded, does not pass."""
     known = records(runs)
-    return failing(query.parse(condition, fields.suits), group_rows(runs, groups(runs, bases=known), known))
+    return failing(query.parse(condition, suits), group_rows(runs, groups(runs, bases=known), known))
 
 
 UNFINISHED = [
@@ -143,9 +143,9 @@ def test_a_run_that_is_not_done_fails_every_gate_and_is_named(other: Run) -> Non
 def test_one_of_two_runs_that_is_not_done_fails_every_gate() -> None:
     for first, second in ((failed(), finetune(0)), (finetune(0), failed())):
         rows = run_rows([first, second], compare(first, second).accuracy)
-        (line,) = failing(query.parse("fmnist.accuracy < 10%", fields.suits), rows)
+        (line,) = failing(query.parse("fmnist.accuracy < 10%", suits), rows)
         assert line.startswith(f"{failed().id}  failed: the loss is NaN")
-        assert len(failing(query.parse("fmnist.delta.mean < -50%", fields.suits), rows)) == 1 + (first == failed())
+        assert len(failing(query.parse("fmnist.delta.mean < -50%", suits), rows)) == 1 + (first == failed())
 
 
 def test_a_run_that_another_stands_for_is_not_passed_over() -> None:
@@ -220,7 +220,7 @@ def test_an_accuracy_is_compared_as_its_count_is(errors: int, off: int, mark: st
     right = run.metrics["fmnist"].correct
     near = right + off
     rows = run_rows([run])
-    condition = query.parse(f"fmnist.accuracy {mark} {near / 100:.2f}%", fields.suits)
+    condition = query.parse(f"fmnist.accuracy {mark} {near / 100:.2f}%", suits)
     assert bool(failing(condition, rows)) is bool(eval(f"{right} {mark} {near}"))
 
 
@@ -286,7 +286,7 @@ def test_a_gate_and_its_negation_never_both_pass(condition: str, chosen: set[int
 )
 def test_a_number_that_is_not_its_fields_is_refused_with_what_would_be(condition: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        query.parse(condition, fields.suits)
+        query.parse(condition, suits)
     assert hint in str(caught.value)
 
 
@@ -298,7 +298,7 @@ def test_numbers_in_their_fields_units_are_taken() -> None:
         "fmnist.correct >= 9797 and k == 4 and checkpoint_bytes < 1e6 and cost.train_s < 0.5 and lr < 3e-2",
         "before.fmnist.accuracy < fmnist.accuracy and k == alpha and fmnist.accuracy != null",
     ):
-        assert query.parse(condition, fields.suits).names
+        assert query.parse(condition, suits).names
 
 
 # The command

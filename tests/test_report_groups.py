@@ -9,9 +9,9 @@ import pytest
 from report_factory import failed, finetune, fmnist, pretrain, render, squeezed, student, study, two_ways, widest
 
 from lorabench import stats
-from lorabench.analysis.aggregate import NO_DIFFERENCE
 from lorabench.analysis.groups import Groups, SettingRow, front, groups, groups_data
 from lorabench.analysis.inference import Estimate
+from lorabench.analysis.number import NO_DIFFERENCE
 from lorabench.analysis.settings import records
 from lorabench.errors import UsageError
 from lorabench.report.groups import groups_report

@@ -356,7 +356,7 @@ def _peak(row: Row, study: Evidence) -> Row | None:
 
 
 def _accuracy(row: Row, seeds: Iterable[Mapping[str, Metrics]], name: str, talk: float | None) -> Row | None:
-    counts = [counted for metrics in seeds if (counted := count(metrics, name))]
+    counts = [count(metrics, name) for metrics in seeds]
     wide, narrow = (inference.accuracy(counts, level) for level in LEVELS)
     if wide is None or narrow is None:
         return None

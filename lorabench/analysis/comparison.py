@@ -8,9 +8,8 @@ from typing import Any
 
 from lorabench.analysis import confusion
 from lorabench.analysis.fairness import Unequal, Unfinished, unequal, unfinished
-from lorabench.analysis.paired import Contrast, contrasts, mirroring_contrasts
-from lorabench.analysis.plain import flatten, plain
-from lorabench.analysis.predictions import Predictions
+from lorabench.analysis.number import flatten, plain
+from lorabench.analysis.paired import Contrast, Predictions, contrasts, mirroring_contrasts
 from lorabench.analysis.quantities import SETS, shown_in
 from lorabench.runs import Run
 

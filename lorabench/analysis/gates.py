@@ -19,8 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from lorabench.analysis.fields import check_names, fields, in_percent, measured
 from lorabench.analysis.groups import Groups, SettingRow
+from lorabench.analysis.listing import check_names, fields, in_percent, measured
 from lorabench.analysis.paired import Contrast
 from lorabench.analysis.quantities import QUANTITIES, Quantity, compared, quantity_of
 from lorabench.analysis.settings import pairs

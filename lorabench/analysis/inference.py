@@ -3,6 +3,8 @@
     accuracy([Count(9774, 10_000), Count(9781, 10_000), Count(9779, 10_000)])    # 97.78 [97.69, 97.87]
     difference([(before, after), ...])                    # paired by seed, in points; the paired t test decides
     corrected([difference(rows[0]), difference(rows[1])]) # the same, by Holm for the number of rows
+    over_seeds(quantity, map(quantity.of, setting.runs))  # of whatever a run says, by its `Quantity`
+    differences([(other, run), ...])                      # of every quantity that is compared, second - first
     same_images(lost=40, gained=60, n=10_000)             # one run of each: the mid-p McNemar test decides
 
 The seeds are the unit. An interval covers trainings on the very images that were measured; `Estimate.images` covers
@@ -13,12 +15,13 @@ no interval and no test, and so nothing is decided by them. No torch and no Rich
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from lorabench import stats
-from lorabench.analysis.quantities import Count
+from lorabench.analysis.quantities import Count, Lost, Measured, Quantity, compared, count, shown_in
+from lorabench.runs import Metrics, Run
 from lorabench.stats import Interval
 
 LEVEL = 0.95
@@ -55,6 +58,10 @@ class Estimate:
     lacks: Lack | None = None
     images: Interval | None = None
     scattered: bool = False
+
+
+Folded = Estimate | float | bool
+"""What a setting has of a quantity: a mean over its seeds, or what all of them share."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +105,9 @@ class OfTwo(NamedTuple):
     p: float | None = None
 
 
-def accuracy(counts: Sequence[Count], level: float = LEVEL) -> Estimate | None:
-    """The mean accuracy in percent of a setting's seeds; None if there are none."""
+def accuracy(measured: Iterable[Count | None], level: float = LEVEL) -> Estimate | None:
+    """The mean accuracy in percent of the seeds that were measured on some images; None if none was."""
+    counts = [count for count in measured if count and count.n]
     if not counts:
         return None
     estimate = _estimate([count.percent for count in counts], 100 / min(count.n for count in counts), level)
@@ -151,14 +159,73 @@ def difference(pairs: Sequence[tuple[Count | float | None, Count | float | None]
     return Difference(estimate, p, p, 1, p < 1 - LEVEL, *flips)
 
 
-def corrected(differences: Sequence[Difference]) -> list[Difference]:
+def corrected(gaps: Sequence[Difference]) -> list[Difference]:
     """The differences of one table, by Holm for the number of those that were tested; the others as they are."""
-    tested = [gap.p for gap in differences if gap.p is not None]
+    tested = [gap.p for gap in gaps if gap.p is not None]
     adjusted = iter(stats.holm(tested))
     return [
         gap if gap.p is None else replace(gap, holm=(p := next(adjusted)), of=len(tested), detectable=p < 1 - LEVEL)
-        for gap in differences
+        for gap in gaps
     ]
+
+
+def over_seeds(quantity: Quantity, values: Iterable[Measured | None]) -> Folded | None:
+    """What the values of a setting's seeds are together: percent for accuracies, points for what was lost, else as is.
+
+    None where nothing was measured, and where seeds that should share a value do not.
+    """
+    known = [value for value in values if value is not None]
+    numbers = [value for value in known if not isinstance(value, Count | Lost)]
+    if quantity.shared:
+        return numbers[0] if numbers and all(value == numbers[0] for value in numbers) else None
+    if quantity.counts:
+        return accuracy(value for value in known if isinstance(value, Count))
+    if lost := difference([(value.after, value.before) for value in known if isinstance(value, Lost)]):
+        return lost.estimate
+    return mean(numbers)
+
+
+def means(runs: Sequence[Run], quantities: Iterable[Quantity]) -> dict[str, Folded]:
+    """By key, each quantity over the runs of a setting, as far as they measured it."""
+    means = {quantity.key: over_seeds(quantity, map(quantity.of, runs)) for quantity in quantities}
+    return {key: value for key, value in means.items() if value is not None}
+
+
+def differences(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Difference]:
+    """By stem, second − first over pairs of runs, of each quantity that is compared and a pair has measured."""
+    gaps = {
+        quantity.stem: difference([(_number(quantity, old), _number(quantity, new)) for old, new in pairs])
+        for quantity in compared()
+    }
+    return {stem: gap for stem, gap in gaps.items() if gap}
+
+
+def _number(quantity: Quantity, run: Run) -> Count | float | None:
+    """What can be held against another run's; nothing of a part without images."""
+    value = quantity.of(run)
+    return None if isinstance(value, Lost) or (isinstance(value, Count) and not value.n) else value
+
+
+def by_key(rows: Sequence[Mapping[str, Difference]]) -> list[dict[str, Difference]]:
+    """The differences of a table's rows, corrected for the number of rows in each column for itself."""
+    adjusted: list[dict[str, Difference]] = [dict(row) for row in rows]
+    for key in dict.fromkeys(key for row in rows for key in row):
+        column = [row for row in adjusted if key in row]
+        for row, gap in zip(column, corrected([row[key] for row in column]), strict=True):
+            row[key] = gap
+    return adjusted
+
+
+def accuracies(measured: Iterable[Mapping[str, Metrics]]) -> dict[str, Estimate]:
+    """By test set, the mean accuracy in percent of the seeds of a setting, of each its metrics."""
+    seeds = list(measured)
+    means = {stem: accuracy(count(metrics, stem) for metrics in seeds) for stem in shown_stems()}
+    return {stem: estimate for stem, estimate in means.items() if estimate}
+
+
+def shown_stems() -> list[str]:
+    """The test sets of the table of accuracies."""
+    return [quantity.stem for quantity in shown_in("accuracy")]
 
 
 def same_images(lost: int, gained: int, n: int) -> OfTwo:

@@ -1,11 +1,18 @@
-"""How the report writes numbers: two decimals, thousands separated, signs that a spreadsheet can read."""
+"""How values are written: numbers and verdicts for a reader, settings in words, everything as plain data for JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from typing import Any, cast
 
-from lorabench.analysis.inference import Estimate
+from lorabench.analysis.inference import Difference, Estimate
+from lorabench.analysis.quantities import Count
+
+NO_DIFFERENCE = "no detectable difference"
+AFTER_HOLM = "not detectable after Holm"
+"""Of a difference whose own interval excludes 0, and whose p does not hold for so many rows."""
 
 
 def decimal(value: float) -> str:
@@ -56,11 +63,11 @@ def plus_minus(value: Estimate, *, sign: bool = False) -> str:
 
 def values(value: Estimate, *, sign: bool = False) -> str:
     """Every value behind a mean, `97.80, 98.04`; of more than five the least and the greatest, `93.10 to 98.04`."""
-    shown = [_point(each, sign=sign) for each in value.values]
-    if len(set(shown)) == 1 and value.n > 2:
+    texts = [_point(each, sign=sign) for each in value.values]
+    if len(set(texts)) == 1 and value.n > 2:
         return f"all {value.n}"
     if value.n <= 5:
-        return ", ".join(shown)
+        return ", ".join(texts)
     return f"{_point(min(value.values), sign=sign)} to {_point(max(value.values), sign=sign)}"
 
 
@@ -69,6 +76,16 @@ def undecided(value: Estimate) -> str:
     if value.lacks == "fewer than 3 seeds":
         return f"{seeds(value.n)} decide{'s' if value.n == 1 else ''} nothing"
     return (value.lacks or "").removeprefix("a ")
+
+
+def verdict(difference: Difference) -> str:
+    """What is said of a difference that is none for sure: that it cannot be detected, or why nothing is decided.
+
+    Empty of one that is detected, and of one seed, which the report says once.
+    """
+    if difference.detectable is None:
+        return undecided(difference.estimate) if difference.estimate.n > 1 else ""
+    return "" if difference.detectable else AFTER_HOLM if difference.excludes_zero else NO_DIFFERENCE
 
 
 def p(value: float) -> str:
@@ -134,3 +151,40 @@ def age(since: str, now: datetime) -> str:
         if passed >= size:
             return f"{int(passed // size)} {unit}"
     return f"{max(0, int(passed))} s"
+
+
+def plain(value: Any) -> Any:
+    """`value` with every dataclass and named tuple in it as a dict, every tuple as a list; a count has its percent."""
+    if isinstance(value, Count):
+        return {**value._asdict(), "accuracy": value.percent if value.n else None}
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= flatten(cast("dict[str, Any]", value), f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def shown(value: Any) -> str:
+    """`-` for what is not set, `yes` and `no`, `fc1, fc2` for a list."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(item) for item in cast("list[Any]", value))
+    return str(value)

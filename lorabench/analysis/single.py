@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from lorabench.analysis import confusion, inference
 from lorabench.analysis.comparison import metrics_of
 from lorabench.analysis.fairness import unfinished
+from lorabench.analysis.number import plain
 from lorabench.analysis.paired import Contrast, paired
-from lorabench.analysis.plain import plain
 from lorabench.analysis.quantities import SETS, SLICES, Count
 from lorabench.runs import Epoch, Metrics, Run, Slice
 
 if TYPE_CHECKING:
-    from lorabench.analysis.predictions import Digits
+    from lorabench.analysis.paired import Digits
 
 
 @dataclass(frozen=True)

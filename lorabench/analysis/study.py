@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lorabench.analysis import confusion, inference
-from lorabench.analysis.aggregate import accuracies, accuracy, by_key, differences, shown_stems
 from lorabench.analysis.claims import Row, ledger
 from lorabench.analysis.fairness import Unequal, Unfinished, grounds, unfinished
 from lorabench.analysis.groups import SettingRow, method_rows, rows_data
-from lorabench.analysis.inference import Difference, Estimate
-from lorabench.analysis.plain import plain
+from lorabench.analysis.inference import Difference, Estimate, accuracies, accuracy, by_key, differences, shown_stems
+from lorabench.analysis.number import plain
 from lorabench.analysis.quantities import SLICES, count
 from lorabench.analysis.settings import Collection, Setting, collect, featured_setting
 from lorabench.runs import Run

@@ -278,7 +278,8 @@ def select(shared: Folder, names: Sequence[str]) -> tuple[list[Run], list[Broken
         from lorabench.report import listing
 
         known, _ = shared.store.scan()
-        raise UsageError(listing.choices(error.name, error.fitting, known, datetime.now(UTC))) from error
+        choices = listing.choices(error.name, error.fitting, known, datetime.now(UTC))
+        raise UsageError(*choices.splitlines()) from error
 
 
 def remember(shared: Folder, name: str, todo: Sequence[Stage], **how: Any) -> None:
@@ -348,4 +349,4 @@ def newest_costs(shared: Runs) -> list[dict[str, Any] | None]:
 
 def log(shared: Messages, text: str) -> None:
     if not shared.quiet:
-        print(shown(text, "\n"), file=sys.stderr)  # noqa: T201
+        print(shown(text), file=sys.stderr)  # noqa: T201

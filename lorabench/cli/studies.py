@@ -79,7 +79,7 @@ def whole_study(
     )
     remember(shared, settings.study.name, todo)
     if unmet:
-        raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
+        raise GateError("the study does not give what expect: says", *(f"  {each}" for each in unmet))
 
 
 @command()
@@ -94,7 +94,7 @@ def tune(
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
     from lorabench import tune as room
     from lorabench.analysis.fairness import grounds
-    from lorabench.analysis.plain import plain
+    from lorabench.analysis.number import plain
     from lorabench.report.blocks import stack
     from lorabench.report.sweep import curves_data, curves_table
     from lorabench.report.tables import unequal_note

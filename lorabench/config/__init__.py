@@ -18,7 +18,6 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lorabench.config.packaged import find
 from lorabench.config.schema import (
     Config,
     Entry,
@@ -33,7 +32,7 @@ from lorabench.config.schema import (
     nearest,
     parse_seeds,
 )
-from lorabench.config.source import KeyPath, Source, dotted, parse_yaml, read_yaml
+from lorabench.config.source import KeyPath, Source, dotted, find, parse_yaml, read_yaml
 from lorabench.data import shifts
 from lorabench.errors import ConfigError
 

@@ -17,8 +17,7 @@ from lorabench.errors import InputError, UsageError, quoted
 from lorabench.exchange import Same, peft_format, peft_types
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
-from lorabench.runner.load import apply_method, finetune_of, load_base, load_model, own_config
-from lorabench.runner.measure import test_sets
+from lorabench.runner.measure import apply_method, finetune_of, load_base, load_model, own_config, test_sets
 from lorabench.runner.session import Session
 from lorabench.runner.stages import Stage, fmnist
 from lorabench.runs import IMPORTED, Parents, Run, Store, make_id, write_atomic

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lorabench.analysis import number
-from lorabench.analysis.aggregate import Folded
 from lorabench.analysis.groups import Groups, SettingRow
-from lorabench.analysis.inference import FEWEST, Estimate
-from lorabench.analysis.quantities import SETS, SLICES, Column, Quantity, shown_in
-from lorabench.analysis.unit import POINTS
+from lorabench.analysis.inference import FEWEST, Estimate, Folded
+from lorabench.analysis.quantities import POINTS, SETS, SLICES, Column, Quantity, shown_in
 from lorabench.report.blocks import Block, Document, Line, Table, grid, group, heading, line, note, stack, statistics
 from lorabench.report.tables import told, unequal_note, unfinished_table, with_n
 from lorabench.runs import Broken

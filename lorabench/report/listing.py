@@ -9,8 +9,7 @@ from numbers import Real
 
 from lorabench.analysis import number
 from lorabench.analysis.fairness import grounds
-from lorabench.analysis.fields import shown
-from lorabench.analysis.listing import ListedRun, Selection, entries, fields_data
+from lorabench.analysis.listing import ListedRun, Selection, entries, fields_data, shown
 from lorabench.analysis.quantities import shown_in
 from lorabench.analysis.settings import told_apart
 from lorabench.query import Value

@@ -16,9 +16,9 @@ from functools import partial
 from typing import NamedTuple
 
 from lorabench.analysis import number
+from lorabench.analysis.groups import RankSeries, base_accuracy, rank_series
 from lorabench.analysis.inference import FEWEST, Estimate
 from lorabench.analysis.quantities import SETS
-from lorabench.analysis.rank import RankSeries, base_accuracy, rank_series
 from lorabench.report.blocks import Block, Line, Picture, grid, group, line, note
 from lorabench.runs import Epoch, Run
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from lorabench.analysis import inference, number
-from lorabench.analysis.aggregate import verdict
 from lorabench.analysis.inference import Estimate
-from lorabench.analysis.plain import plain, shown
+from lorabench.analysis.number import plain, shown, verdict
 from lorabench.analysis.quantities import HEADLINE, Count, Quantity, shown_in
 from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack
 from lorabench.report.groups import cell

@@ -33,7 +33,7 @@ import torch
 import yaml
 
 from lorabench import checkpoint, config, npz, query
-from lorabench.analysis import fields
+from lorabench.analysis.listing import fields as fields_of
 from lorabench.analysis.listing import select
 from lorabench.config.source import parse_yaml
 from lorabench.data.idx import read_idx
@@ -145,7 +145,7 @@ def feed_run(chance: random.Random) -> None:
     store = Store(FOLDER)
     run = store.load(RUN["id"])
     render(listing.listing(select([run]), now=datetime(2025, 11, 24, tzinfo=UTC)))
-    fields.fields(run)
+    fields_of(run)
     for runs in ([run], [run, finetune(1)], [run, finetune(1), pretrain()]):
         found = shown.runs_shown(store, [r.model_copy(update={"files": {}}) for r in runs])
         render(found.table)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from lorabench import checkpoint, methods
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.errors import InputError
 from lorabench.exchange import peft_format
 from lorabench.exchange.peft import KINDS

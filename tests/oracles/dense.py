@@ -136,7 +136,7 @@ def fourierft(layer: Any, born: Any, o: Mapping[str, Any]) -> Tensor:
     u, v = layer.E
     rows, columns = torch.arange(m).double(), torch.arange(n).double()
     phases = 2j * torch.pi * rows[:, None] * u / m, 2j * torch.pi * columns[:, None] * v / n
-    waves = torch.einsum("pe,qe,e->pq", phases[0].exp(), phases[1].exp(), layer.c.to(torch.complex128)).real
+    waves = ((phases[0].exp() * layer.c) @ phases[1].exp().T).real
     return layer.inner.weight + o["alpha"] / (m * n) * waves
 
 

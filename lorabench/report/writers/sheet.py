@@ -14,7 +14,7 @@ import io
 from fractions import Fraction
 from typing import Any
 
-from lorabench.analysis.fields import long_fields
+from lorabench.analysis.listing import long_fields
 from lorabench.analysis.settings import collect
 from lorabench.report.writers import Report
 from lorabench.runs import Run

@@ -16,7 +16,7 @@ from rich.theme import Theme
 
 from lorabench.errors import shown
 from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table, unbroken
-from lorabench.report.confusion import COOL, WARM
+from lorabench.report.digits import COOL, WARM
 from lorabench.report.writers import Report
 
 if TYPE_CHECKING:
