@@ -219,13 +219,13 @@ METHODS = [
         (".clamp(min=torch.finfo(self.g.dtype).tiny)", ""),
     ),
     *of(
-        "methods/low_rank.py",
+        "methods/factors.py",
         "tests/test_library.py -k State",
         ("self.register_load_state_dict_post_hook(_leave_rest)", "pass"),
         ("self.own(At.contiguous(), trained", "self.own(At, trained"),
     ),
     *of(
-        "methods/low_rank.py",
+        "methods/factors.py",
         f"{DRAWN} tests/test_oracles.py -k 'formula or born'",
         ("2 * torch.rand(shape) - 1", "torch.rand(shape)"),
         ("alpha=scale", "alpha=1.0"),
@@ -278,7 +278,7 @@ METHODS = [
         "methods/adapters.py", "tests/test_library.py -k Targets", ("on.targets if any(on.targets.values()) else ", "")
     ),
     *of(
-        "methods/low_rank.py",
+        "methods/factors.py",
         "tests/test_oracles.py -k 'embeddings or convolution'",
         ("scale_grad_by_freq=layer.scale_grad_by_freq", "scale_grad_by_freq=True"),
         (", layer.padding_idx, ", ", None, "),
@@ -304,7 +304,7 @@ METHODS = [
         ("if not wider:", "if False:"),
     ),
     *of(
-        "methods/low_rank.py",
+        "methods/factors.py",
         "tests/test_methods.py -k 'merge and transformer and (lora-init or rslora)'",
         ("return frozen + scale * (low @ B)", "return frozen + (low @ B)"),
     ),
@@ -313,15 +313,15 @@ METHODS = [
         "tests/test_methods.py -k 'goes or (count and (adapter or dora or oft or vera or ia3 or randlora or shira))'",
         ("where=lambda layers, o: layers[1:]", "where=lambda layers, o: layers"),
         ("else layers[:1]", "else layers"),
-        ("[*_low_rank(n, m, o), [trained(m, name=", "[*_low_rank(n, m, o), [trained(n, name="),
-        ('[[trained(n * (o["block"] - 1) // 2,', '[[trained(n * (o["block"] + 1) // 2,'),
+        ('[*_low_rank(n, m, o), [trained("g", m)', '[*_low_rank(n, m, o), [trained("g", n)'),
+        ('[[trained("Q", n * (o["block"] - 1) // 2)', '[[trained("Q", n * (o["block"] + 1) // 2)'),
         ('o["factors"] * n *', "n *"),
-        ("trained(N * p,", "trained(N * q,"),
-        ('trained(min(o["k"] * (n + m), n * m)', 'trained((o["k"] * (n + m))'),
-        ('[own(n, m), trained(m, name="l")] if o["place"]', '[own(n, m), trained(n, name="l")] if o["place"]'),
+        ('"Γ", N * p', '"Γ", N * q'),
+        ('"S", min(o["k"] * (n + m), n * m)', '"S", o["k"] * (n + m)'),
+        ('[own(n, m), trained("l", m)] if o["place"]', '[own(n, m), trained("l", n)] if o["place"]'),
     ),
     *of(
-        "methods/registry.py",
+        "methods/entry.py",
         "tests/test_scale.py -k 'multiply_adds or torch_counts'",
         ("self.size if len(self.shape) == 2 else 0", "self.size"),
         ("needed = below", "needed = True"),
@@ -333,8 +333,12 @@ METHODS = [
     *of(
         "methods/registry.py",
         "tests/test_identity.py -k variant",
-        ("lr for when, lr in self.lr_of if when.items() <= options.items()", "lr for when, lr in self.lr_of"),
         ('lr_of=[({"variant": "border"}, 0.3)]', "lr_of=()"),
+    ),
+    *of(
+        "methods/entry.py",
+        "tests/test_identity.py -k variant",
+        ("lr for when, lr in self.lr_of if when.items() <= options.items()", "lr for when, lr in self.lr_of"),
     ),
     *of("methods/registry.py", f"{FIT}[lora-plus]", ('"ratio": (Positive, 16.0)', '"ratio": (Positive, 8.0)')),
     *of(
@@ -356,7 +360,7 @@ METHODS = [
         ("else alpha / k", "else alpha"),
     ),
     *of(
-        "methods/low_rank.py",
+        "methods/factors.py",
         "tests/test_oracles.py tests/test_methods.py -k '(formula or merge or born) and (lora or pissa)'",
         (", self.B, self.scale)", ", self.B)"),
         ("return self.W0 + self.scale *", "return self.W0 +"),
@@ -461,7 +465,7 @@ METHODS = [
         ("mgj,gij->mgi", "mgj,gji->mgi"),
     ),
     *of(
-        "methods/rotation.py",
+        "methods/factors.py",
         f"{FORMULA} -k oft",
         ("(identity - skew, identity + skew)", "(identity + skew, identity - skew)"),
         ("upper - upper.mT", "upper + upper.mT"),
@@ -860,7 +864,7 @@ RECORDS = [
         ("if key not in late or value != late[key]", ""),
     ),
     *of(
-        "methods/registry.py",
+        "methods/entry.py",
         "tests/test_identity.py",
         (
             '{"method", "targets", "epochs", "batch_size", "lr", "warmup", "seed", "options"}',
