@@ -58,7 +58,6 @@ def evaluate(
     from lorabench.report.blocks import stack
     from lorabench.report.tables import introduced
     from lorabench.runner import measure
-    from lorabench.runner.load import own_config
 
     settings, chosen = device_settings(shared), find(shared, runs)
     with opened(shared, settings) as session:
@@ -66,7 +65,7 @@ def evaluate(
         wrong = {run.id: measure.mistakes(run, session) for run in chosen} if show_errors else {}
 
     def mistakes(run: Run) -> Block:
-        word = shifts.of(own_config(run, shared.store).fmnist).word
+        word = shifts.of(measure.own_config(run, shared.store).fmnist).word
         return detail.mistakes(run, wrong[run.id], show_errors or 0, word)
 
     answer(
@@ -174,7 +173,7 @@ def show(
         elif not out:
             write_document(text)
     if unmet:
-        raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
+        raise GateError(f"--fail-on {fail_on}", *(f"  {each}" for each in unmet))
 
 
 def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None, study: str | None) -> Shown:

@@ -2,10 +2,13 @@
 
 Stricter and friendlier than PyYAML alone: `1e-3` is a number, `yes` is a word, a duplicate key is an error, and
 aliases are refused (no setting needs them, and a few lines of them can expand to gigabytes), and tags.
+
+    find(Path("study"))      # the file of that name in this folder, or else the config that comes with lorabench
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,9 @@ from typing import Any, cast
 import yaml
 
 from lorabench.errors import ConfigError, InputError
+
+_FOLDER = ("share", "lorabench", "configs")
+"""Where a wheel puts the configs, below the environment that it is installed in: `data-files` of pyproject.toml."""
 
 MAX_BYTES = 100_000
 MAX_DEPTH = 20
@@ -24,11 +30,15 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass
 class Source:
-    """Settings from one place: nested values, and for each key path the words that say where it stands."""
+    """Settings from one place: nested values, and for each key path the words that say where it stands.
+
+    `options` are the key paths that the command line set, and no file.
+    """
 
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     places: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
     problems: list[str] = field(default_factory=list[str])
+    options: list[KeyPath] = field(default_factory=list[KeyPath])
 
 
 _NUMBER = re.compile(
@@ -160,3 +170,35 @@ def _value(node: yaml.Node, path: KeyPath, name: str, source: Source) -> Any:
 def dotted(path: KeyPath) -> str:
     """`("fmnist", "classes", 0)` as people write it: `fmnist.classes[0]`."""
     return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+
+
+def packaged() -> dict[str, Path]:
+    """Name -> file: those of the checkout that this file belongs to, or else the installed ones."""
+    checkout = Path(__file__).parents[2]
+    if (checkout / "pyproject.toml").is_file():
+        paths = list((checkout / "configs").glob("*.yaml"))
+    else:
+        from importlib.metadata import PackageNotFoundError, distribution  # imported late: completion waits for it
+
+        try:
+            files = distribution("lorabench").files or []
+        except PackageNotFoundError:
+            files = []
+        paths = [Path(str(file.locate())).resolve() for file in files if file.parts[-4:-1] == _FOLDER]
+    return {path.stem: path for path in sorted(paths)}
+
+
+def find(path: Path) -> Path:
+    """`path` itself if there is such a file, or else the config of that name that comes with lorabench.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    known = packaged()
+    if path.name in known:
+        return known[path.name]
+    near = difflib.get_close_matches(path.name, known, n=1)
+    meant = f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(known)}"
+    raise InputError(f"{path}: no such file, and no config of that name comes with lorabench{meant}")

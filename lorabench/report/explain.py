@@ -17,7 +17,8 @@ from lorabench.analysis.quantities import count
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
 from lorabench.data import shifts
-from lorabench.methods.registry import METHODS, Layer, Method, Part
+from lorabench.methods.entry import Layer, Method, Part
+from lorabench.methods.registry import METHODS
 from lorabench.report import figures
 from lorabench.report.blocks import Block, Line, Picture, grid, group, heading, line, note, stack
 from lorabench.report.digits import beside, draw
