@@ -889,17 +889,13 @@ MEASURED = [
         ("norm = 2 * d if positions else d", "norm = d"),
     ),
     *of(
-        "scale/blocks.py",
+        "scale/trial.py",
         MEASUREMENT,
         ("is_causal=True, ", ""),
         ("self.blocks[:blocks]", "self.blocks"),
         ("second * cosine + first * sine", "second * cosine - first * sine"),
         ("self.positions.weight[: tokens.shape[1]]", "self.positions.weight[:1]"),
         ("normal_(std=0.02)", "normal_()"),
-    ),
-    *of(
-        "scale/trial.py",
-        MEASUREMENT,
         ("self.model(tokens[:, :-1], blocks)", "self.model(tokens[:, :-1])"),
         ("tokens[:, 1:].flatten()", "tokens[:, 1:].flatten() * 0"),
         ("    path.unlink()\n", ""),
@@ -953,7 +949,6 @@ REST = [
         ("(not matrix.beside) if heights else 0", "1 if heights else 0"),
         ("else matrix.layers\n", "else 1\n"),
         ("if height <= heights[first] else 0", "if height < heights[first] else 0"),
-        ("embedding + norms", "embedding"),
     ),
     *of(
         "scale/claims.py",

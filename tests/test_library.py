@@ -673,7 +673,7 @@ class TestAdapters:
     ) -> None:
         methods.save(applied(normed(), Case("pissa", 0)), tmp_path / "a")
         with monkeypatch.context() as patch:
-            patch.setattr("lorabench.methods.low_rank.parts_of", lambda inner: 1.001 * inner.weight.detach().double())  # pyright: ignore
+            patch.setattr("lorabench.methods.factors.parts_of", lambda inner: 1.001 * inner.weight.detach().double())  # pyright: ignore
             with pytest.raises(InputError, match="comes out otherwise"):
                 loaded(tmp_path / "a")
 
