@@ -74,6 +74,24 @@ def test_it_fits_its_screen(name: str, columns: int) -> None:
         assert "".join(lines).isascii() or not ascii_only
 
 
+LETTERS = {"alpha": "α", "lora.alpha": "alpha: α", "ratio": "λ: ratio", "keep": "left: keep", "strength": "strength"}
+"""How a formula says an option, where not as `b: block`."""
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (name, option)
+        for name, method in METHODS.items()
+        for option in method.defaults
+        if option not in ("k", "init", "variant", "place", "dropout", "gamma")  # of no letter, or in no formula
+    ],
+)
+def test_a_formula_names_its_options(name: str, option: str) -> None:
+    known = LETTERS.get(f"{name}.{option}") or LETTERS.get(option) or f": {option}"
+    assert known in METHODS[name].formula
+
+
 def test_the_drawing_is_to_scale() -> None:
     whole = explain.Tile("", 256, 784, trained=False).lines(28, ascii_only=False)
     assert [len(row) for row in whole] == [28] * 5

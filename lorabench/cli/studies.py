@@ -21,9 +21,9 @@ from lorabench.cli.stages import (
     device_settings,
     dry_run,
     gather,
-    load,
     log,
     newest_costs,
+    of_methods,
     opened,
     remember,
     reporting,
@@ -53,7 +53,7 @@ def whole_study(
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
     given = asked(shared, seeds, workers, engine) | {"finetune.k": k}
-    loaded, todo, workers = study_plan(gather(shared, given), k)
+    loaded, todo, workers = study_plan(gather(shared, given))
     settings = loaded.config
     if shared.dry_run:
         dry_run(todo, loaded, shared, workers)
@@ -101,7 +101,10 @@ def tune(
     from lorabench.runner import engines
 
     given = asked(shared, seeds, workers, engine)
-    loaded = load(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
+    source = gather(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
+    if ("finetune", "lr") in source.options:
+        raise UsageError(f"{source.places['finetune', 'lr']}: tune tries learning rates of its own")
+    loaded = of_methods(source)
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
     workers = loaded.config.study.workers or engines.cores()

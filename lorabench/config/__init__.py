@@ -100,11 +100,11 @@ def gather(
     Arguments and errors as in `load`; `called` gives of a flag's key what messages call the flag.
     """
     sources = [read_yaml(find(path)) for path in files]
-    sources += [_from_set(text) for text in sets]
+    options = [_from_set(text) for text in sets]
     given = [(key, value) for key, value in (flags or {}).items() if value is not None]
-    sources += [_nested(tuple(key.split(".")), value, called(key)) for key, value in given]
-    merged = Source()
-    for source in sources:
+    options += [_nested(tuple(key.split(".")), value, called(key)) for key, value in given]
+    merged = Source(options=[path for source in options for path in source.places])
+    for source in [*sources, *options]:
         _merge(merged.values, source.values, Config.model_fields)
         merged.places.update(source.places)
         merged.problems += source.problems

@@ -30,11 +30,15 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass
 class Source:
-    """Settings from one place: nested values, and for each key path the words that say where it stands."""
+    """Settings from one place: nested values, and for each key path the words that say where it stands.
+
+    `options` are the key paths that the command line set, and no file.
+    """
 
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     places: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
     problems: list[str] = field(default_factory=list[str])
+    options: list[KeyPath] = field(default_factory=list[KeyPath])
 
 
 _NUMBER = re.compile(

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from lorabench.analysis.quantities import count
 from lorabench.classifier import CLASSIFIER
-from lorabench.methods.registry import METHODS, Method, Part
+from lorabench.methods.entry import Method, Part
+from lorabench.methods.registry import METHODS
 from lorabench.report.blocks import Block, Line, Picture, grid, group, heading, line, note, stack
 from lorabench.report.digits import beside, draw
 from lorabench.report.figures import Pictures
