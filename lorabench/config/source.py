@@ -7,28 +7,17 @@ aliases are refused (no setting needs them, and a few lines of them can expand t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
+from lorabench.config import KeyPath, Source, dotted
 from lorabench.errors import ConfigError, InputError
 
 MAX_BYTES = 100_000
 MAX_DEPTH = 20
 MAX_DIGITS = 18
-
-KeyPath = tuple[str | int, ...]
-
-
-@dataclass
-class Source:
-    """Settings from one place: nested values, and for each key path the words that say where it stands."""
-
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
-    places: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
-    problems: list[str] = field(default_factory=list[str])
 
 
 _NUMBER = re.compile(
@@ -155,8 +144,3 @@ def _value(node: yaml.Node, path: KeyPath, name: str, source: Source) -> Any:
     except ValueError as error:
         source.problems.append(f"{_place(node, name)}  {dotted(path)}  {error}")
         return None
-
-
-def dotted(path: KeyPath) -> str:
-    """`("fmnist", "classes", 0)` as people write it: `fmnist.classes[0]`."""
-    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
