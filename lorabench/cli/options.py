@@ -76,7 +76,7 @@ class Output:
     @property
     def flags(self) -> dict[str, Any]:
         """The settings that the command's options set, by config key; None where one is not given."""
-        return {name: getattr(self, name) for name in ("seed", "device", "threads") if hasattr(self, name)}
+        return {name: getattr(self, name) for name in ("seed", "device", "threads") if hasattr(type(self), name)}
 
 
 class Messages(Output):
@@ -126,6 +126,12 @@ class Images(Runs):
         Path | None,
         typer.Option(envvar="LORABENCH_DATA", metavar="DIR", help="Where MNIST is; default: the user's cache."),
     ] = None
+
+    @property
+    def typed_data_dir(self) -> Path | None:
+        """The same if it was typed: what the environment says is for other commands too, and may be idle in this."""
+        usual = os.environ.get("LORABENCH_DATA")
+        return None if usual and Path(usual) == self.data_dir else self.data_dir
 
 
 class Device(Runs):

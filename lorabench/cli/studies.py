@@ -21,7 +21,6 @@ from lorabench.cli.stages import (
     device_settings,
     dry_run,
     gather,
-    load,
     log,
     newest_costs,
     opened,
@@ -74,7 +73,7 @@ def whole_study(
         shared,
         "study",
         lambda: {**overview_data(shown), "unmet": unmet},
-        lambda: stack([overview_report(shown, done), line(f"{shared.runs_dir} holds the {len(done)} runs")]),
+        lambda: stack([overview_report(shown, done), line(f"the folder {shared.runs_dir} holds the {len(done)} runs")]),
         shared.following("report", done[-1].id),
     )
     remember(shared, settings.study.name, todo)
@@ -92,6 +91,7 @@ def tune(
     engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
+    from lorabench import config
     from lorabench import tune as room
     from lorabench.analysis.fairness import grounds
     from lorabench.analysis.number import plain
@@ -101,7 +101,10 @@ def tune(
     from lorabench.runner import engines
 
     given = asked(shared, seeds, workers, engine)
-    loaded = load(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
+    source = gather(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
+    if not given["study.seeds"]:
+        source.places["study", "seeds"] = "the command"
+    loaded = checked(config.check(source))
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
     workers = loaded.config.study.workers or engines.cores()
@@ -123,8 +126,7 @@ def tune(
         lambda: stack([curves_table(rows, images=held_out, seeds=seeds_shown), unequal_note(unequal)]),
         shared.following("report", "--study", name),
     )
-    config = loaded.config.model_dump(mode="json")
-    remember(shared, name, room.todo(best), kind="tune", config=config)
+    remember(shared, name, room.todo(best), kind="tune", config=loaded.config.model_dump(mode="json"))
 
 
 @command()
