@@ -12,11 +12,14 @@ from collections.abc import Sequence
 
 
 class LorabenchError(Exception):
-    """Base of all expected failures; `str(error)` is what the user reads."""
+    """Base of all expected failures: its arguments are the lines that the user reads, `str(error)` all of them."""
 
     exit_code = 1
     after_result = False
     """Whether the command has printed its result before: `--json` then prints no second document."""
+
+    def __str__(self) -> str:
+        return "\n".join(one_line(str(line)) for line in self.args)
 
 
 class UsageError(LorabenchError):
@@ -31,7 +34,7 @@ class ConfigError(LorabenchError):
     exit_code = 3
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
+        self.problems = [one_line(problem) for problem in problems]
         super().__init__(self.problems)  # what a copy of it, made in another process, is built from
 
     def __str__(self) -> str:
@@ -79,6 +82,11 @@ class LockedError(LorabenchError):
     """Another live process holds what this one needs."""
 
     exit_code = 75
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, though a path in it is named with a line's end."""
+    return "�".join(text.splitlines())
 
 
 def shown(text: str, also: str = "") -> str:

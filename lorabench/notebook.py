@@ -72,7 +72,7 @@ def study(
         return f'settings["{key}"]' if settings and key in settings else key.rpartition(".")[2]
 
     source = gather([Path(config)] if config else [], flags={**asked, **(settings or {})}, called=called)
-    loaded, todo, side_by_side = study_plan(source, k)
+    loaded, todo, side_by_side = study_plan(source)
     folder = Path(data_dir) if data_dir else None
     shared = Training(runs_dir=Path(runs_dir), data_dir=folder, force=force, quiet=quiet)
     done = run_stages(todo, loaded.config, shared, workers=side_by_side, force=todo, engine=engine)

@@ -255,7 +255,7 @@ class _Parser:
         """Raise with the stretch of the text around the place, and a caret below it."""
         start = max(0, at - 50)
         stretch = "".join(char if char.isprintable() else " " for char in self.text[start : start + 76])
-        raise UsageError(f"condition, column {at + 1}: {problem}\n  {stretch}\n  {' ' * (at - start)}^")
+        raise UsageError(f"condition, column {at + 1}: {problem}", f"  {stretch}", f"  {' ' * (at - start)}^")
 
 
 def _tokens(text: str) -> Iterator[_Token]:

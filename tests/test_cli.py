@@ -26,7 +26,7 @@ from safetensors.numpy import load
 
 from lorabench import data, methods
 from lorabench.data import shifts
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.runs import Store
 
 

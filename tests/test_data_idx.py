@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lorabench.data import read_idx, write_idx
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.errors import InputError
 
 IMAGES = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)

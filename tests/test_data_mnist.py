@@ -20,8 +20,8 @@ import pytest
 
 from lorabench import data
 from lorabench.data import fetch
-from lorabench.data.layout import FILES
-from lorabench.data.vision import import_datasets
+from lorabench.data.mnist import FILES
+from lorabench.data.ways import import_datasets
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def test_a_folder_below_the_home_folder_is_there(tmp_path: Path, monkeypatch: py
         raise InputError("stop")
 
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("lorabench.data.mnist.absent", absent)
+    monkeypatch.setattr("lorabench.data.fetch.absent", absent)
     with pytest.raises(InputError, match="stop"):
         data.load(Path("~/x"))
     assert asked == [tmp_path / "x"]

@@ -22,9 +22,9 @@ other.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 )
 IMPORT = """
 import gc
-from lorabench.data import vision
-datasets = vision.import_datasets()
-assert vision.import_datasets() is datasets
+from lorabench.data import ways
+datasets = ways.import_datasets()
+assert ways.import_datasets() is datasets
 gc.collect()
 import torchvision
 assert datasets is torchvision.datasets
@@ -37,8 +37,8 @@ assert torch.ops.torchvision.nms
     ("before", "after"),
     [
         ("", ""),
-        (CANNOT_LOAD, "assert vision._declared"),
-        (DECLARED_BY_ANOTHER, "assert not vision._declared"),
+        (CANNOT_LOAD, "assert ways._declared"),
+        (DECLARED_BY_ANOTHER, "assert not ways._declared"),
     ],
     ids=["as it is", "cannot load", "declared by another"],
 )

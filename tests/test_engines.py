@@ -24,7 +24,7 @@ from command_line import QUICK, CommandLine
 from lorabench import config
 from lorabench.errors import InputError
 from lorabench.runner.engines import processes
-from lorabench.runner.engines.cores import cores, quota
+from lorabench.runner.engines.processes import cores, quota
 from lorabench.runner.session import spread
 from lorabench.runs import Store
 

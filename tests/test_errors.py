@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from lorabench import errors
-from lorabench.errors import ConfigError, LorabenchError
+from lorabench.errors import ConfigError, InputError, LorabenchError, UsageError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LorabenchError)]
 
@@ -19,6 +19,12 @@ def test_an_error_survives_the_way_between_processes(kind: type[LorabenchError])
     assert type(again) is kind
     assert (str(again), again.exit_code) == (str(error), error.exit_code)
     assert getattr(again, "problems", None) == getattr(error, "problems", None)
+
+
+def test_a_path_with_a_line_end_breaks_no_line() -> None:
+    assert str(InputError("a\nb: no such file")) == "a�b: no such file"
+    assert str(UsageError("condition", "  loss < 1\r", "")) == "condition\n  loss < 1\n"
+    assert ConfigError(["a\nb  is too large", "second: wrong"]).problems == ["a�b  is too large", "second: wrong"]
 
 
 def test_a_config_error_is_a_line_for_each_problem() -> None:

@@ -20,7 +20,7 @@ from lorabench.methods import METHODS
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report import explain
 from lorabench.report.blocks import Picture, leaves
-from lorabench.report.figures.material import Pictures
+from lorabench.report.figures import Pictures
 from lorabench.runs import Parents, Store
 
 
@@ -72,6 +72,24 @@ def test_it_fits_its_screen(name: str, columns: int) -> None:
         assert max(map(len, lines[:-1])) <= columns
         assert len(lines) <= 20
         assert "".join(lines).isascii() or not ascii_only
+
+
+LETTERS = {"alpha": "α", "lora.alpha": "alpha: α", "ratio": "λ: ratio", "keep": "left: keep", "strength": "strength"}
+"""How a formula says an option, where not as `b: block`."""
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (name, option)
+        for name, method in METHODS.items()
+        for option in method.defaults
+        if option not in ("k", "init", "variant", "place", "dropout", "gamma")  # of no letter, or in no formula
+    ],
+)
+def test_a_formula_names_its_options(name: str, option: str) -> None:
+    known = LETTERS.get(f"{name}.{option}") or LETTERS.get(option) or f": {option}"
+    assert known in METHODS[name].formula
 
 
 def test_the_drawing_is_to_scale() -> None:

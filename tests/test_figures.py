@@ -24,7 +24,8 @@ from report_factory import failed, finetune, fmnist, pretrain
 from lorabench import stats
 from lorabench.errors import InputError
 from lorabench.report import figures
-from lorabench.report.figures import Material, Missing, Pictures, labels
+from lorabench.report.figures import Material, Missing, Pictures
+from lorabench.report.figures.planes import place
 from lorabench.runs import Epoch, Params, Run, Slice
 
 NAMES = ("confusions", "samples", "rank", "parameters", "forgetting", "spectra", "curves")
@@ -257,7 +258,7 @@ def test_labels_of_a_crowd_do_not_overlap(seed: int) -> None:
     axes = figure.subplots()
     for x, y in spots:
         axes.plot([x], [y], "o")
-    placed = labels.place(axes, spots, [f"method-k{index} kaiming"[: 8 + index % 9] for index in range(len(spots))])
+    placed = place(axes, spots, [f"method-k{index} kaiming"[: 8 + index % 9] for index in range(len(spots))])
     assert overlapping(placed, figure) == []
     frame = axes.get_window_extent()
     for label in placed:

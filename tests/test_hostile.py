@@ -25,7 +25,7 @@ from lorabench.data.idx import read_idx
 from lorabench.errors import ConfigError, InputError
 from lorabench.model import SimpleMnistClassifier
 from lorabench.report.writers import sheet
-from lorabench.runner.load import load_model
+from lorabench.runner.measure import load_model
 from lorabench.runs import MAX_FILE_BYTES, Run, Store, write_atomic
 
 GIGABYTES = 10 * 2**30

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import toy
 from report_factory import finetune, fmnist, pretrain, render, squeezed, study_data, study_report
 from torch import nn
@@ -22,9 +23,9 @@ from lorabench.errors import InputError
 from lorabench.methods import registry
 from lorabench.report import listing, sweep
 from lorabench.report.shown import runs_shown
-from lorabench.runner import environment, make, measure, stages
-from lorabench.runner.load import load_model
-from lorabench.runner.session import open_session
+from lorabench.runner import make, measure, session, stages
+from lorabench.runner.measure import load_model
+from lorabench.runner.session import Session, open_session
 from lorabench.runner.stages import Stage
 from lorabench.runs import Parents, Run, Store, earlier, make_id
 from lorabench.sweep import Counts, GridPoint, SweepResult, tuned_run
@@ -332,8 +333,9 @@ def test_runs_of_another_ground_are_marked_wherever_they_stand_beside_others(key
 
 
 def test_a_run_says_what_computed_it() -> None:
-    told = environment.describe("cpu", 1, "2", "AVX2")
-    assert told["machine"] == f"{platform.machine()} AVX2"
+    told = Session(Store(Path()), None, torch.device("cpu"), 3, print).environment()
+    assert (told["device"], told["threads"]) == ("cpu", 3)
+    assert told["machine"] == f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 @pytest.mark.parametrize("place", ["own", "hook", "installed", "untracked"])
@@ -346,7 +348,7 @@ def test_a_run_names_lorabenchs_own_commit_and_never_a_strangers(
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     root = tmp_path / "site-packages" if place == "installed" else tmp_path
-    file = root / "lorabench" / "runner" / "environment.py"
+    file = root / "lorabench" / "runner" / "session.py"
     file.parent.mkdir(parents=True)
     for path in (file, file.parent.parent / "__init__.py", tmp_path / "theirs.txt"):
         path.write_text("")
@@ -356,9 +358,9 @@ def test_a_run_names_lorabenchs_own_commit_and_never_a_strangers(
     ours = {"commit": git("rev-parse", "HEAD"), "dirty": False} if place in ("own", "hook") else None
     if place == "hook":
         monkeypatch.setenv("GIT_DIR", str(tmp_path / "nothing"))
-    monkeypatch.setattr(environment, "__file__", str(file))
-    environment._git.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(session, "__file__", str(file))
+    session._git.cache_clear()  # pyright: ignore[reportPrivateUsage]
     try:
-        assert environment.describe("cpu", 1, "2", "AVX2")["git"] == ours
+        assert Session(Store(tmp_path), None, torch.device("cpu"), 1, print).environment()["git"] == ours
     finally:
-        environment._git.cache_clear()  # pyright: ignore[reportPrivateUsage]
+        session._git.cache_clear()  # pyright: ignore[reportPrivateUsage]

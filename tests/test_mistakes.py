@@ -8,7 +8,7 @@ import torch
 from report_factory import finetune, render, widest
 
 from lorabench.evaluate import Mistake, mistakes
-from lorabench.report import single
+from lorabench.report import detail
 
 
 def drawn(count: int) -> list[Mistake]:
@@ -35,7 +35,7 @@ def test_mistakes_are_the_wrong_images_most_confident_first() -> None:
 
 
 def test_mistakes_are_drawn_four_beside_each_other_with_their_captions() -> None:
-    text = render(single.mistakes(finetune(), drawn(9), 6, "turned"))
+    text = render(detail.mistakes(finetune(), drawn(9), 6, "turned"))
     lines = text.splitlines()
     assert widest(text) <= 80
     assert "9 of 10,000 F-MNIST test images wrong, 5 of them turned" in text
@@ -45,8 +45,8 @@ def test_mistakes_are_drawn_four_beside_each_other_with_their_captions() -> None
     assert lines[first + 6].count("█████████") == 4
     assert "#105" in text
     assert "#106" not in text
-    assert widest(render(single.mistakes(finetune(), drawn(2), 2, "turned"), 30)) <= 30
+    assert widest(render(detail.mistakes(finetune(), drawn(2), 2, "turned"), 30)) <= 30
 
 
 def test_no_mistakes_are_no_pictures() -> None:
-    assert render(single.mistakes(finetune(), [], 5, "turned")).splitlines()[-1].startswith("0 of 10,000 F-MNIST")
+    assert render(detail.mistakes(finetune(), [], 5, "turned")).splitlines()[-1].startswith("0 of 10,000 F-MNIST")

@@ -317,7 +317,8 @@ def test_a_data_folder_of_the_environment_may_be_idle(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "origin"), [(["study", "--seed", "4"], "--seed"), (["tune"], "the command"), (["tune", "--seeds", "1"], "--seeds")]
+    ("arguments", "origin"),
+    [(["study", "--seed", "4"], "--seed"), (["tune"], "the command"), (["tune", "--seeds", "1"], "--seeds")],
 )
 def test_a_dry_run_names_no_option_that_nobody_typed(arguments: list[str], origin: str, tmp_path: Path) -> None:
     planned = command(tmp_path, *arguments, "-s", "finetune.method=head", "--dry-run", "--json")

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench import methods
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.methods.adapter import Adapter
+from lorabench.methods.factors import cayley
 from lorabench.methods.lora import LoRALayer
 from lorabench.model import seeded
 
@@ -165,6 +166,23 @@ class TestStructure:
         W0 = base.get_parameter("fc1.weight")
         assert off(turned @ turned.T, W0 @ W0.T) <= 1e-14
         assert off(turned, W0) > 0.01
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    @pytest.mark.parametrize("side", [4, 256])
+    def test_rotations_of_any_size_are_solved_on_any_number_of_threads(self, side: int, threads: int) -> None:
+        """On two threads torch 2.13 with MKL fails on a batch of large matrices; on one it gives the same bits."""
+        S = 0.1 * torch.randn(3, side * (side - 1) // 2, generator=torch.Generator().manual_seed(0))
+        S.requires_grad_()
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            R = cayley(S, side)
+            R.square().sum().backward()
+        finally:
+            torch.set_num_threads(before)
+        assert S.grad is not None
+        assert (R @ R.mT - torch.eye(side)).abs().max() < 1e-5
+        assert (R - torch.eye(side)).abs().max() > 0.1
 
     @pytest.mark.parametrize("k", [1, 4, 10])
     def test_pissa_freezes_what_the_best_approximation_leaves(self, k: int) -> None:

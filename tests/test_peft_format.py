@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lorabench import checkpoint, methods
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.errors import InputError
 from lorabench.exchange import peft_format
 from lorabench.model import SimpleMnistClassifier

@@ -18,8 +18,7 @@ from lorabench.analysis.listing import fields, fields_data, listing_data, measur
 from lorabench.analysis.quantities import COUNT, QUANTITIES, SECONDS, Column, Quantity
 from lorabench.analysis.settings import records
 from lorabench.analysis.single import run_data
-from lorabench.report import compare as comparison
-from lorabench.report import single, sweep
+from lorabench.report import detail, sweep
 from lorabench.report.blocks import stack
 from lorabench.report.groups import groups_report
 from lorabench.report.listing import listing
@@ -57,7 +56,7 @@ def test_a_new_quantity_stands_in_ls_in_csv_and_in_the_report_of_one_run(slow: Q
     assert [row["slow_s"] for row in listing_data(select(runs))["runs"]] == [None, 10.0, 15.5]
     lines = list(csv.DictReader(io.StringIO(write(Report(stack([]), {}, runs), "csv"))))
     assert [line[SLOW] for line in lines] == ["", "10.0", "15.5"]
-    assert "slow, s 15.5" in squeezed(render(single.run_report(finetune(1))))
+    assert "slow, s 15.5" in squeezed(render(detail.run_report(finetune(1))))
     assert {"label": "slow, s", "values": [15.5]} in [
         {key: metric[key] for key in ("label", "values")} for metric in run_data(finetune(1))["measured"]
     ]
@@ -78,7 +77,7 @@ def test_a_new_quantity_is_averaged_and_compared_over_seeds(slow: Quantity) -> N
 
 def test_a_new_quantity_stands_beside_that_of_another_run_and_in_a_sweep(slow: Quantity) -> None:
     compared = compare(pretrain(), finetune(1))
-    assert "slow, s 10.0 15.5 +5.5" in squeezed(render(comparison.compare_report(compared)))
+    assert "slow, s 10.0 15.5 +5.5" in squeezed(render(detail.compare_report(compared)))
     rows = {metric["label"]: metric for metric in compare_data(compared)["metrics"]}
     assert rows["slow, s"]["difference"] == 5.5
     assert rows["memory before training, MB"]["values"] == [400, 400]

@@ -17,8 +17,8 @@ from lorabench.analysis.comparison import compare, compare_data
 from lorabench.analysis.number import NO_DIFFERENCE, flatten, shown
 from lorabench.analysis.paired import Predictions, predictions_of, seen_by
 from lorabench.analysis.single import run_data
-from lorabench.report import single
-from lorabench.report.compare import compare_report
+from lorabench.report import detail
+from lorabench.report.detail import compare_report
 from lorabench.runs import Metrics, Parents, Run, Store
 
 LABELS = np.repeat(np.arange(10), IMAGES).astype(np.uint8)
@@ -283,7 +283,7 @@ def test_a_fine_tuned_run_is_paired_with_its_own_base() -> None:
     own = {"mnist": LABELS, "fmnist": digits(range(20)), "before_mnist": LABELS, "before_fmnist": digits(range(10, 80))}
     found = run_data(finetune(0), own, LABELS)["paired"]
     assert [(row["name"], row["lost"], row["gained"]) for row in found] == [("mnist", 0, 0), ("fmnist", 10, 60)]
-    text = render(single.run_report(finetune(0), own, LABELS))
+    text = render(detail.run_report(finetune(0), own, LABELS))
     assert "tuned - base" in text
     assert widest(text) <= 80
     assert run_data(finetune(0))["paired"] == []

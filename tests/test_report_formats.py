@@ -27,9 +27,9 @@ from lorabench.analysis.comparison import compare
 from lorabench.analysis.groups import groups
 from lorabench.cli import main
 from lorabench.errors import UsageError
-from lorabench.report import confusion, single, writers
+from lorabench.report import detail, digits, writers
 from lorabench.report.blocks import Beside, Block, Line, Picture, Table, grid, heading, leaves, line, note, plain, stack
-from lorabench.report.compare import compare_report
+from lorabench.report.detail import compare_report
 from lorabench.report.groups import groups_report
 from lorabench.report.writers import Report, latex, markdown, page
 from lorabench.report.writers.terminal import renderable
@@ -154,9 +154,9 @@ def test_every_format_holds_the_same_rows(form: str) -> None:
     runs = many()
     for shown in (
         study_report(runs),
-        single.run_report(runs[2]),
+        detail.run_report(runs[2]),
         groups_report(groups(runs[1:4])),
-        single.evaluation([finetune(0), finetune(1)]),
+        detail.evaluation([finetune(0), finetune(1)]),
     ):
         found, others = READ[form](write(shown, runs, form))
         assert found == tables(shown)
@@ -200,16 +200,16 @@ def test_a_row_of_latex_begins_with_no_option() -> None:
 
 def test_a_matrix_is_a_table_and_keeps_its_shades() -> None:
     before, after = (finetune().before["fmnist"].confusion, finetune().metrics["fmnist"].confusion)
-    text = page.write(Report(confusion.confusion(before, "base")))
+    text = page.write(Report(digits.confusion(before, "base")))
     (found,), _ = from_html(text)
     assert [
         [int(cell.replace(".", "0", 1) if cell == "." else cell) for cell in row[1:11]] for row in found[1:]
     ] == before
     assert text.count("color:#000000;background:#f0703a") == 2
-    pair = page.write(Report(confusion.side_by_side(before, after, ("base", "a <run>"))))
+    pair = page.write(Report(digits.side_by_side(before, after, ("base", "a <run>"))))
     assert pair.count('<table class="matrix">') == 2
     assert "<caption>a &lt;run&gt;</caption>" in pair
-    assert "**lora - base**" in markdown.write(Report(confusion.difference(before, after, "lora - base")))
+    assert "**lora - base**" in markdown.write(Report(digits.difference(before, after, "lora - base")))
 
 
 def test_a_picture_keeps_its_characters() -> None:

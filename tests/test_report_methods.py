@@ -28,7 +28,7 @@ from lorabench.analysis.inference import Difference
 from lorabench.analysis.number import NO_DIFFERENCE
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.analysis.single import run_data
-from lorabench.report import single
+from lorabench.report import detail
 from lorabench.runs import Params, Run
 
 SPECTRUM = {"fc1": {"frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}}
@@ -163,8 +163,8 @@ def test_the_talks_initialisation_is_the_reference_whatever_comes_first() -> Non
 
 def test_a_single_run_shows_its_spectrum() -> None:
     run = tuned(0, "full", 200, 235_146)
-    text = render(single.run_report(run))
+    text = render(detail.run_report(run))
     assert "fc1 2.500 1.75 3" in squeezed(text)
     assert "delta" not in text
     assert run_data(run)["delta_w"] == [{"layer": "fc1", "frobenius": 2.5, "stable_rank": 1.75, "rank90": 3}]
-    assert "delta w skipped a ReLU" in squeezed(render(single.run_report(tuned(0, "adapter", 200))))
+    assert "delta w skipped a ReLU" in squeezed(render(detail.run_report(tuned(0, "adapter", 200))))

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from lorabench.analysis.groups import rank_series
 from lorabench.analysis.single import run_data
-from lorabench.report import single
+from lorabench.report import detail
 from lorabench.report.blocks import Block
-from lorabench.report.figures.curves import curves
-from lorabench.report.figures.material import Material
+from lorabench.report.figures import Material
+from lorabench.report.figures.training import curves_of
 from lorabench.report.plot import LONGEST, rank_plot, sparkline, training_table
 from lorabench.report.shown import runs_shown
 from lorabench.report.writers.terminal import renderable
@@ -60,7 +60,7 @@ def test_training_prints_the_first_and_the_last_value() -> None:
 
 
 def test_a_run_in_full_shows_its_training() -> None:
-    assert "█▃▂▁" in render(single.run_report(finetune(), history=epochs(4)))
+    assert "█▃▂▁" in render(detail.run_report(finetune(), history=epochs(4)))
     assert len(run_data(finetune(), history=epochs(4))["history"]) == 4
 
 
@@ -155,7 +155,7 @@ def test_reports_show_the_plot_where_there_are_two_ranks(tmp_path: Path) -> None
 
 def test_bases_trained_in_other_ways_have_training_curves_of_their_own() -> None:
     runs = two_ways()
-    found = curves(Material(runs, {run.id: epochs(2) for run in runs}, "no images"))
+    found = curves_of(Material(runs, {run.id: epochs(2) for run in runs}, "no images"))
     assert [(curve.label, len(curve.loss)) for curve in found] == [
         ("base epochs=4", 3),
         ("base epochs=2", 3),

@@ -26,7 +26,7 @@ from rich.console import Console
 from lorabench import stats
 from lorabench.analysis.listing import listing_data, select
 from lorabench.analysis.single import run_data, scores
-from lorabench.report import digits, listing, single, summary
+from lorabench.report import detail, digits, listing
 from lorabench.report.writers.terminal import renderable
 from lorabench.runs import Broken, Run
 
@@ -38,7 +38,7 @@ LONG = "a-method-with-a-long-name-k128-s4294967295-0123abcd"
 
 
 def test_one_run_in_full() -> None:
-    text = render(single.run_report(finetune(0)))
+    text = render(detail.run_report(finetune(0)))
     flat = squeezed(text)
     low, high = stats.wilson(9_774, 10_000)
     assert f"F-MNIST 97.74 [{100 * low:.2f}, {100 * high:.2f}] 93.26 10,000" in flat
@@ -50,17 +50,17 @@ def test_one_run_in_full() -> None:
     assert "worst 9->4 217 3->8 9" in flat
     assert pretrain().id in flat
     assert widest(text) <= 80
-    assert without_escapes(render(single.run_report(finetune(0)), color=True)) == text
+    assert without_escapes(render(detail.run_report(finetune(0)), color=True)) == text
 
 
 def test_a_run_without_a_base_has_no_column_for_it() -> None:
-    assert "base  images" not in render(single.run_report(pretrain()))
-    assert "base  images" in render(single.run_report(finetune()))
+    assert "base  images" not in render(detail.run_report(pretrain()))
+    assert "base  images" in render(detail.run_report(finetune()))
     assert [row.before for row in scores(pretrain())] == [None] * 5
 
 
 def test_one_f_mnist_run() -> None:
-    text = squeezed(render(single.run_report(fmnist())))
+    text = squeezed(render(detail.run_report(fmnist())))
     assert "train 2 1,787 5,958 29.99%" in text
     assert "test 3 303 1,010 30.00%" in text
     assert "axis horizontal" in text
@@ -68,12 +68,12 @@ def test_one_f_mnist_run() -> None:
 
 
 def test_a_run_that_failed_shows_why() -> None:
-    text = squeezed(render(single.run_report(failed())))
+    text = squeezed(render(detail.run_report(failed())))
     assert f"{failed().id} failed" in text
     assert "RunFailedError: the loss is NaN" in text
     assert "accuracy" not in text
     empty = fmnist().model_copy(update={"status": "failed", "checks": {}})
-    assert "failed" in render(single.run_report(empty))
+    assert "failed" in render(detail.run_report(empty))
 
 
 def test_run_data_are_the_record_and_what_follows_from_it() -> None:
@@ -137,7 +137,7 @@ def test_no_runs() -> None:
 @pytest.mark.parametrize("run", [pretrain(), finetune()], ids=["base", "fine-tune"])
 def test_a_command_ends_with_the_run(run: Run) -> None:
     folder = Path("runs") / run.id
-    text = render(summary.summary(run, cached=False, folder=folder))
+    text = render(detail.summary(run, cached=False, folder=folder))
     lines = text.splitlines()
     assert len(lines) <= 15
     assert widest(text) <= 80
@@ -145,13 +145,13 @@ def test_a_command_ends_with_the_run(run: Run) -> None:
     assert "images/s" in lines[0]
     assert lines[-1] == str(folder)
     assert "97.78 [97.47, 98.05]" in text
-    found = summary.summary_data(run, cached=False, folder=folder, next_command="lorabench ls")
+    found = detail.summary_data(run, cached=False, folder=folder, next_command="lorabench ls")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["accuracy"][0]["accuracy"] == 97.78
 
 
 def test_a_cached_run_says_so() -> None:
-    text = render(summary.summary(fmnist(), cached=True, folder=Path("runs")))
+    text = render(detail.summary(fmnist(), cached=True, folder=Path("runs")))
     assert "there already, not run again" in text
     assert "axis horizontal, seed 0, sha256 train abababababab, test cdcdcdcdcdcd" in text
     assert "1,787" in text
@@ -160,7 +160,7 @@ def test_a_cached_run_says_so() -> None:
 
 def test_a_long_folder_is_not_cut() -> None:
     folder = Path("/".join(["a-folder-somewhere"] * 8)) / LONG
-    text = render(summary.summary(finetune(), cached=False, folder=folder))
+    text = render(detail.summary(finetune(), cached=False, folder=folder))
     assert str(folder) in text.replace("\n", "")
 
 

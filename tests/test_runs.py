@@ -248,6 +248,33 @@ def test_the_newest_study_is_remembered(tmp_path: Path) -> None:
         store.newest_study()
 
 
+def test_no_note_takes_anothers_place_where_a_capital_is_no_other_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS and on Windows: a file that differs in capitals alone is the same file."""
+    rename = Path.replace
+
+    def replace(old: Path, new: Path) -> Path:
+        for other in new.parent.iterdir():
+            if other.name.lower() == new.name.lower() and other != old:
+                other.unlink()
+        return rename(old, new)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    store, runs = (
+        Store(tmp_path),
+        {name: [f"lora-k4-s{seed}-00000000"] for seed, name in enumerate(["A", "aB", "a", "Ab"])},
+    )
+    store.remember_study("a", runs["A"])
+    (tmp_path / ".studies" / "a.json").rename(tmp_path / ".studies" / "A.json")  # as an earlier lorabench named them
+    assert store.study("A").runs == runs["A"]
+    for name in ("aB", "a", "Ab"):
+        store.remember_study(name, runs[name])
+    assert {study.name: study.runs for study in store.studies()[0]} == runs
+    store.remember_study("A", runs["a"])
+    assert {study.name: study.runs for study in store.studies()[0]} == runs | {"A": runs["a"]}
+
+
 def test_a_failed_write_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")

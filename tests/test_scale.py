@@ -19,7 +19,7 @@ from lorabench import methods, scale
 from lorabench.classifier import CLASSIFIER
 from lorabench.errors import UsageError
 from lorabench.model import SimpleMnistClassifier, seeded
-from lorabench.report import scaling
+from lorabench.report import costs
 from lorabench.scale import ComputedClaim, Projection
 
 GPT3 = scale.ARCHITECTURES["gpt3-175b"]
@@ -93,7 +93,7 @@ def test_the_papers_rows_are_counted() -> None:
         "PreEmbed, 264 tokens": (3_244_032, "rounded"),
         "PreLayer, 16 tokens a layer": (18_874_368, "differs"),
     }
-    fewer = {row["label"]: round(row["fewer"]) for row in scaling.scaling_data(gpt3())["paper"]}
+    fewer = {row["label"]: round(row["fewer"]) for row in costs.scaling_data(gpt3())["paper"]}
     assert [fewer[f"LoRA, k = {k}, q and v"] for k in (1, 4, 8)] == [37_142, 9_285, 4_643]
 
 
@@ -307,14 +307,14 @@ def test_what_is_unknown_is_refused_with_the_nearest_names(given: Any, message: 
 @pytest.mark.parametrize("name", NAMED)
 def test_the_tables_fit_80_columns(name: str) -> None:
     for method in ("lora", "dora", "full"):
-        text = render(scaling.scaling(scale.project(name, method)))
+        text = render(costs.scaling(scale.project(name, method)))
         assert widest(text) <= 80
         assert "\n\n\n" not in text
     assert ("the paper's rows" in text) == (name == "gpt3-175b")
 
 
 def test_tables_and_data_agree() -> None:
-    text, data = squeezed(render(scaling.scaling(gpt3()))), scaling.scaling_data(gpt3())
+    text, data = squeezed(render(costs.scaling(gpt3()))), costs.scaling_data(gpt3())
     assert data["tuned"]["trainable"] == 18_874_368
     assert "trained parameters 175,255,800,000 18,874,368 0.0108% 9,285" in text
     assert "checkpoint 350.5 GB 37.75 MB 0.0108% 9,285" in text

@@ -12,7 +12,7 @@ import pytest
 import lorabench
 from lorabench.cli import streams
 from lorabench.errors import quoted
-from lorabench.runner.load import own_config
+from lorabench.runner.measure import own_config
 from lorabench.runs import Store
 
 ROOT = Path(lorabench.__file__).parent

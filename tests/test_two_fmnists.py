@@ -20,7 +20,7 @@ from lorabench.analysis.settings import beside, collect, comparable, records
 from lorabench.analysis.study import overview
 from lorabench.cli import app
 from lorabench.report.figures import Material
-from lorabench.report.figures.curves import curves
+from lorabench.report.figures.training import curves_of
 from lorabench.report.shown import runs_shown, study_shown
 from lorabench.report.sweep import sweep_data, sweep_report
 from lorabench.runner import measure, stages
@@ -150,7 +150,7 @@ def test_a_base_beside_its_fine_tunes_is_what_they_measured(tmp_path: Path) -> N
 
 def test_a_base_has_one_training_curve_whatever_it_was_measured_on() -> None:
     epochs = [Epoch(epoch=n, loss=1 / n, accuracy=0.9, lr=0.01, seconds=1) for n in (1, 2)]
-    found = curves(Material(both(2), {run.id: epochs for run in both(2)}, "none"))
+    found = curves_of(Material(both(2), {run.id: epochs for run in both(2)}, "none"))
     assert [curve.label for curve in found if curve.label.startswith("base")] == ["base"]
 
 

@@ -84,7 +84,7 @@ def inits(ctx: typer.Context, incomplete: str) -> Offer:
 
 def configs(incomplete: str) -> Offer:
     """Configs that come with lorabench, and YAML files here."""
-    from lorabench.config.packaged import packaged
+    from lorabench.config.source import packaged
 
     folder = Path(incomplete if incomplete.endswith("/") else os.path.dirname(incomplete))  # noqa: PTH120 - keeps ""
     paths = sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
@@ -198,7 +198,9 @@ def _described(store: Store, run_id: str) -> str:
 
 def studies(ctx: typer.Context, incomplete: str) -> Offer:
     """Studies by name."""
-    return _beginning(incomplete, sorted(path.stem for path in (_store(ctx).root / ".studies").glob("*.json")))
+    from lorabench.runs.notes import study_of
+
+    return _beginning(incomplete, sorted(map(study_of, (_store(ctx).root / ".studies").glob("*.json"))))
 
 
 def fields(ctx: typer.Context, incomplete: str) -> Offer:

@@ -54,11 +54,10 @@ def evaluate(
 ) -> None:
     """Measure runs again on MNIST and on F-MNIST, from their checkpoints."""
     from lorabench.data import shifts
-    from lorabench.report import single
+    from lorabench.report import detail
     from lorabench.report.blocks import stack
     from lorabench.report.explain import introduced
     from lorabench.runner import measure
-    from lorabench.runner.load import own_config
 
     settings, chosen = device_settings(shared), find(shared, runs)
     with opened(shared, settings) as session:
@@ -66,17 +65,17 @@ def evaluate(
         wrong = {run.id: measure.mistakes(run, session) for run in chosen} if show_errors else {}
 
     def mistakes(run: Run) -> Block:
-        word = shifts.of(own_config(run, shared.store).fmnist).word
-        return single.mistakes(run, wrong[run.id], show_errors or 0, word)
+        word = shifts.of(measure.own_config(run, shared.store).fmnist).word
+        return detail.mistakes(run, wrong[run.id], show_errors or 0, word)
 
     answer(
         shared,
         "evaluate",
-        lambda: {"runs": [single.evaluation_data(run, wrong.get(run.id)) for run in measured]},
+        lambda: {"runs": [detail.evaluation_data(run, wrong.get(run.id)) for run in measured]},
         lambda: stack(
             [
                 introduced(measured, shared.store),
-                single.evaluation(measured),
+                detail.evaluation(measured),
                 *(mistakes(run) for run in measured if wrong),
             ]
         ),
@@ -130,9 +129,8 @@ def show(
     from lorabench import query
     from lorabench.analysis import gates
     from lorabench.analysis.listing import suits
-    from lorabench.report import blocks, explain, summary
+    from lorabench.report import blocks, explain, tables
     from lorabench.report import figures as room
-    from lorabench.report.figures.material import Material, gather
 
     chosen = writers.chosen(form, out, json=shared.json)
     if plain and chosen in ("json", "csv"):
@@ -143,8 +141,8 @@ def show(
     shown = _shown(shared, runs, baseline, study)
     unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []
 
-    def material() -> Material:
-        return gather(shown.runs, shared.store, shared.data_dir)
+    def material() -> room.Material:
+        return room.gather(shown.runs, shared.store, shared.data_dir)
 
     data, document = (
         {"command": "report", **shown.data, "unmet": unmet},
@@ -152,8 +150,8 @@ def show(
     )
     if figures:
         outcomes = room.write(material(), figures)
-        data["figures"] = summary.figures_data(outcomes)
-        document = blocks.stack([document, summary.figures_written(outcomes)])
+        data["figures"] = tables.figures_data(outcomes)
+        document = blocks.stack([document, tables.figures_written(outcomes)])
     if chosen == "rich" and not out:
         asked = [*(runs or []), *(["--study", study] if study else []), *(["--baseline", baseline] if baseline else [])]
         asked += ["--plain"] if plain else []
@@ -177,7 +175,7 @@ def show(
         elif not out:
             write_document(text)
     if unmet:
-        raise GateError(f"--fail-on {fail_on}\n  " + "\n  ".join(unmet))
+        raise GateError(f"--fail-on {fail_on}", *(f"  {each}" for each in unmet))
 
 
 def _shown(shared: Images, names: Sequence[str] | None, baseline: str | None, study: str | None) -> Shown:
@@ -329,9 +327,8 @@ def scale(
     from lorabench import methods
     from lorabench import scale as room
     from lorabench.analysis.measured import measured_data
-    from lorabench.report import scaling
+    from lorabench.report import costs
     from lorabench.report.blocks import stack
-    from lorabench.report.costs import measured_report
 
     if arch and sizes:
         raise UsageError("give an architecture or --sizes, not both")
@@ -349,7 +346,7 @@ def scale(
     projection = room.project(model, chosen.method, chosen.options, targets=named, precision=precision, gpu_gb=gpu_gb)
     for warning in room.warnings(model, chosen.method, chosen.options, projection.tuned.targets):
         log(shared, warning)
-    data, document = scaling.scaling_data(projection), scaling.scaling(projection)
+    data, document = costs.scaling_data(projection), costs.scaling(projection)
     if not measure:
         answer(shared, "scale", lambda: data, lambda: document, shared.following("scale", "gpt2", "--measure"))
         return
@@ -361,7 +358,7 @@ def scale(
         shared,
         "scale",
         lambda: {**data, "measured": measured_data(record)},
-        lambda: stack([document, measured_report(record, projection.tuned.label)]),
+        lambda: stack([document, costs.measured_report(record, projection.tuned.label)]),
         reporting(shared),
     )
     with result_first():
@@ -399,7 +396,7 @@ def explain(
     run = runs[0] if runs else None
     if run is None or len(runs) > 1 or run.stage != "finetune":
         raise UsageError(f"{name}: explain takes one fine-tuned run, or a method: {', '.join(METHODS)}")
-    from lorabench.report.figures.material import pictures_of
+    from lorabench.report.figures import pictures_of
 
     told = room.of_run(run)
     images = shared.store.finished(run.parents.data) if run.parents.data else None

@@ -138,7 +138,7 @@ def _make(
 ) -> None:
     """Run one stage after those that it needs, and show it."""
     from lorabench import config
-    from lorabench.report import explain, summary
+    from lorabench.report import detail, explain
     from lorabench.report.blocks import group, line, stack
     from lorabench.runner import stages
 
@@ -170,9 +170,9 @@ def _make(
         shared,
         kind,
         lambda: {
-            **summary.summary_data(run, cached=cached, folder=folder, next_command=shared.following(*following)),
+            **detail.summary_data(run, cached=cached, folder=folder, next_command=shared.following(*following)),
             "written": [str(path) for path in written],
         },
-        lambda: stack([pictures, files, group(summary.summary(run, cached=cached, folder=folder), *told)]),
+        lambda: stack([pictures, files, group(detail.summary(run, cached=cached, folder=folder), *told)]),
         shared.following(*following),
     )

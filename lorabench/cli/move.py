@@ -36,7 +36,7 @@ def export(
     ] = None,
 ) -> None:
     """Take a run elsewhere; done only once the files, read again, give what the run gives."""
-    from lorabench.report import summary
+    from lorabench.report import tables
 
     settings, chosen = device_settings(shared), find(shared, runs)
     folder = exchange.place(chosen, to, Path("exports")) if out is None else out
@@ -52,8 +52,8 @@ def export(
     answer(
         shared,
         "export",
-        lambda: {**summary.export_data(done), "next": following},
-        lambda: summary.export_summary(done),
+        lambda: {**tables.export_data(done), "next": following},
+        lambda: tables.export_summary(done),
         following,
     )
 
@@ -111,14 +111,14 @@ def _would_import(shared: Importing, stage: Stage, origin: str, plan: dict[str, 
 
 
 def _imported(shared: Importing, command: str, run: Run, cached: bool, following: str) -> None:
-    from lorabench.report import summary
+    from lorabench.report import detail
 
     place = shared.store.path(run.id)
     answer(
         shared,
         command,
-        lambda: summary.summary_data(run, cached=cached, folder=place, next_command=following),
-        lambda: summary.summary(run, cached=cached, folder=place),
+        lambda: detail.summary_data(run, cached=cached, folder=place, next_command=following),
+        lambda: detail.summary(run, cached=cached, folder=place),
         following,
     )
 

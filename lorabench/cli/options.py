@@ -28,7 +28,7 @@ import typer
 from lorabench import __version__
 from lorabench.cli import complete
 from lorabench.cli.help import Command, Group
-from lorabench.errors import ConfigError, LorabenchError, quoted, refusal, shown
+from lorabench.errors import ConfigError, LorabenchError, one_line, quoted, refusal, shown
 
 if TYPE_CHECKING:
     from lorabench.runs import Store
@@ -262,7 +262,7 @@ def _guarded(function: Callable[[], None], shared: Output) -> None:
         raise typer.Exit from None
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
-        _fail(f"{named}{error.strerror or error}", error, refusal(error).exit_code, shared)
+        _fail(one_line(f"{named}{error.strerror or error}"), error, refusal(error).exit_code, shared)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug is reported in one line, too
         _fail(f"a bug in lorabench: {type(error).__name__}: {error} (--debug shows where)", error, BUG, shared)
     finally:

@@ -50,7 +50,7 @@ def _once(show: Emit) -> Emit:
             if event.run_id is None and event.text in said:
                 return
             said.add(event.text)
-            event = replace(event, text=shown(event.text, "\n"))
+            event = replace(event, text=shown(event.text, "\n" if isinstance(event, events.Failed) else ""))
         show(event)
 
     return on_event

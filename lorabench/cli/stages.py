@@ -120,22 +120,30 @@ def device_settings(shared: Device) -> Config:
     return config.load(flags=shared.flags).config
 
 
-def study_plan(source: Source, k: int | None) -> tuple[Loaded, list[Stage], int]:
-    """A study's settings, its stages, and how many workers are to make them; `k` is what its caller asked for.
+def of_methods(source: Source) -> Loaded:
+    """The settings of a command that runs each of `study.methods`.
 
     Raises:
         ConfigError: as `config.check`.
-        UsageError: each method of the study has a `k` of its own.
+        UsageError: an option says what each of these methods says itself.
     """
     from lorabench import config
-    from lorabench.runner import engines, stages
+    from lorabench.runner.stages import RECIPE
 
     loaded = checked(config.check(source))
-    study = loaded.config.study
-    if k is not None and study.methods:
-        place = loaded.origins["finetune.k"]
-        raise UsageError(f"{place}: study.methods of the config says every method's rank; change it there")
-    todo = stages.study(loaded.config)
+    for section, *key in source.options if loaded.config.study.methods else ():
+        if section == "finetune" and key and key[0] not in RECIPE:
+            place = source.places[section, *key]
+            raise UsageError(f"{place}: study.methods of the config says every method's {key[0]}; change it there")
+    return loaded
+
+
+def study_plan(source: Source) -> tuple[Loaded, list[Stage], int]:
+    """A study's settings, its stages, and how many workers are to make them; errors as `of_methods`."""
+    from lorabench.runner import engines, stages
+
+    loaded = of_methods(source)
+    study, todo = loaded.config.study, stages.study(loaded.config)
     return loaded, todo, study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
 
 
@@ -279,7 +287,8 @@ def select(shared: Folder, names: Sequence[str]) -> tuple[list[Run], list[Broken
         from lorabench.report import listing
 
         known, _ = shared.store.scan()
-        raise UsageError(listing.choices(error.name, error.fitting, known, datetime.now(UTC))) from error
+        choices = listing.choices(error.name, error.fitting, known, datetime.now(UTC))
+        raise UsageError(*choices.splitlines()) from error
 
 
 def remember(shared: Folder, name: str, todo: Sequence[Stage], **how: Any) -> None:
@@ -355,4 +364,4 @@ def newest_costs(shared: Runs) -> list[dict[str, Any] | None]:
 
 def log(shared: Messages, text: str) -> None:
     if not shared.quiet:
-        print(shown(text, "\n"), file=sys.stderr)  # noqa: T201
+        print(shown(text), file=sys.stderr)  # noqa: T201

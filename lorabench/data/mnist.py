@@ -1,23 +1,23 @@
-"""MNIST, verified.
+"""MNIST: its arrays, and the four files that hold them, with their names, shapes, checksums and places.
 
-    mnist = load()
-    mnist.train_images.shape    # (60000, 28, 28), uint8
+The place is the one where torchvision looks, `DIR/MNIST/raw/`, so that other programs find the files too.
+Files that lie in `DIR` itself or in `DIR/raw/` are accepted as well, also as `train-images.idx3-ubyte`, raw or
+compressed (.gz).
 
-Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits, 1998. The files are fetched once,
-see `fetch`; every load verifies them.
+Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits, 1998.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
-from lorabench.data.fetch import Message, Progress, fetch
-from lorabench.data.layout import FILES, absent, collect
+from lorabench import files
+from lorabench.data.idx import read_idx, write_idx
+from lorabench.errors import InputError
 
 if TYPE_CHECKING:
     from lorabench.data.idx import Bytes
@@ -42,45 +42,103 @@ def hold_out(mnist: Mnist, images: int) -> Mnist:
     return Mnist(mnist.train_images[kept], mnist.train_labels[kept], mnist.train_images[held], mnist.train_labels[held])
 
 
-def default_dir() -> Path:
-    """The default data folder: $LORABENCH_DATA, or one in the user's cache."""
-    named = os.environ.get("LORABENCH_DATA")
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("lorabench")
+@dataclass(frozen=True)
+class File:
+    """One file of MNIST; `sha256` is that of its elements, without the header."""
+
+    name: str
+    shape: tuple[int, ...]
+    sha256: str
+
+    def stored(self, folder: Path) -> Path:
+        """Where lorabench and torchvision keep the raw file."""
+        return folder / "MNIST" / "raw" / self.name
+
+    def find(self, folder: Path) -> Path | None:
+        """Where the file is, raw or compressed, or None."""
+        inside = (self.stored(folder).parent, folder / "raw", folder)
+        spelled = (self.name, self.name.replace("-idx", ".idx"))  # other tools write train-images.idx3-ubyte
+        places = (place / f"{name}{end}" for place in inside for name in spelled for end in ("", ".gz"))
+        return next((place for place in places if _is_file(place)), None)
+
+    def read(self, path: Path) -> Bytes:
+        """The verified elements of the file at `path`, raw or compressed.
+
+        Raises:
+            InputError: it cannot be read or holds anything else.
+        """
+        try:
+            array = read_idx(path)
+            if array.shape != self.shape:
+                raise InputError(f"{path}: not MNIST's: expected an array of shape {self.shape}, has {array.shape}")
+            checksum = hashlib.sha256(array.data).hexdigest()
+            if checksum != self.sha256:
+                told = f"expected checksum {self.sha256[:12]}…, has {checksum[:12]}…"
+                raise InputError(f"{path}: not MNIST's: {told}")
+        except InputError as error:
+            raise InputError(f"{error}; delete it, and lorabench fetches it again") from error
+        return array
 
 
-def load(
-    data_dir: Path | None = None,
-    holdout: int = 0,
-    *,
-    progress: Progress | None = None,
-    message: Message | None = None,
-) -> Mnist:
-    """Read MNIST from `data_dir` (None: `default_dir()`), after fetching it if it is not there.
+FILES = {
+    "train_images": File(
+        "train-images-idx3-ubyte",
+        (60000, 28, 28),
+        "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    ),
+    "train_labels": File(
+        "train-labels-idx1-ubyte",
+        (60000,),
+        "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+    ),
+    "test_images": File(
+        "t10k-images-idx3-ubyte",
+        (10000, 28, 28),
+        "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    ),
+    "test_labels": File(
+        "t10k-labels-idx1-ubyte",
+        (10000,),
+        "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+    ),
+}
+"""By the name of the field of `Mnist` that each file fills."""
 
-    The four files may lie in `data_dir` itself or in `data_dir`/MNIST/raw, where torchvision looks; raw or
-    compressed.
+CHECKSUM = hashlib.sha256("".join(file.sha256 for file in FILES.values()).encode()).hexdigest()
+"""Stands for the whole of MNIST: part of every run's id."""
 
-    Args:
-        data_dir: made if need be; may be read-only if it has the files.
-        holdout: how many images of the training set are the test set, see `hold_out`; 0 for MNIST's own.
-        progress: told the way, the bytes so far and the bytes in all, as a download goes on.
-        message: told, in a sentence, what happens.
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; False also where a folder on the way may not be entered."""
+    try:
+        return path.is_file()
+    except OSError:  # before Python 3.14
+        return False
+
+
+def absent(folder: Path) -> list[str]:
+    """The keys of `FILES` whose raw file is not where torchvision looks."""
+    return [field for field, file in FILES.items() if not _is_file(file.stored(folder))]
+
+
+def collect(folder: Path) -> dict[str, Bytes]:
+    """The verified elements of those files that `folder` has, by the keys of `FILES`.
 
     Raises:
-        InputError: a file is damaged or not MNIST's, MNIST could not be fetched, or `data_dir` cannot be
-            written.
+        InputError: one of them is damaged or not MNIST's.
     """
-    folder = data_dir.expanduser() if data_dir else default_dir()
-    if absent(folder):
-        arrays = {} if os.access(folder, os.W_OK) else collect(folder)
-        if len(arrays) < len(FILES):
-            fetch(folder, progress or _ignore, message or _ignore)
-            arrays = collect(folder)
-    else:
-        arrays = collect(folder)
-    mnist = Mnist(**arrays)
-    return hold_out(mnist, holdout) if holdout else mnist
+    paths = {field: file.find(folder) for field, file in FILES.items()}
+    return {field: FILES[field].read(path) for field, path in paths.items() if path}
 
 
-def _ignore(*_: object) -> None:
-    """For a caller who wants to be told nothing."""
+def store(arrays: Mapping[str, Bytes], folder: Path, scratch: Path) -> None:
+    """Write `arrays`, by the keys of `FILES`, below `folder`.
+
+    Each file is written in `scratch`, on the same file system, and moved: it is there whole or not at all.
+    """
+    for field, array in arrays.items():
+        part = scratch / FILES[field].name
+        write_idx(part, array)
+        path = FILES[field].stored(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.move(part, path)

@@ -10,7 +10,7 @@ import numpy as np
 from lorabench import data
 from lorabench.errors import RunFailedError
 from lorabench.exchange import Same
-from lorabench.runner.load import own_config
+from lorabench.runner.measure import own_config
 from lorabench.runner.session import Session
 from lorabench.runs import Run
 

@@ -10,8 +10,7 @@ from lorabench import checkpoint, evaluate, methods
 from lorabench.errors import RunFailedError, UsageError
 from lorabench.exchange import Same
 from lorabench.model import SimpleMnistClassifier
-from lorabench.runner.load import load_model, own_config
-from lorabench.runner.measure import test_sets
+from lorabench.runner.measure import load_model, own_config, test_sets
 from lorabench.runner.session import Session
 from lorabench.runs import Run, write_atomic
 

@@ -17,8 +17,7 @@ from lorabench.errors import InputError, UsageError, quoted
 from lorabench.exchange import Same, peft_format, peft_types
 from lorabench.exchange.merged import compare
 from lorabench.runner import make
-from lorabench.runner.load import apply_method, finetune_of, load_base, load_model, own_config
-from lorabench.runner.measure import test_sets
+from lorabench.runner.measure import apply_method, finetune_of, load_base, load_model, own_config, test_sets
 from lorabench.runner.session import Session
 from lorabench.runner.stages import Stage, fmnist
 from lorabench.runs import IMPORTED, Parents, Run, Store, make_id, write_atomic
@@ -27,9 +26,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 KINDS = {method: method for method in peft_format.METHODS} | dict.fromkeys(
-    ("lora-plus", "lora-fa", "pissa", "olora"), "lora"
+    ("vera", "lora-plus", "lora-fa", "pissa", "olora"), "lora"
 )
-"""The methods that PEFT has, and which of them what each has trained is."""
+"""The methods that PEFT has, and which of them what each has trained is.
+
+VeRA is the LoRA that it computes: of a folder of its own type PEFT before 0.21 draws the frozen half again.
+"""
 
 _FROM_WEIGHTS = {"pissa", "olora"}
 """Their frozen part is not W0. On W0, ΔW = (AB)ᵀ - (A'B')ᵀ, where A' and B' are the untrained: a LoRA of rank 2k."""

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from lorabench.analysis.quantities import count
 from lorabench.classifier import CLASSIFIER
-from lorabench.methods.registry import METHODS, Method, Part
+from lorabench.methods.entry import Method, Part
+from lorabench.methods.registry import METHODS
 from lorabench.report.blocks import Block, Line, Picture, grid, group, heading, line, note, stack
 from lorabench.report.digits import beside, draw
-from lorabench.report.figures.material import Pictures
+from lorabench.report.figures import Pictures
 from lorabench.runs import Run, Store
 from lorabench.scale import ARCHITECTURES
 
@@ -403,7 +404,7 @@ def story(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Block | N
     The first run of the setting that the report shows in full is explained.
     """
     from lorabench.analysis.settings import collect, featured_setting
-    from lorabench.report.figures.material import pictures_of
+    from lorabench.report.figures import pictures_of
 
     featured = featured_setting(collect(runs).settings)
     if featured is None or not (headline(featured.runs[0])):

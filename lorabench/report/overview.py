@@ -11,7 +11,7 @@ from lorabench.analysis.number import verdict
 from lorabench.analysis.quantities import SETS, SLICES
 from lorabench.analysis.settings import Collection
 from lorabench.analysis.study import AccuracyRow, Overview, Repair, SliceRow
-from lorabench.report import confusion
+from lorabench.report import digits
 from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack, statistics
 from lorabench.report.explain import introduced
 from lorabench.report.groups import methods_tables
@@ -54,9 +54,9 @@ def _confusions(repair: Repair) -> list[Block]:
             heading("confusion on F-MNIST", over),
             note("rows: true digit, columns: predicted; % of the true digit, . is under 0.5"),
         ),
-        confusion.side_by_side(repair.before, repair.after, ("base", repair.label)),
-        confusion.difference(repair.before, repair.after, f"{repair.label} - base, images"),
-        confusion.changes_table(repair.changes),
+        digits.side_by_side(repair.before, repair.after, ("base", repair.label)),
+        digits.difference(repair.before, repair.after, f"{repair.label} - base, images"),
+        digits.changes_table(repair.changes),
     ]
 
 

@@ -17,12 +17,11 @@ from lorabench.analysis.study import overview, overview_data
 from lorabench.config import Source, check
 from lorabench.errors import ConfigError, UsageError
 from lorabench.report.blocks import Block, Document, Line, stack
-from lorabench.report.compare import compare_report
+from lorabench.report.detail import compare_report, run_report
 from lorabench.report.explain import introduced
 from lorabench.report.groups import groups_report
 from lorabench.report.overview import overview_report
 from lorabench.report.plot import rank_plot
-from lorabench.report.single import run_report
 from lorabench.report.sweep import curves_data, curves_table, sweep_data, sweep_report
 from lorabench.report.tables import held_out_note
 from lorabench.runs import Broken, Run, Store, Study

@@ -1,12 +1,14 @@
-"""The small tables that several reports share: sizes, class counts, changes of the weights, what differs."""
+"""What several reports share, small tables and notes; and how an export and `report --figures` end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from lorabench.analysis.number import shown, verdict
-from lorabench.report.blocks import Block, grid, group, line, note
+from lorabench.analysis.number import plain, shown, verdict
+from lorabench.analysis.quantities import SETS
+from lorabench.report.blocks import Block, grid, group, heading, line, note
 
 if TYPE_CHECKING:  # `ls` uses this file, and starts faster without these
     from lorabench.analysis.comparison import Fact
@@ -14,6 +16,8 @@ if TYPE_CHECKING:  # `ls` uses this file, and starts faster without these
     from lorabench.analysis.inference import Difference, Estimate
     from lorabench.analysis.single import ClassCount, SpectrumRow
     from lorabench.analysis.study import SizeRow
+    from lorabench.exchange import Export
+    from lorabench.report.figures import Outcome
     from lorabench.runs import Run
 
 
@@ -64,11 +68,13 @@ NAMED = 3
 
 def unequal_note(facts: Sequence[Unequal]) -> Block | None:
     """A line for each; None if there are none."""
-    lines = [
-        f"warning: not the same {fact.what}: "
-        + "; ".join(f"{value} ({_names(labels)})" for value, labels in fact.values.items())
-        for fact in facts
-    ]
+    lines: list[str] = []
+    for fact in facts:
+        sides: list[str] = []
+        for value, labels in fact.values.items():
+            more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+            sides.append(f"{value} ({', '.join(labels[:NAMED])}{more})")
+        lines.append(f"warning: not the same {fact.what}: {'; '.join(sides)}")
     return note("\n".join(lines)) if lines else None
 
 
@@ -77,11 +83,6 @@ def held_out_note(runs: Iterable[Run]) -> Block | None:
     counts = sorted({run.holdout for run in runs if run.holdout})
     said = " or ".join(f"{count:,}" for count in counts)
     return note(f"measured on {said} images held out of the training set, not on the test set") if counts else None
-
-
-def _names(labels: Sequence[str]) -> str:
-    more = len(labels) - NAMED
-    return ", ".join(labels[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def unfinished_table(rows: Sequence[Unfinished]) -> Block | None:
@@ -102,3 +103,51 @@ def with_n(text: str, estimate: Estimate, n: int) -> str:
 def told(text: str, difference: Difference) -> str:
     """`text` with the verdict below it, if there is something to say."""
     return f"{text}\n{said}" if (said := verdict(difference)) else text
+
+
+def export_data(done: Export) -> dict[str, Any]:
+    """What `export_summary` shows, as plain data."""
+    return {
+        "runs": list(done.runs),
+        "to": done.to,
+        "folder": str(done.folder),
+        "files": plain(list(done.files)),
+        "compared": plain(list(done.compared)),
+        "loads": done.loads,
+    }
+
+
+def export_summary(done: Export) -> Block:
+    """How an export ends: a line for each file and each comparison, how it is opened, where it is."""
+    files = grid("file", "bytes", "sha256", align="<><")
+    for file in done.files:
+        files.add_row(file.name, f"{file.bytes:,}", file.sha256[:12])
+    runs = done.runs[0] if len(done.runs) == 1 else f"{len(done.runs)} runs"
+    title = heading(runs, f"to {done.to}" + (", read again and compared" if done.compared else ""))
+    parts: list[Block] = [title, files]
+    for same in done.compared:
+        how = (
+            "every byte equal"
+            if same.logit_change is None
+            else f"{same.flips} labels flipped, largest logit difference {same.logit_change:.1e}"
+        )
+        parts.append(line(f"{SETS.get(same.name, same.name)}: {same.images:,} images, {how}"))
+    parts.append(replace(line("loads ", "dim") + done.loads, folds=False))  # code, to be pasted
+    parts.append(line(str(done.folder)))
+    return group(*parts)
+
+
+def figures_written(outcomes: Sequence[Outcome]) -> Block:
+    """How `report --figures` ends: a line for each file, then one for each figure that there is none of."""
+    lines: list[Block] = [line("figures", "bold")]
+    lines += [line(str(file)) for outcome in outcomes for file in outcome.files]
+    lines += [note(f"no {outcome.name}: it needs {outcome.missing}") for outcome in outcomes if outcome.missing]
+    return group(*lines)
+
+
+def figures_data(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """The same as plain data."""
+    return [
+        {"name": o.name, "title": o.title, "files": [str(file) for file in o.files], "missing": o.missing}
+        for o in outcomes
+    ]

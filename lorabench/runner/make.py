@@ -21,10 +21,9 @@ from lorabench import checkpoint, data, evaluate, events, memory, methods, spect
 from lorabench.classifier import parameter_count
 from lorabench.errors import RunFailedError
 from lorabench.model import SimpleMnistClassifier, seeded
-from lorabench.runner import environment, stages
-from lorabench.runner.load import adapter_origin, apply_method, load_model
-from lorabench.runner.measure import measure, test_sets
-from lorabench.runner.session import Session, unit
+from lorabench.runner import stages
+from lorabench.runner.measure import adapter_origin, apply_method, load_model, measure, test_sets
+from lorabench.runner.session import Session
 from lorabench.runner.stages import Stage
 from lorabench.runs import Cost, Folder, Params, Run
 
@@ -72,9 +71,7 @@ def perform(
             return run, True
         session.emit(events.Started(stage.id, stage.epochs))
         began = time.perf_counter()
-        # The version as a plain string: torch's own would have the driver of workers import torch to unpickle it.
-        env = environment.describe(session.device.type, session.threads, str(torch.__version__), unit(session.device))
-        record = stage.new_record.model_copy(update={"env": env})
+        record = stage.new_record.model_copy(update={"env": session.environment()})
         settings = stage.config_text(store.path(stage.id), command, device=session.device.type, threads=session.threads)
         with store.start(record, settings) as folder, _memory():
             made = _MAKERS[stage.kind](stage, session, folder, tensors)

@@ -1,4 +1,4 @@
-"""Where the stages of one process are made: the runs folder, the data, and the device that computes.
+"""Where the stages of one process are made: the runs folder, the data, the device that computes, and its `env`.
 
 with open_session(store, data_dir, config, emit) as session:
     run, cached = make.perform(stage, session)
@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import platform
+import subprocess
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lorabench import data, events, threads
+from lorabench import __version__, data, events, threads
 from lorabench.config import Config
 from lorabench.data import Mnist, Shifted
 from lorabench.errors import InputError
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
+
+PACKAGES = ("numpy", "safetensors", "scipy", "torchvision")
+"""Besides torch and lorabench itself, the packages whose versions a run records."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,26 @@ class Session:
     threads: int
     emit: Emit
     measured: dict[tuple[str, str | None], Any] = field(default_factory=dict[tuple[str, str | None], Any])
+
+    def environment(self) -> dict[str, Any]:
+        """The `env` of `run.json`: on other versions, or another machine, the bits may be others."""
+        device = self.device
+        if device.type == "cuda":
+            unit = torch.cuda.get_device_name(device)
+        else:
+            unit = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
+        return {
+            "lorabench": __version__,
+            "python": platform.python_version(),
+            # A plain string: torch's own type would have the driver of workers import torch to unpickle it.
+            "torch": str(torch.__version__),
+            "platform": platform.platform(),
+            "machine": f"{platform.machine()} {unit}",
+            "device": device.type,
+            "threads": self.threads,
+            "git": _git(),
+            "packages": {name: metadata.version(name) for name in PACKAGES},
+        }
 
     def mnist(self, settings: Config) -> Mnist:
         """MNIST, fetched if need be; with `settings.holdout` images of its training set as its test set."""
@@ -90,13 +117,6 @@ def _device(wanted: str, emit: Emit) -> torch.device:
     return torch.device(wanted)
 
 
-def unit(device: torch.device) -> str:
-    """What computes: of other units the bits may be others."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
-
-
 def spread(device: torch.device, worker_index: int, gpus: int) -> torch.device:
     """The device of a worker: worker i uses GPU i mod n; other devices are shared."""
     return torch.device("cuda", worker_index % gpus) if device.type == "cuda" and gpus else device
@@ -110,3 +130,27 @@ def _mnist(data_dir: Path | None, holdout: int, emit: Emit) -> Mnist:
         progress=lambda way, done, total: emit(events.Download(way, done, total)),
         message=lambda text: emit(events.Message(text)),
     )
+
+
+@functools.cache
+def _git() -> dict[str, Any] | None:
+    """Commit of lorabench's own source tree, and whether it differs from it; None outside its own git checkout.
+
+    Installed inside somebody else's checkout, or called by a hook of theirs, it is not theirs that is named.
+    """
+    package = Path(__file__).parent.parent
+    here = package.parent
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, env=environment)
+        return done.stdout.strip()
+
+    try:
+        if not here.samefile(git("rev-parse", "--show-toplevel")):
+            return None
+        git("ls-files", "--error-unmatch", f"{package.name}/__init__.py")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", package.name))}
+    except (OSError, subprocess.SubprocessError):
+        return None

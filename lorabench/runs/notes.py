@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lorabench import files
 from lorabench.errors import InputError, RunFailedError
 from lorabench.runs.folder import write_atomic
 from lorabench.runs.record import ID, MAX_RECORD_BYTES, SCHEMA, Record, Time, Whole, now
@@ -124,12 +126,15 @@ class Notes:
             run_ids: its runs.
             how: the `kind` and the `config` of `Study`, if it is to be shown as what it was.
         """
-        path = self.root / ".studies" / f"{name}.json"
+        path = self.root / ".studies" / _file_of(name)
         with contextlib.suppress(InputError):
             for _, last in self._studies()[-1:]:  # so a finished study can be shown where nothing can be written
                 if isinstance(last, Study) and (last.name, last.runs) == (name, list(run_ids)):
                     return
         with self._noting(path):
+            for old in path.parent.glob("*.json"):  # an earlier lorabench's, which another study's might replace
+                if old.name != (place := _file_of(study_of(old))):
+                    files.move(old, old.with_name(place))
             # Later than every other, though the clock was put back: no file's time says which is the newest.
             others = [s.when + TICK for _, s in self._studies() if isinstance(s, Study) and s.when.year < MAXYEAR]
             ended = max([datetime.fromisoformat(now()), *others]).isoformat()
@@ -231,7 +236,7 @@ class Notes:
             paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
         except OSError as error:
             raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
-        noted = [(path.stem, _read_study(path)) for path in paths]
+        noted = [(study_of(path), _read_study(path)) for path in paths]
         ended = [(study.when, name, study) for name, study in noted if isinstance(study, Study)]
         damaged = [(name, study) for name, study in noted if isinstance(study, InputError)]
         return [*((name, study) for _, name, study in sorted(ended, key=lambda each: each[:2])), *damaged]
@@ -253,13 +258,23 @@ class Notes:
         return FileLock(path)
 
 
+def _file_of(study: str) -> str:
+    """The name of a study's note: of two studies it is never the same, also where a capital is no other letter."""
+    return re.sub("[A-Z]", lambda capital: f"+{capital[0].lower()}", study) + ".json"
+
+
+def study_of(note: Path) -> str:
+    """The name of the study whose note that is."""
+    return re.sub(r"\+([a-z])", lambda letter: letter[1].upper(), note.stem)
+
+
 def _read_study(path: Path) -> Study | InputError:
     try:
         study = _read(path, Study, "study")
     except InputError as error:
         return error
     if all(map(ID.fullmatch, study.runs)):
-        return study.model_copy(update={"name": path.stem})
+        return study.model_copy(update={"name": study_of(path)})
     return InputError(f"{path}: no valid record of a study: it names what is no run; remove it")
 
 

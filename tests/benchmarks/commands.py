@@ -34,7 +34,7 @@ import numpy as np
 from lorabench import __main__ as program
 from lorabench import cli, data, report
 from lorabench.analysis import listing
-from lorabench.report import explain, scaling, shown, sweep
+from lorabench.report import costs, explain, shown, sweep
 from lorabench.report.writers import terminal
 from lorabench.runs import Store
 from lorabench.scale import architectures
@@ -45,7 +45,7 @@ from collections.abc import Sequence
 from benchmarks.fuzz import HOSTILE, damaged, mutated
 from report_factory import failed, study
 
-WARM = (cli, report, listing, explain, scaling, shown, sweep, terminal, architectures)
+WARM = (cli, report, listing, explain, costs, shown, sweep, terminal, architectures)
 """Imported before the forks, which then have them."""
 CODES = {0, 2, 3, 4, 5, 6, 7, 75}
 SECONDS, BYTES = 10.0, 400_000_000

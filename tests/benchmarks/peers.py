@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench import config, data, evaluate, methods, threads, train
-from lorabench.data.vision import import_datasets
+from lorabench.data.ways import import_datasets
 from lorabench.model import SimpleMnistClassifier, pixels, seeded
 
 BASE = train.Recipe(epochs=3, batch_size=256, lr=0.015, warmup=0.2)

@@ -1,6 +1,5 @@
 """Where stages run: this process, worker processes, or a Dask cluster. Behind one `concurrent.futures.Executor`.
 
-    cores.py       how many processors there really are
     processes.py   worker processes side by side, which share this machine's cores
     dask.py        the workers of a Dask cluster, which may be other machines and share no disk
     dask_worker.py what such a worker does
@@ -23,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lorabench.config import Config
 from lorabench.errors import UsageError
 from lorabench.events import Emit
-from lorabench.runner.engines.cores import cores
-from lorabench.runner.engines.processes import open_processes
+from lorabench.runner.engines.processes import cores, open_processes
 from lorabench.runs import Run, Store
 
 if TYPE_CHECKING:

@@ -149,7 +149,7 @@ def _client(engine: str, emit: Emit) -> Generator[Any]:
         if different := [
             text for name, theirs in answers.items() if (text := difference(f"the worker {name}", theirs, ours))
         ]:
-            raise InputError("\n".join(f"{engine}: {text}" for text in different))
+            raise InputError(*(f"{engine}: {text}" for text in different))
         threads = [worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         hint = ", each with one stage at a time: --nthreads 1 --nworkers N uses N cores" if max(threads) > 1 else ""
         emit(events.Message(f"{engine}: {len(threads)} worker{'s' if len(threads) > 1 else ''}{hint}"))

