@@ -56,7 +56,7 @@ def evaluate(
     from lorabench.data import shifts
     from lorabench.report import detail
     from lorabench.report.blocks import stack
-    from lorabench.report.explain import introduced
+    from lorabench.report.tables import introduced
     from lorabench.runner import measure
 
     settings, chosen = device_settings(shared), find(shared, runs)

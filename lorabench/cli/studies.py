@@ -97,7 +97,7 @@ def tune(
     from lorabench.analysis.number import plain
     from lorabench.report.blocks import stack
     from lorabench.report.sweep import curves_data, curves_table
-    from lorabench.report.tables import unequal_note
+    from lorabench.report.tables import introduced, unequal_note
     from lorabench.runner import engines
 
     given = asked(shared, seeds, workers, engine)
@@ -125,7 +125,13 @@ def tune(
         shared,
         "tune",
         lambda: {"holdout": held_out, "curves": curves_data(rows), "unequal": plain(unequal)},
-        lambda: stack([curves_table(rows, images=held_out, seeds=seeds_shown), unequal_note(unequal)]),
+        lambda: stack(
+            [
+                introduced(done.values(), shared.store),
+                curves_table(rows, images=held_out, seeds=seeds_shown),
+                unequal_note(unequal),
+            ]
+        ),
         shared.following("report", "--study", name),
     )
     remember(shared, name, room.todo(best), kind="tune", config=loaded.config.model_dump(mode="json"))
@@ -157,6 +163,7 @@ def sweep(
     from lorabench.report import sweep as tables
     from lorabench.report.blocks import stack
     from lorabench.report.plot import rank_plot
+    from lorabench.report.tables import introduced
     from lorabench.runner import engines, stages
 
     source = gather(shared, asked(shared, seeds, workers, engine))
@@ -184,8 +191,9 @@ def sweep(
     result = results.result()
 
     def document() -> Block:
-        runs = [run for stage in todo if (run := stages.cached(stage, shared.store))] if planned.ranks else []
-        return stack([tables.sweep_report(result), rank_plot(runs)])
+        runs = [run for stage in todo if (run := stages.cached(stage, shared.store))]
+        plot = rank_plot(runs) if planned.ranks else None
+        return stack([introduced(runs, shared.store), tables.sweep_report(result), plot])
 
     answer(shared, "sweep", lambda: tables.sweep_data(result), document, shared.following("report"))
     axes = {axis.key: list(axis.values) for axis in planned.axes}
