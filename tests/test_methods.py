@@ -228,13 +228,6 @@ class TestRefusals:
         methods.apply(layer, "bitfit")
         assert [name for name, p in layer.named_parameters() if p.requires_grad] == ["bias"]
 
-    @pytest.mark.parametrize("name", ["lora", "bitfit"])
-    def test_a_second_method_on_top(self, name: str) -> None:
-        model = CLASSIFIER.tuned(Case(name, 0))
-        with pytest.raises(UsageError, match="applied to this model before"):
-            methods.apply(model, "lora")
-        methods.apply(methods.merge(model), "lora")
-
     def test_a_border_prompt_on_an_image_that_is_no_more_than_its_frame(self) -> None:
         with pytest.raises(UsageError, match="not 64 inputs"):
             methods.apply(nn.Sequential(nn.Linear(64, 3)), "prompt", variant="border")
