@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -208,9 +207,12 @@ class Mutant:
         return self.patch.__name__
 
 
-birth, count, frozen, disabled, split, saved, merge = (
-    functools.partial(CHECKS[name], subject=CLASSIFIER)
-    for name in ("birth", "count", "frozen", "disabled", "split", "checkpoint", "merge-float32")
+def on_classifier(name: str) -> Callable[[Case], None]:
+    return lambda case: CHECKS[name](case, CLASSIFIER)
+
+
+birth, count, frozen, disabled, split, saved, merge = map(
+    on_classifier, ("birth", "count", "frozen", "disabled", "split", "checkpoint", "merge-float32")
 )
 
 
