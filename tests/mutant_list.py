@@ -161,7 +161,7 @@ METHODS = [
     ),
     *of(
         "methods/__init__.py",
-        "tests/test_methods.py -k 'rank or second or exactly or goes or quite'",
+        "tests/test_methods.py -k 'rank or (all_or_nothing and lora-k) or goes or quite'",
         ("k <= small", "k < small"),
         ("if applied.notes(model)[1]", "if False"),
     ),

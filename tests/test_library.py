@@ -84,7 +84,7 @@ def test_any_loop_trains_as_lorabench_does(case: Case, subject: Subject) -> None
 
 
 class TestDisabled:
-    @every_case
+    @some_cases
     def test_it_nests(self, case: Case) -> None:
         model, x = stir(CLASSIFIER.tuned(case)), CLASSIFIER.images()
         tuned, base = logits(model, x), logits(CLASSIFIER.base(), x)
