@@ -1039,9 +1039,9 @@ REST = [
     *of(
         "analysis/groups.py",
         "tests/test_report_plot.py tests/test_figures.py -k 'rank or series or plot'",
-        ('_alike(settings, "k", "lr")', '_alike(settings, "k")'),
+        ('is not None], "k", "lr")', 'is not None], "k")'),
         ('else _alike(group, "k")', "else [group]"),
-        ("if len(group) > 1]", "]"),
+        ("for group in ranked if len(group) > 1]", "for group in ranked]"),
         ("key=lambda point: point.k", "key=lambda point: -point.k"),
         ("if len(recipes) == 1 else {}", "if recipes else {}"),
     ),
