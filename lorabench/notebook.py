@@ -55,11 +55,12 @@ def study(
         LorabenchError: as the command says it in one line.
     """
     from lorabench.cli.options import Training
-    from lorabench.cli.stages import remember, run_stages, study_plan
+    from lorabench.cli.stages import beside_cluster, remember, run_stages, study_plan
     from lorabench.config import gather
     from lorabench.report.shown import study_shown
     from lorabench.report.writers import Report
 
+    beside_cluster(engine, {"workers": workers, "data_dir": data_dir})
     named = range(seeds) if isinstance(seeds, int) else seeds
     asked = {
         "study.seeds": named if named is None or isinstance(named, str) else ",".join(map(str, named)),

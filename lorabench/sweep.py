@@ -25,8 +25,8 @@ from lorabench.analysis import inference
 from lorabench.analysis.fairness import Unequal, ground, other_ground
 from lorabench.analysis.inference import Difference, Estimate, Folded, accuracy, over_seeds
 from lorabench.analysis.quantities import HEADLINE, SETS, Count, Measured, Quantity, count, shown_in
-from lorabench.config import Config, Loaded, Source
-from lorabench.config.source import KeyPath, dotted, parse_yaml
+from lorabench.config import Config, KeyPath, Loaded, Source, dotted
+from lorabench.config.source import parse_yaml
 from lorabench.errors import ConfigError, InputError, UsageError
 from lorabench.runner import stages
 from lorabench.runner.queue import Result

@@ -106,8 +106,9 @@ def gather(shared: Settings, flags: dict[str, Any]) -> Source:
     from lorabench import config
 
     def called(key: str) -> str:
-        named = key == "finetune.method" and isinstance(shared, Making)  # by an argument, or the command's own name
-        return "the command" if named else config.option(key)
+        if key == "finetune.method" and isinstance(shared, Making):  # an argument, or the command's own name
+            return "the command"
+        return "--seed" if key == "study.seeds" and shared.flags.get("seed") is not None else config.option(key)
 
     return config.gather(shared.config or [], shared.sets or [], {**shared.flags, **flags}, called)
 
@@ -314,9 +315,15 @@ def asked(shared: Choosing, seeds: str | None, workers: int | None, engine: str 
         raise UsageError("give --seed or --seeds, not both")
     if seeds is not None and seeds.isdecimal() and 1 < int(seeds) < 1000:
         log(shared, f"--seeds {seeds} is seed {seeds} alone; for {seeds} seeds write 0-{int(seeds) - 1}")
-    if engine and workers is not None:
-        raise UsageError("--workers: with --engine the cluster has its own")
+    beside_cluster(engine, {"--workers": workers, "--data-dir": shared.typed_data_dir})
     return {"study.seeds": seeds if shared.seed is None else str(shared.seed), "study.workers": workers}
+
+
+def beside_cluster(engine: str | None, idle: dict[str, Any]) -> None:
+    """Refuse what would say how workers on this machine work, by its name, where those of a cluster do the work."""
+    for name, value in idle.items():
+        if engine and value is not None:
+            raise UsageError(f"{name}: the workers of {engine} have their own; leave it out")
 
 
 def noted_study(shared: Runs, name: str | None = None) -> tuple[Study | None, list[Run], list[str]]:

@@ -74,7 +74,7 @@ def whole_study(
         shared,
         "study",
         lambda: {**overview_data(shown), "unmet": unmet},
-        lambda: stack([overview_report(shown, done), line(f"{shared.runs_dir} holds the {len(done)} runs")]),
+        lambda: stack([overview_report(shown, done), line(f"the folder {shared.runs_dir} holds the {len(done)} runs")]),
         shared.following("report", done[-1].id),
     )
     remember(shared, settings.study.name, todo)
@@ -102,6 +102,8 @@ def tune(
 
     given = asked(shared, seeds, workers, engine)
     source = gather(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
+    if not given["study.seeds"]:
+        source.places["study", "seeds"] = "the command"
     if ("finetune", "lr") in source.options:
         raise UsageError(f"{source.places['finetune', 'lr']}: tune tries learning rates of its own")
     loaded = of_methods(source)
@@ -132,8 +134,7 @@ def tune(
         ),
         shared.following("report", "--study", name),
     )
-    config = loaded.config.model_dump(mode="json")
-    remember(shared, name, room.todo(best), kind="tune", config=config)
+    remember(shared, name, room.todo(best), kind="tune", config=loaded.config.model_dump(mode="json"))
 
 
 @command()

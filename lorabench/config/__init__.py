@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from lorabench.config.schema import (
@@ -248,6 +247,8 @@ def dump(config: Config, header: str = "", without: Collection[str] = ()) -> str
 
     The sections `without` are left out, and are read back at their defaults.
     """
+    import yaml  # imported late: the shell waits for the keys of a config
+
     comment = "".join(f"# {line}\n" for line in header.splitlines())
     content = config.model_dump(mode="json", exclude={*without})
     return comment + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

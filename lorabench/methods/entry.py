@@ -181,7 +181,7 @@ class Method:
     @functools.cached_property
     def model(self) -> type[BaseModel]:
         """The pydantic model of the method's own settings."""
-        config = ConfigDict(extra="forbid", strict=True, frozen=True)
+        config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
         return create_model(self.title, __config__=config, **self.options)
 
     @property
