@@ -55,11 +55,12 @@ def study(
         LorabenchError: as the command says it in one line.
     """
     from lorabench.cli.options import Training
-    from lorabench.cli.stages import remember, run_stages, study_plan
+    from lorabench.cli.stages import beside_cluster, remember, run_stages, study_plan
     from lorabench.config import gather
     from lorabench.report.shown import study_shown
     from lorabench.report.writers import Report
 
+    beside_cluster(engine, {"workers": workers, "data_dir": data_dir})
     named = range(seeds) if isinstance(seeds, int) else seeds
     asked = {
         "study.seeds": named if named is None or isinstance(named, str) else ",".join(map(str, named)),
@@ -71,7 +72,7 @@ def study(
         return f'settings["{key}"]' if settings and key in settings else key.rpartition(".")[2]
 
     source = gather([Path(config)] if config else [], flags={**asked, **(settings or {})}, called=called)
-    loaded, todo, side_by_side = study_plan(source, k)
+    loaded, todo, side_by_side = study_plan(source)
     folder = Path(data_dir) if data_dir else None
     shared = Training(runs_dir=Path(runs_dir), data_dir=folder, force=force, quiet=quiet)
     done = run_stages(todo, loaded.config, shared, workers=side_by_side, force=todo, engine=engine)

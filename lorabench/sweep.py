@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import statistics
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -25,8 +25,8 @@ from lorabench.analysis import inference
 from lorabench.analysis.fairness import Unequal, ground, other_ground
 from lorabench.analysis.inference import Difference, Estimate, Folded, accuracy, over_seeds
 from lorabench.analysis.quantities import HEADLINE, SETS, Count, Measured, Quantity, count, shown_in
-from lorabench.config import Config, Loaded, Source
-from lorabench.config.source import KeyPath, dotted, parse_yaml
+from lorabench.config import Config, KeyPath, Loaded, Source, dotted
+from lorabench.config.source import parse_yaml
 from lorabench.errors import ConfigError, InputError, UsageError
 from lorabench.runner import stages
 from lorabench.runner.queue import Result
@@ -134,38 +134,17 @@ def plan(source: Source, axes: Sequence[str] = ()) -> Plan:
     grid = parse_grid(axes, source.problems)
     for key in grid:
         source.places["sweep", "grid", key] = f"--grid {key}"
-    with uncollected():
-        return _checked(source, grid)
-
-
-def _checked(source: Source, grid: Mapping[str, Sequence[Any]]) -> Plan:
     section = _section(source, grid)
     problems: list[str] = []
-    axes = [axis for key, values in section.grid.items() if (axis := _axis(key, values, source, problems))]
+    found = [axis for key, values in section.grid.items() if (axis := _axis(key, values, source, problems))]
     if not section.grid and not source.problems:
         raise UsageError("there is nothing to sweep over: name an axis, --grid k=1,2,4, or write a sweep: section")
-    problems += _disputes(axes, source)
-    combinations = math.prod(len(axis.values) for axis in axes)
+    problems += _disputes(found, source)
+    combinations = math.prod(len(axis.values) for axis in found)
     if combinations > MOST_RUNS:
         raise ConfigError([*problems, f"sweep.grid  has {combinations:,} points; at most {MOST_RUNS:,} will do"])
-    first: Loaded | None = None
-    settings: deque[Config] = deque()
-    alike = config.Config.model_fields.keys() - {axis.path[0] for axis in axes}
-    for values in itertools.product(*(axis.values for axis in axes)):
-        try:
-            loaded = config.check(_at(source, axes, values))
-        except ConfigError as error:
-            problems += error.problems
-        else:
-            first = first or loaded
-            # One object for all points where none differs.
-            settings.append(loaded.config.model_copy(update={key: getattr(first.config, key) for key in alike}))
-    if problems or first is None:
-        raise ConfigError(list(dict.fromkeys(problems)))
-    runs = combinations * len(first.config.study.seeds)
-    if runs > MOST_RUNS:
-        raise ConfigError([f"sweep.grid  asks for {runs:,} fine-tunes; at most {MOST_RUNS:,} will do"])
-    return _plan(section, axes, first, settings)
+    with uncollected():
+        return _plan(section, found, source, problems)
 
 
 def _section(source: Source, grid: Mapping[str, Sequence[Any]]) -> config.Sweep:
@@ -211,6 +190,8 @@ def _disputes(axes: Sequence[Axis], source: Source) -> Iterable[str]:
             yield f"{other.place}  {other.key}  is of another method than {axis.key}; sweep one after the other"
     by_axis = any(axis.path == METHOD for axis in axes)
     for axis in axes:
+        if axis.path in source.options:
+            yield f"{source.places[axis.path]}  {axis.key} is an axis of the grid; leave one of the two out"
         if axis.method and (by_axis or _get(source.values, METHOD) not in (None, axis.method)):
             short = dotted(axis.path)
             yield f"{axis.place}  {axis.key}  says the method, and finetune.method another; write {short}"
@@ -247,28 +228,45 @@ def _put(values: dict[str, Any], path: KeyPath, value: Any) -> None:
         inner[path[-1]] = value
 
 
-def _plan(section: config.Sweep, axes: Sequence[Axis], first: Loaded, settings: deque[Config]) -> Plan:
+def _plan(section: config.Sweep, axes: Sequence[Axis], source: Source, problems: list[str]) -> Plan:
+    """Every point checked, and as stages where none has `problems`; only then are points told that are the same."""
+    first: Loaded | None = None
     points: list[Point] = []
     every: dict[str, Stage] = {}
     owner: dict[str, tuple[Any, ...]] = {}
-    problems: list[str] = []
-    for values in itertools.product(*(axis.values for axis in axes)):
-        own = settings.popleft()  # and not kept: they may be 90,000
-        problems += stages.same_seeds(own)
-        named = own.model_copy(update={"study": stages.changed(cast("Any", own.study), name=section.name)})
+    repeated: list[str] = []
+    combinations = list(itertools.product(*(axis.values for axis in axes)))
+    alike = config.Config.model_fields.keys() - {axis.path[0] for axis in axes}
+    for values in combinations:
+        try:
+            loaded = config.check(_at(source, axes, values))
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        if problems:
+            continue
+        first = first or loaded
+        runs = len(combinations) * len(first.config.study.seeds)
+        if runs > MOST_RUNS:
+            raise ConfigError([f"sweep.grid  asks for {runs:,} fine-tunes; at most {MOST_RUNS:,} will do"])
+        # One object for all points where none differs: they may be 90,000.
+        update = {key: getattr(first.config, key) for key in alike}
+        update["study"] = stages.changed(update.get("study", loaded.config.study), name=section.name)
+        own = loaded.config.model_copy(update=update)
+        repeated += stages.same_seeds(own)
         tuned: dict[str, Stage] = {}
         for seed in own.study.seeds:
-            *parents, last = stages.chain(named.for_seed(seed), "finetune")
+            *parents, last = stages.chain(own.for_seed(seed), "finetune")
             tuned[last.id] = last
             for stage in parents:
                 every.setdefault(stage.id, stage)
         every |= tuned
         points.append(Point(values, tuple(tuned.values())))
         if twin := next((owner[run_id] for run_id in tuned if run_id in owner), None):
-            problems.append(f"sweep.grid  {_difference(axes, twin, values)}")
+            repeated.append(f"sweep.grid  {_difference(axes, twin, values)}")
         owner |= dict.fromkeys(tuned, values)
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
+    if problems or repeated or first is None:
+        raise ConfigError(list(dict.fromkeys(problems or repeated)))
     common = replace(first, config=first.config.model_copy(update={"sweep": section}))
     return Plan(common, tuple(axes), tuple(points), tuple(stages.each_once(every.values())))
 
@@ -537,8 +535,6 @@ class Results:
 
 def recalled(planned: Plan, store: Store) -> SweepResult:
     """What `planned` gave, from the runs that are in `store`."""
-    from lorabench.runner.queue import Result
-
     results = Results(planned, store)
     for stage in planned.todo:
         run, own = stages.cached(stage, store), stages.placed(stage, store).id

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, cast
 
 import torch
-from contract import Case, Transformer, labels, tensors
+from contract import Case, labels, tensors
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils import checkpoint
@@ -35,6 +35,8 @@ ROWS = [
     Case("boft", 0, {"block": 2}),
     Case("lora", 0, {"init": "kaiming", "alpha": 8.0, "dropout": 0.5}),
 ]
+KINDS = {"full", "head", "bitfit", "lora", "adalora", "pissa", "dora", "vera", "prompt", "ia3", "adapter"}
+"""Methods of which each does to a model what the others do not: in place, with a penalty, with a part of W, ..."""
 
 
 class Language(nn.Module):
@@ -168,12 +170,18 @@ class Host:
         with seeded(seed):
             return self.make()
 
+    @functools.cache  # noqa: B019 -- of hosts, which are there to the end
+    def bare(self) -> tuple[torch.dtype, set[str], set[str]]:
+        """What a new model has: its type, the last names of its buffers, the names of its state."""
+        model = self.model()
+        buffers = {name.rpartition(".")[2] for name, _ in model.named_buffers()}
+        return next(model.parameters()).dtype, buffers, set(model.state_dict())
+
     def inputs(self, n: int = 4) -> Tensor:
         generator = torch.Generator().manual_seed(1)
         if self.tokens:
             return torch.randint(32, (n, *self.shape), generator=generator)
-        dtype = next(self.model().parameters()).dtype
-        return torch.rand(n, *self.shape, generator=generator).to(dtype)
+        return torch.rand(n, *self.shape, generator=generator).to(self.bare()[0])
 
 
 def encoder() -> nn.Module:
@@ -211,7 +219,6 @@ HOSTS = [
     Host("plain", plain),
     Host("tied", Language, (5,), tokens=True),
     Host("encoder", encoder, (5, 16)),
-    Host("transformer", Transformer, (7, 100)),
     Host("batchnorm", lambda: plain(nn.BatchNorm1d(16))),
     Host("dropout", lambda: plain(nn.Dropout(0.5))),
     Host("bf16", lambda: plain().to(torch.bfloat16)),
@@ -340,7 +347,8 @@ def demand(condition: bool, fault: str) -> None:
 
 def verdict(case: Case, host: Host) -> str:
     """`right`, or `refused: ` and why, or `WRONG: ` and all that is."""
-    torch.compiler.reset()
+    if host.use is compiled:
+        torch.compiler.reset()
     model, x = prepared(host), host.inputs()
     base, before = output(host, model, x), snapshot(model)
     faults: list[str] = []
@@ -456,7 +464,7 @@ def check_training(host: Host, model: nn.Module, x: Tensor) -> None:
     values = {name: t.detach().clone() for name, t in tensors(model).items()}
     fit(host, model, x)
     moved = {name for name, t in tensors(model).items() if not equal(t, values[name])}
-    statistics = {name.rpartition(".")[2] for name, _ in host.model().named_buffers()}
+    statistics = host.bare()[1]
     moved -= {name for name, _ in model.named_buffers() if name.rpartition(".")[2] in statistics}
     modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
     moved -= {f"{path}.{name}" for path, module in modules for name in getattr(module, "trained_buffers", ())}
@@ -514,9 +522,8 @@ def check_merge(case: Case, host: Host, model: nn.Module, x: Tensor, base: Tenso
     except UsageError as error:
         demand(bool(methods.METHODS[case.name].exemption("merge", case.complete)), f"merge is refused: {error}")
         return
-    bare = host.model()
     demand(near(output(host, merged, x), tuned), "merged computes something else")
-    added = merged.state_dict().keys() ^ bare.state_dict().keys()
+    added = merged.state_dict().keys() ^ host.bare()[2]
     demand(all(name.endswith("bias") for name in added), "merged is no plain model")  # a prompt becomes a bias
     demand(equal(output(host, model, x), tuned), "merging changes the model that is merged")
 

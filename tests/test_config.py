@@ -14,7 +14,7 @@ from lorabench import config, data, methods
 from lorabench.analysis import claims
 from lorabench.config.source import MAX_DEPTH, find, packaged, parse_yaml, scalar
 from lorabench.errors import ConfigError, InputError
-from lorabench.methods.registry import came_later
+from lorabench.methods.entry import came_later
 from lorabench.runner import stages
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))

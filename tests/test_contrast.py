@@ -11,7 +11,7 @@ from rich.color import Color, ColorSystem
 from rich.style import Style
 
 import lorabench
-from lorabench.report import digits
+from lorabench.report.blocks import COOL, WARM
 from lorabench.report.writers.terminal import SIXTEEN, STYLES
 
 LOOKS = {"bold", "dim", "bold underline", "not dim bold", "none", "reverse", "bold reverse", ""}
@@ -55,7 +55,7 @@ def shown(color: Color | None, system: ColorSystem, palette: str) -> tuple[int, 
 
 def used() -> set[str]:
     """Every text in the code that is a style with a colour, and the shades of confusions."""
-    names = set(STYLES) | {style for _, style in (*digits.WARM, *digits.COOL)}
+    names = set(STYLES) | {style for _, style in (*WARM, *COOL)}
     for path in Path(lorabench.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if (

@@ -18,7 +18,7 @@ from lorabench.classifier import CLASSIFIER
 from lorabench.cli import app
 from lorabench.methods import METHODS
 from lorabench.model import SimpleMnistClassifier
-from lorabench.report import explain
+from lorabench.report import explain, tables
 from lorabench.report.blocks import Picture, leaves
 from lorabench.report.figures import Pictures
 from lorabench.runs import Parents, Store
@@ -44,11 +44,12 @@ def test_what_is_explained_is_what_the_model_trains(case: Case) -> None:
     told = explain.Told(case.name, case.complete, targets)
     model = SimpleMnistClassifier()
     methods.apply(model, case.name, **case.options)
-    for row in explain.sizes(told):
-        weights = model.get_submodule(row.layer).parameters()
-        assert row.trained == sum(weight.numel() for weight in weights if weight.requires_grad), row.layer
-        assert row.trained == eval(row.sum.replace("·", "*") or "0")
-    assert explain.explanation_data(told)["trained"] == case.count
+    data = explain.explanation_data(told)
+    for row in data["layers"]:
+        weights = model.get_submodule(row["layer"]).parameters()
+        assert row["trained"] == sum(weight.numel() for weight in weights if weight.requires_grad), row["layer"]
+        assert row["trained"] == eval(row["sum"].replace("·", "*") or "0")
+    assert data["trained"] == case.count
     symbols = {part.name for part in told.parts(targets[0])} - {""}
     assert symbols, told.method.formula
     assert {symbol for symbol in symbols if symbol not in told.method.formula} == set()
@@ -56,7 +57,7 @@ def test_what_is_explained_is_what_the_model_trains(case: Case) -> None:
 
 def test_a_break_even_is_told_where_a_and_b_are_what_is_trained() -> None:
     """With more than 193 the two have more numbers than fc1; what trains others has another, or none."""
-    known = {name: explain.sizes(explain.by_default(name))[0].break_even for name in METHODS}
+    known = {name: explain.explanation_data(explain.by_default(name))["layers"][0]["break_even"] for name in METHODS}
     assert known["lora"] == pytest.approx(784 * 256 / (784 + 256))
     assert [known[name] for name in ("lora-fa", "dora", "miss", "bitfit")] == [None] * 4
     assert "are frozen; B is trained" in render(explain.explanation(explain.by_default("lora-fa")))
@@ -72,6 +73,24 @@ def test_it_fits_its_screen(name: str, columns: int) -> None:
         assert max(map(len, lines[:-1])) <= columns
         assert len(lines) <= 20
         assert "".join(lines).isascii() or not ascii_only
+
+
+LETTERS = {"alpha": "α", "lora.alpha": "alpha: α", "ratio": "λ: ratio", "keep": "left: keep", "strength": "strength"}
+"""How a formula says an option, where not as `b: block`."""
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (name, option)
+        for name, method in METHODS.items()
+        for option in method.defaults
+        if option not in ("k", "init", "variant", "place", "dropout", "gamma")  # of no letter, or in no formula
+    ],
+)
+def test_a_formula_names_its_options(name: str, option: str) -> None:
+    known = LETTERS.get(f"{name}.{option}") or LETTERS.get(option) or f": {option}"
+    assert known in METHODS[name].formula
 
 
 def test_the_drawing_is_to_scale() -> None:
@@ -91,7 +110,7 @@ def pictures(before: list[int], after: list[int]) -> Pictures:
 
 def test_the_digit_is_a_mirrored_three_that_the_base_misreads_as_it_mostly_does() -> None:
     digit = explain.repaired(pictures([5, 5, 8, 8, 8], [2, 3, 3, 3, 3]))
-    assert digit == explain.Digit(2, 3, 8, 3)
+    assert digit == {"position": 2, "true": 3, "before": 8, "after": 3}
     assert explain.repaired(pictures([5, 3, 8, 8, 8], [3, 3, 8, 2, 3])) is None
 
 
@@ -108,10 +127,8 @@ def test_a_run_is_told_in_three_sentences_that_its_record_gives() -> None:
 
 
 def test_fmnist_is_introduced_from_its_settings() -> None:
-    assert explain.introduction({}) == (
-        "F-MNIST is MNIST with 30% of the twos and threes mirrored; it is not Fashion-MNIST."
-    )
-    assert "12.5% of the fours mirrored" in explain.introduction({"fraction": 0.125, "classes": [4]})
+    assert tables.introduction({}) == ("F-MNIST is MNIST with 30% of the twos and threes mirrored; not Fashion-MNIST.")
+    assert "12.5% of the fours mirrored" in tables.introduction({"fraction": 0.125, "classes": [4]})
 
 
 def test_what_is_no_method_and_no_fine_tuned_run_is_refused(tmp_path: Path) -> None:
@@ -128,9 +145,9 @@ def test_a_report_says_what_the_fmnist_of_its_runs_is(tmp_path: Path) -> None:
     for run in (made, others):
         (tmp_path / run.id).mkdir()
         (tmp_path / run.id / "run.json").write_text(run.model_dump_json(by_alias=True))
-    said = explain.introduced([finetune()], store)
+    said = tables.introduced([finetune()], store)
     assert said is not None
-    assert "30% of the twos and threes mirrored; it is not" in render(said)
+    assert "30% of the twos and threes mirrored; not Fashion" in render(said)
     elsewhere = finetune(1, parents=Parents(data=others.id))
-    assert explain.introduced([finetune(), elsewhere], store) is None
-    assert explain.introduced([finetune()]) is None
+    assert tables.introduced([finetune(), elsewhere], store) is None
+    assert tables.introduced([finetune()]) is None

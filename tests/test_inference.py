@@ -237,7 +237,7 @@ def test_what_an_interval_covers(errors: float, alike: float, spread: float, n: 
     assert half < 2 * 1.96 * np.std([e.mean for e in found])
 
 
-def test_importing_it_loads_neither_numpy_nor_scipy_nor_rich() -> None:
+def test_importing_it_and_stats_loads_neither_numpy_nor_scipy_nor_rich() -> None:
     modules = ("numpy", "scipy", "torch", "rich")
     code = f"import lorabench.analysis.inference, sys; sys.exit(any(m in sys.modules for m in {modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,13 +26,15 @@ def test_every_step_on_disk_may_be_the_last(scene: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("polite", [False, True])
-def test_a_killed_study_goes_on_and_ends_as_if_nothing_had_been(
-    tmp_path: Path, data_dir: Path, *, polite: bool
+def test_a_killed_and_then_stopped_study_goes_on_and_ends_as_if_nothing_had_been(
+    tmp_path: Path, data_dir: Path
 ) -> None:
-    tally = kill.kill([*kill.STUDY, "--seeds", "0", "--data-dir", str(data_dir)], 1, 0, tmp_path, polite=polite)
+    """First the driver, then all by a signal; the seed has both early enough to hit the same runs folder."""
+    arguments = [*kill.STUDY, "--seeds", "0", "--data-dir", str(data_dir)]
+    tally = kill.kill(arguments, 2, 609, tmp_path, [False, True])
     assert not tally.failures, "\n".join(tally.failures)
-    assert sum(tally.victims.values()) == 1
+    assert sum(tally.victims.values()) == 2
+    assert len(tally.seconds) == 1
 
 
 def test_the_harness_sees_what_a_kill_could_leave(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import json
 import math
 import re
 import subprocess
-import sys
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from report_factory import FMNIST, failed, finetune, fmnist, metrics, pretrain, render, study
 
 from lorabench import query
@@ -126,8 +126,9 @@ def test_what_cannot_be_selected_is_refused(how: dict[str, Any], problem: str) -
     assert problem in str(caught.value)
 
 
-def test_an_empty_folder_has_no_wrong_names() -> None:
+def test_an_empty_folder_has_no_wrong_names_and_may_have_no_run_that_fits() -> None:
     assert select([], where="whatever > 4", sort="some,thing", columns="at,all").runs == ()
+    assert render(listing.listing(select(RUNS, where="k > 100"), now=NOW)) == "no runs fit\n"
 
 
 def test_columns_are_shown_in_full_and_in_percent_where_ls_is() -> None:
@@ -159,10 +160,6 @@ def test_numbers_stand_right_and_texts_left() -> None:
     assert render(listing.listing(chosen, now=NOW)).splitlines()[:4] == [" k  method", " 8  lora", " -  -", "16  lora"]
 
 
-def test_nothing_fits() -> None:
-    assert render(listing.listing(select(RUNS, where="k > 100"), now=NOW)) == "no runs fit\n"
-
-
 def test_the_fields_are_listed_with_their_newest_values() -> None:
     found = {row["name"]: row for row in listing.fields_data(RUNS)["fields"]}
     assert found["fmnist.accuracy"] == {"name": "fmnist.accuracy", "runs": 5, "newest": 0.985, "better": "higher"}
@@ -184,10 +181,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def ls(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lorabench", "ls", "--runs-dir", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done
+    return CommandLine(folder, folder).run("ls", *arguments, code=code)
 
 
 def test_ls_takes_all_options_at_once(folder: Path) -> None:

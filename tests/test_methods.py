@@ -281,13 +281,6 @@ class TestRefusals:
         methods.apply(layer, "bitfit")
         assert [name for name, p in layer.named_parameters() if p.requires_grad] == ["bias"]
 
-    @pytest.mark.parametrize("name", ["lora", "bitfit"])
-    def test_a_second_method_on_top(self, name: str) -> None:
-        model = CLASSIFIER.tuned(Case(name, 0))
-        with pytest.raises(UsageError, match="applied to this model before"):
-            methods.apply(model, "lora")
-        methods.apply(methods.merge(model), "lora")
-
     @pytest.mark.parametrize("n", [50, 64])
     def test_a_border_prompt_on_no_image(self, n: int) -> None:
         with pytest.raises(UsageError, match=f"not {n} inputs"):

@@ -83,6 +83,17 @@ def test_a_bad_entry_is_said_with_its_place(tmp_path: Path) -> None:
     assert len(found) == 6
 
 
+@pytest.mark.parametrize("command", ["study", "tune"])
+def test_an_option_that_each_method_says_itself_is_refused(command: str, tmp_path: Path) -> None:
+    path, cli = tmp_path / "two.yaml", CommandLine(tmp_path / "runs", tmp_path)
+    path.write_text(TWO)  # its finetune.k is not refused: `lorabench finetune` reads it
+    asked = [command, "-c", str(path), "--dry-run", "-s"]
+    for option in ("k=2", "init=kaiming", "targets=fc1"):
+        message = f"--set finetune.{option}: study.methods of the config says every method's {option.split('=')[0]}"
+        assert message in cli.fails(2, *asked, f"finetune.{option}")
+    assert "finetune.epochs set by --set" in cli.run(*asked, "finetune.epochs=1").stdout
+
+
 def test_the_shipped_comparison_has_every_method_and_its_counts() -> None:
     shipped = load(SHIPPED).config
     assert {entry.method for entry in shipped.study.methods} == set(methods.METHODS)

@@ -62,6 +62,8 @@ def test_the_report_hears_of_both_notes_as_the_command_does(tmp_path: Path, monk
         ({"workers": 0}, "workers  study.workers  input"),
         ({"settings": {"threads": 0}}, 'settings["threads"]  threads  input'),
         ({"k": 2, "config": "methods"}, "k: study.methods of the config"),
+        ({"workers": 2, "engine": "dask://a:1"}, "workers: the workers of dask://a:1"),
+        ({"data_dir": "x", "engine": "dask://a:1"}, "data_dir: the workers of dask://a:1"),
     ],
 )
 def test_what_is_wrong_is_called_as_python_calls_it(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:

@@ -302,10 +302,27 @@ def test_what_the_documents_show_can_be_typed(line: str) -> None:
         ["ls", "--cols", "help", "--where", "k > 4"],
         ["study", "--config", str(ROOT / "configs" / "methods.yaml"), "--k", "8", "--dry-run"],
         ["sweep", "--grid", "k=1,2", "--workers", "2", "--engine", "dask://127.0.0.1:1", "--dry-run"],
+        ["tune", "--workers", "2", "--engine", "dask://127.0.0.1:1", "--dry-run"],
+        ["study", "--data-dir", "x", "--engine", "dask://127.0.0.1:1", "--dry-run"],
+        ["report", "--data-dir", "x"],
     ],
 )
 def test_an_option_that_another_one_makes_idle_is_refused(arguments: list[str], tmp_path: Path) -> None:
     command(tmp_path, *arguments, code=2)
+
+
+def test_a_data_folder_of_the_environment_may_be_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORABENCH_DATA", str(tmp_path))
+    command(tmp_path, "study", "--engine", "dask://127.0.0.1:1", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "origin"),
+    [(["study", "--seed", "4"], "--seed"), (["tune"], "the command"), (["tune", "--seeds", "1"], "--seeds")],
+)
+def test_a_dry_run_names_no_option_that_nobody_typed(arguments: list[str], origin: str, tmp_path: Path) -> None:
+    planned = command(tmp_path, *arguments, "-s", "finetune.method=head", "--dry-run", "--json")
+    assert json.loads(planned)["origins"]["study.seeds"] == origin
 
 
 def test_habits(tmp_path: Path) -> None:
@@ -323,7 +340,6 @@ def test_habits(tmp_path: Path) -> None:
     shown = command(tmp_path, "study", "--seeds", "0-4", "--dry-run")
     assert "alone" not in shown
     assert "no past run is like 10 of those" in shown
-    command(tmp_path, "tune", "-j", "2", "--engine", "dask://127.0.0.1:1", "--dry-run", code=2)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,16 @@ def told(width: int, monkeypatch: pytest.MonkeyPatch) -> str:
     return page.getvalue()
 
 
+def test_what_was_there_already_starts_no_workers() -> None:
+    todo = stages.study(load(sets=["study.seeds=0"]).config)
+    page = io.StringIO()
+    console = Console(file=page, width=100, force_terminal=True, force_interactive=True, color_system=None)
+    with progress.show(console, quiet=False, todo=todo, workers=2) as tell:
+        for stage in todo:
+            tell(events.Finished(stage.id, cached=True))
+    assert "starting" not in page.getvalue().rpartition("\x1b[2K")[2]  # the last picture, in place of the others
+
+
 def test_names_settings_and_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     wide, narrow = told(140, monkeypatch), told(60, monkeypatch)
     for text in (wide, narrow):

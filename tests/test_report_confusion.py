@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from report_factory import HURT, IMAGES, matrix, render, widest, without_escapes
 
-from lorabench.analysis.confusion import largest_changes, recalls, summed, worst_cells
+from lorabench.analysis.single import largest_changes, recalls, summed, worst_cells
 from lorabench.report import digits
 
 BEFORE = matrix({(4, 9): 30, **HURT})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -58,11 +56,8 @@ def test_t_interval_equals_scipy() -> None:
     assert estimate.n == 5
 
 
-def test_one_value_has_a_mean_and_no_interval() -> None:
+def test_one_value_has_no_interval_and_equal_ones_have_one_of_no_width() -> None:
     assert stats.t_interval([97.78]) == (97.78, None, None, None, 1)
-
-
-def test_equal_values_have_an_interval_of_no_width() -> None:
     assert stats.t_interval([3.0, 3.0, 3.0]) == (3.0, 0.0, 3.0, 3.0, 3)
 
 
@@ -146,23 +141,15 @@ def test_sign_flip_gives_fishers_example() -> None:
     assert smallest == 2 / 2**15
 
 
-def test_sign_flip_equals_the_definition_and_scipy() -> None:
+def test_sign_flip_equals_scipy() -> None:
     differences = [0.31, -0.12, 0.05, 0.4, 0.0, -0.01]
-    sums = [
-        abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
-        for signs in itertools.product([1, -1], repeat=6)
-    ]
-    assert stats.sign_flip(differences).p == np.mean([s >= abs(sum(differences)) - 1e-12 for s in sums])
     theirs = reference.permutation_test((differences,), np.mean, permutation_type="samples")
     assert close(stats.sign_flip(differences).p, theirs.pvalue)
 
 
-def test_five_seeds_cannot_go_below_one_sixteenth() -> None:
+def test_sign_flip_of_few_values_and_of_ties_that_rounding_would_split() -> None:
     assert stats.sign_flip([5.1, 5.0, 4.9, 5.2, 5.3]) == (0.0625, 0.0625)
     assert stats.sign_flip([-0.3]) == (1.0, 1.0)
-
-
-def test_sign_flip_counts_ties_that_rounding_would_split() -> None:
     assert stats.sign_flip([0.1, 0.2, 0.3]).p == 0.25
     assert stats.sign_flip([0.3, 0.1, 0.2]).p == 0.25
     assert stats.sign_flip([0.1, -0.3, 0.2]).p == 1.0
@@ -226,8 +213,3 @@ def test_independent_difference_covers_the_truth(first: tuple[float, int], secon
     draws = [generator.binomial(n, truth, STUDIES).tolist() for truth, n in (first, second)]
     found = [stats.independent_difference((a, first[1]), (b, second[1])) for a, b in zip(*draws, strict=True)]
     assert 0.93 <= np.mean([low <= second[0] - first[0] <= high for low, high in found]) <= 0.97
-
-
-def test_importing_stats_loads_neither_numpy_nor_scipy() -> None:
-    code = "import lorabench.stats, sys; sys.exit(any(m in sys.modules for m in ('numpy', 'scipy', 'torch')))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

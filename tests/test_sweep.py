@@ -153,6 +153,9 @@ def test_a_sweep_of_nothing_or_of_a_comparison_is_refused() -> None:
     shipped = next(path for path in CONFIGS if path.name == "methods.yaml")
     with pytest.raises(ConfigError, match=r"study.methods  has no part in a sweep"):
         planned("lr=1e-3", files=[shipped])
+    assert refused("k=1,2", sets=["finetune.k=8"]) == [
+        "--set finetune.k=8  k is an axis of the grid; leave one of the two out"
+    ]
 
 
 def test_shipped_sweeps_hold_images_out_and_share_bases() -> None:

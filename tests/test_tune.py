@@ -113,6 +113,7 @@ def test_keep_going_leaves_out_what_failed_and_its_children(tmp_path: Path, few_
 def test_tune_on_the_command_line(tmp_path: Path, few_images: Path) -> None:
     cli = CommandLine(tmp_path / "runs", few_images)
     assert "would run 9, cached 0" in cli.run("tune", "--dry-run").stdout
+    assert "finetune.lr=0.1: tune tries learning rates of its own" in cli.fails(2, "tune", "-s", "finetune.lr=0.1")
     document = cli.json("tune", *QUICK, "-s", "holdout=5000", "-s", "study.workers=1")
     (curve,) = document["curves"]
     assert (document["holdout"], curve["label"], len(curve["accuracy"]) >= 7) == (5000, "lora", True)

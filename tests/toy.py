@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.methods import Method
-from lorabench.methods.registry import own, trained
+from lorabench.methods.entry import own, trained
 from lorabench.methods.wrapper import Wrapper, wrap
 
 ENTRY = Method(
@@ -17,7 +17,7 @@ ENTRY = Method(
     formula="c W0 x",
     paper="no paper",
     options={},
-    layer=lambda n, m, options: [[own(n, m), trained(1)]],
+    layer=lambda n, m, options: [[own(n, m), trained("c", 1)]],
     lr=0.01,
 )
 

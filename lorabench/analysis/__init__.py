@@ -4,10 +4,9 @@
     settings     runs that differ in their seeds       groups       a row for each setting, compared; accuracy over k
     study        what a study's report holds           claims       the talk's figures beside ours
     paired       two runs image by image               comparison   two runs, and all that differs
-    single       one run in full                       fairness     what makes a comparison unfair, or is missing
+    single       one run in full, confusion matrices   fairness     what makes a comparison unfair, or is missing
     listing      a run as named values, and `ls`       gates        the rows that `--fail-on` is asked of
-    confusion    matrices summed and compared          measured     a large model measured beside arithmetic
-    number       how values are written
+    number       how values are written                measured     a large model measured beside arithmetic
 
 How one accuracy gets from `run.json` to a table: `runs.Metrics.correct` of `n` -> `Quantity.of` (a `Count`) ->
 `settings.collect` (the runs of a setting) -> `inference.over_seeds` -> `inference.accuracy` (an `Estimate`: mean,

@@ -194,17 +194,10 @@ def _data(run: Run | None) -> list[str]:
     ]
 
 
-def _exact(row: Row, ours: int | None) -> Row | None:
+def _parameters(row: Row, study: Evidence) -> Row | None:
     """A number that the talk prints in full."""
+    ours = study.whole if row.key == "params.total" else study.trained and study.trained.trainable
     return row.answered(f"{ours:,}", ours, "exact" if f"{ours:,}" == row.talk else "differs") if ours else None
-
-
-def _total(row: Row, study: Evidence) -> Row | None:
-    return _exact(row, study.whole)
-
-
-def _trainable(row: Row, study: Evidence) -> Row | None:
-    return _exact(row, study.trained and study.trained.trainable)
 
 
 def _flipped(row: Row, study: Evidence) -> Row | None:
@@ -235,16 +228,16 @@ def _base(row: Row, study: Evidence) -> Row | None:
     What was measured on another F-MNIST than the talk's is left out.
     """
     name = row.key.partition(".")[0]
-    runs = [run for run in study.runs if not run.holdout]
-    for index, run in enumerate(runs):
-        if run.stage != "fmnist" and study.images(run):
-            metrics, before = (
-                {key: each[key] for key in each if key != "fmnist"} for each in (run.metrics, run.before)
-            )
-            runs[index] = run.model_copy(update={"metrics": metrics, "before": before})
-    recipes = [
-        bases for bases in collect(runs).bases_by_recipe.values() if any(name in metrics for metrics in bases.values())
-    ]
+
+    def comparable(run: Run) -> Run:
+        if run.stage == "fmnist" or not study.images(run):
+            return run
+        measured = {"metrics": run.metrics, "before": run.before}
+        mnist = {what: {key: sets[key] for key in sets if key != "fmnist"} for what, sets in measured.items()}
+        return run.model_copy(update=mnist)
+
+    by_recipe = collect(comparable(run) for run in study.runs if not run.holdout).bases_by_recipe
+    recipes = [bases for bases in by_recipe.values() if any(name in metrics for metrics in bases.values())]
     setting = study.lora or study.sized
     own = (setting.runs[0].parents.base, setting.runs[0].parents.data) if setting else None
     chosen = next((bases for bases in recipes if own in bases), recipes[0] if recipes else {})
@@ -391,12 +384,12 @@ def _judged(row: Row, text: str, wide: Estimate, narrow: Estimate, talk: float |
 
 
 CLAIMS = (
-    Claim("params.total", "classifier's parameters", "235,146", "counted", _total, "count"),
+    Claim("params.total", "classifier's parameters", "235,146", "counted", _parameters, "count"),
     Claim("mnist.base", "accuracy on MNIST", "97.78", "measured", _base),
     Claim("flipped.train", "2s and 3s mirrored, train", "30%", "counted", _flipped, "count"),
     Claim("flipped.test", "2s and 3s mirrored, test", "30%", "counted", _flipped, "count"),
     Claim("fmnist.base", "accuracy on F-MNIST", "92.87", "measured", _base),
-    Claim("params.trainable", f"trained by LoRA k = {K}", "6,248", "counted", _trainable, "count"),
+    Claim("params.trainable", f"trained by LoRA k = {K}", "6,248", "counted", _parameters, "count"),
     Claim("params.share", "  of the classifier's", "3%", "counted", _share),
     Claim("fmnist.tuned", f"F-MNIST after LoRA k = {K}", "97.74", "measured", _tuned),
     Claim("lora.birth", "logits when LoRA is added", "the same", "measured", _unchanged, "number"),

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorabench.analysis import confusion
 from lorabench.analysis.fairness import Unequal, Unfinished, unequal, unfinished
 from lorabench.analysis.number import flatten, plain
 from lorabench.analysis.paired import Contrast, Predictions, contrasts, mirroring_contrasts
-from lorabench.analysis.quantities import SETS, shown_in
+from lorabench.analysis.quantities import SETS
+from lorabench.analysis.single import CellChange, Metric, largest_changes, metrics_of
 from lorabench.runs import Run
 
 _Facts = dict[tuple[str, str], Any]
@@ -66,28 +66,13 @@ NAMES = ("A", "B")
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A number of one run or two, None where one has none. `decimals` is how many of them mean something."""
-
-    label: str
-    values: list[float | None]
-    decimals: int
-
-    @property
-    def difference(self) -> float | None:
-        """The second less the baseline; None of one run alone."""
-        first, second = (*self.values, None)[:2]
-        return None if first is None or second is None else second - first
-
-
-@dataclass(frozen=True)
 class ConfusionChange:
     """Confusions on one test set of as many images, the baseline's and the other's, and the largest changes first."""
 
     set: str
     before: list[list[int]]
     after: list[list[int]]
-    changes: list[confusion.CellChange]
+    changes: list[CellChange]
 
 
 @dataclass(frozen=True)
@@ -140,17 +125,5 @@ def _confusions(first: Run, second: Run) -> list[ConfusionChange]:
         if first.status == second.status == "done" and name in first.metrics and name in second.metrics:
             before, after = first.metrics[name].confusion, second.metrics[name].confusion
             if [sum(row) for row in before] == [sum(row) for row in after]:
-                changes.append(ConfusionChange(name, before, after, confusion.largest_changes(before, after)))
+                changes.append(ConfusionChange(name, before, after, largest_changes(before, after)))
     return changes
-
-
-def metrics_of(runs: Sequence[Run]) -> list[Metric]:
-    """What is measured of the runs besides accuracies, a row for each quantity; of one that is not done nothing."""
-    rows: list[Metric] = []
-    for quantity in shown_in("comparison"):
-        head, _, decimals, per = quantity.columns["comparison"]
-        values = [quantity.of(run) if run.status == "done" else None for run in runs]
-        rows.append(
-            Metric(head, [value / per if isinstance(value, float | int) else None for value in values], decimals)
-        )
-    return rows

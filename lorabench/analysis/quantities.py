@@ -230,6 +230,13 @@ def _accuracy_before(stem: str) -> Quantity:
     return Quantity(f"before.{stem}.accuracy", SHARE, better="higher", read=read, tuned=True)
 
 
+def _losses(name: str) -> list[Quantity]:
+    """Of a run on a test set, and of its base there."""
+    columns, read = _in(comparison=f"{SETS[name]} loss, nats", decimals=4), partial(at, f"metrics.{name}.loss")
+    own = Quantity(f"{name}.loss", NATS, "", columns, "lower", read)
+    return [own, Quantity(f"before.{name}.loss", NATS, better="lower", tuned=True)]
+
+
 _TRAINED = _in(runs="trained", settings="trained", methods="trained", sweep="trained", comparison="  trained")
 _STORED = _in(settings="stored", methods="stored", comparison="checkpoint, B")
 
@@ -240,24 +247,7 @@ _DECLARED = [
     _accuracy("fmnist.upright"),
     _accuracy("fmnist.rest"),
     *map(_accuracy_before, [*SETS, *(f"fmnist.{part}" for part in SLICES)]),
-    Quantity(
-        "mnist.loss",
-        NATS,
-        "",
-        _in(comparison="MNIST loss, nats", decimals=4),
-        "lower",
-        partial(at, "metrics.mnist.loss"),
-    ),
-    Quantity("before.mnist.loss", NATS, better="lower", tuned=True),
-    Quantity(
-        "fmnist.loss",
-        NATS,
-        "",
-        _in(comparison="F-MNIST loss, nats", decimals=4),
-        "lower",
-        partial(at, "metrics.fmnist.loss"),
-    ),
-    Quantity("before.fmnist.loss", NATS, better="lower", tuned=True),
+    *(loss for name in SETS for loss in _losses(name)),
     Quantity("forgotten", POINTS, "forgotten", _in(methods="forgotten", spread=True), "lower", _forgotten, tuned=True),
     Quantity("params.total", COUNT, columns=_in(comparison="parameters"), shared=True),
     Quantity("params.trainable", COUNT, "trained", _TRAINED, shared=True),

@@ -67,7 +67,24 @@ class Collection(tuple[Run, ...]):
         What a base itself measured on an F-MNIST that nothing else among the runs is about is left out; its MNIST is
         not.
         """
-        return _bases(self)
+        done = [run for run in self if run.status == "done"]
+        bases: dict[OnImages, dict[str, Metrics]] = {}
+        for run in done:
+            if run.stage == "finetune":
+                key = run.parents.base or f"the base of {run.id}", run.parents.data
+                bases[key] = {**bases.get(key, {}), **run.before}
+        asked = list(dict.fromkeys(data for _, data in bases)) or [run.id for run in done if run.stage == "fmnist"]
+        for run in done:
+            if run.stage == "pretrain":
+                own, mnist = run.parents.data, {name: run.metrics[name] for name in run.metrics if name == "mnist"}
+                if not asked or own in asked:
+                    bases[run.id, own] = {**run.metrics, **bases.get((run.id, own), {})}
+                elif not any(base == run.id for base, _ in bases):
+                    bases[run.id, asked[0]] = mnist
+                for key in bases:
+                    if key[0] == run.id:
+                        bases[key] = {**mnist, **bases[key]}
+        return bases
 
     @cached_property
     def bases_by_recipe(self) -> dict[str, dict[OnImages, dict[str, Metrics]]]:
@@ -248,27 +265,6 @@ def featured_setting(settings: Sequence[Setting]) -> Setting | None:
         key=lambda each: (each.method != "lora", each.k != 4, each.runs[0].settings.get("init", "talk") != "talk"),
         default=None,
     )
-
-
-def _bases(runs: Iterable[Run]) -> dict[OnImages, dict[str, Metrics]]:
-    done = [run for run in runs if run.status == "done"]
-    bases: dict[OnImages, dict[str, Metrics]] = {}
-    for run in done:
-        if run.stage == "finetune":
-            key = run.parents.base or f"the base of {run.id}", run.parents.data
-            bases[key] = {**bases.get(key, {}), **run.before}
-    asked = list(dict.fromkeys(data for _, data in bases)) or [run.id for run in done if run.stage == "fmnist"]
-    for run in done:
-        if run.stage == "pretrain":
-            own, mnist = run.parents.data, {name: run.metrics[name] for name in run.metrics if name == "mnist"}
-            if not asked or own in asked:
-                bases[run.id, own] = {**run.metrics, **bases.get((run.id, own), {})}
-            elif not any(base == run.id for base, _ in bases):
-                bases[run.id, asked[0]] = mnist
-            for key in bases:
-                if key[0] == run.id:
-                    bases[key] = {**mnist, **bases[key]}
-    return bases
 
 
 def matched_run(run: Run, others: Sequence[Run], bases: Mapping[str, Run]) -> Run | None:

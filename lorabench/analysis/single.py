@@ -1,21 +1,25 @@
-"""One run in full: parameters, accuracies, parts, confusion matrix, cost, checks."""
+"""One run in full: accuracies, parts, confusion matrices, cost, checks.
+
+A confusion matrix is 10 lists of 10 counts: rows are true digits, columns predicted ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lorabench.analysis import confusion, inference
-from lorabench.analysis.comparison import metrics_of
+from lorabench.analysis import inference
 from lorabench.analysis.fairness import unfinished
 from lorabench.analysis.number import plain
 from lorabench.analysis.paired import Contrast, paired
-from lorabench.analysis.quantities import SETS, SLICES, Count
+from lorabench.analysis.quantities import SETS, SLICES, Count, shown_in
 from lorabench.runs import Epoch, Metrics, Run, Slice
 
 if TYPE_CHECKING:
     from lorabench.analysis.paired import Digits
+
+Matrix = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,76 @@ def spectrum_rows(run: Run) -> list[SpectrumRow]:
     ]
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A number of one run or two, None where one has none. `decimals` is how many of them mean something."""
+
+    label: str
+    values: list[float | None]
+    decimals: int
+
+    @property
+    def difference(self) -> float | None:
+        """The second less the baseline; None of one run alone."""
+        first, second = (*self.values, None)[:2]
+        return None if first is None or second is None else second - first
+
+
+def metrics_of(runs: Sequence[Run]) -> list[Metric]:
+    """What is measured of the runs besides accuracies, a row for each quantity; of one that is not done nothing."""
+    rows: list[Metric] = []
+    for quantity in shown_in("comparison"):
+        head, _, decimals, per = quantity.columns["comparison"]
+        values = [quantity.of(run) if run.status == "done" else None for run in runs]
+        rows.append(
+            Metric(head, [value / per if isinstance(value, float | int) else None for value in values], decimals)
+        )
+    return rows
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`count` images of `true` were taken for `predicted`."""
+
+    true: int
+    predicted: int
+    count: int
+
+
+@dataclass(frozen=True)
+class CellChange:
+    """Images of `true` taken for `predicted`, before and after."""
+
+    true: int
+    predicted: int
+    before: int
+    after: int
+
+
+def summed(matrices: Iterable[Matrix]) -> list[list[int]]:
+    """The sum of one matrix or more."""
+    return [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+
+
+def recalls(matrix: Matrix) -> list[float | None]:
+    """The share of each true digit that was recognised, in percent; None for a digit without images."""
+    return [100 * row[digit] / sum(row) if sum(row) else None for digit, row in enumerate(matrix)]
+
+
+def worst_cells(matrix: Matrix, n: int = 5) -> list[Cell]:
+    """The `n` most frequent mistakes, the most frequent first."""
+    cells = [Cell(t, p, count) for t, row in enumerate(matrix) for p, count in enumerate(row) if t != p and count]
+    return sorted(cells, key=lambda cell: (-cell.count, cell.true, cell.predicted))[:n]
+
+
+def largest_changes(before: Matrix, after: Matrix, n: int = 8) -> list[CellChange]:
+    """The `n` mistakes whose counts changed most, the largest change first."""
+    digits = range(len(before))
+    cells = [CellChange(t, p, before[t][p], after[t][p]) for t in digits for p in digits if t != p]
+    changed = [cell for cell in cells if cell.before != cell.after]
+    return sorted(changed, key=lambda c: (-abs(c.after - c.before), c.true, c.predicted))[:n]
+
+
 def run_data(
     run: Run,
     predictions: Mapping[str, Digits] | None = None,
@@ -117,8 +191,8 @@ def run_data(
         "run": run.model_dump(mode="json", by_alias=True),
         "accuracy": plain(scores(run)),
         "paired": plain(before_and_after(predictions, labels)),
-        "recalls": {name: confusion.recalls(matrix) for name, matrix in matrices.items()},
-        "worst_cells": {name: plain(confusion.worst_cells(matrix)) for name, matrix in matrices.items()},
+        "recalls": {name: recalls(matrix) for name, matrix in matrices.items()},
+        "worst_cells": {name: plain(worst_cells(matrix)) for name, matrix in matrices.items()},
         "census": plain(class_counts(run)) if run.stage == "fmnist" else [],
         "delta_w": plain(spectrum_rows(run)),
         "measured": plain(metrics_of([run])),

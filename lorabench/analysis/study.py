@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lorabench.analysis import confusion, inference
+from lorabench.analysis import inference
 from lorabench.analysis.claims import Row, ledger
 from lorabench.analysis.fairness import Unequal, Unfinished, grounds, unfinished
 from lorabench.analysis.groups import SettingRow, method_rows, rows_data
@@ -14,6 +14,7 @@ from lorabench.analysis.inference import Difference, Estimate, accuracies, accur
 from lorabench.analysis.number import plain
 from lorabench.analysis.quantities import SLICES, count
 from lorabench.analysis.settings import Collection, Setting, collect, featured_setting
+from lorabench.analysis.single import CellChange, largest_changes, summed
 from lorabench.runs import Run
 
 
@@ -56,7 +57,7 @@ class Repair:
     seeds: int
     before: list[list[int]]
     after: list[list[int]]
-    changes: list[confusion.CellChange]
+    changes: list[CellChange]
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,6 @@ def _repair(setting: Setting, runs: Collection) -> Repair | None:
     both = [(old["fmnist"], new["fmnist"]) for old, new in pairs if "fmnist" in old and "fmnist" in new]
     if not both:
         return None
-    before = confusion.summed(old.confusion for old, _ in both)
-    after = confusion.summed(new.confusion for _, new in both)
-    return Repair(setting.label, len(both), before, after, confusion.largest_changes(before, after))
+    before = summed(old.confusion for old, _ in both)
+    after = summed(new.confusion for _, new in both)
+    return Repair(setting.label, len(both), before, after, largest_changes(before, after))

@@ -122,21 +122,22 @@ def _method(ctx: typer.Context) -> str:
 
 
 def _keys(method: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Every key of a config, its default as text, and what else it may be if that is a few words."""
-    from pydantic import BaseModel
+    """Every key of a config, its default as text, and what else it may be if that is a few words.
 
+    Read from the declarations: to build the models of a config takes longer than all else that completion does.
+    """
     from lorabench.config import Config, Finetune
+    from lorabench.data import shifts
     from lorabench.methods.registry import METHODS
 
-    for name, section in Config(finetune=Finetune.parse({"method": method})):
-        if name in ("sweep", "expect"):
-            continue
-        fields, values = Config.model_fields, [(name, section)]
-        if isinstance(section, BaseModel):
-            fields, values = type(section).model_fields, list(section)
-        for key, value in values:
-            known = list(METHODS) if key == "method" else _choices(fields[key].annotation)
-            yield key if key == name else f"{name}.{key}", "" if value is None else written(value), known
+    chosen = {"fmnist": shifts.SHIFTS[shifts.FIRST].options, "finetune": Finetune.of(method)}
+    for name, field in Config.model_fields.items():
+        section = chosen.get(name, field.annotation)
+        own = getattr(section, "model_fields", None)
+        for key, setting in {f"{name}.{key}": below for key, below in own.items()}.items() if own else [(name, field)]:
+            if name not in ("sweep", "expect"):
+                known = list(METHODS) if key == "finetune.method" else _choices(setting.annotation)
+                yield key, "" if setting.default is None else written(setting.default), known
 
 
 def _choices(annotation: Any) -> list[str]:

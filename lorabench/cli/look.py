@@ -56,7 +56,7 @@ def evaluate(
     from lorabench.data import shifts
     from lorabench.report import detail
     from lorabench.report.blocks import stack
-    from lorabench.report.explain import introduced
+    from lorabench.report.tables import introduced
     from lorabench.runner import measure
 
     settings, chosen = device_settings(shared), find(shared, runs)
@@ -135,6 +135,8 @@ def show(
     chosen = writers.chosen(form, out, json=shared.json)
     if plain and chosen in ("json", "csv"):
         raise UsageError(f"--plain leaves tests out of tables, and {chosen} has none; leave it out")
+    if shared.typed_data_dir and not figures and chosen != "html":
+        raise UsageError("--data-dir: MNIST is read for figures alone; add --figures DIR or --out FILE.html")
     condition = query.parse(fail_on, suits) if fail_on is not None else None
     shown = _shown(shared, runs, baseline, study)
     unmet = gates.failing(condition, shown.rows(), shown.lost) if condition else []

@@ -138,8 +138,9 @@ def _make(
 ) -> None:
     """Run one stage after those that it needs, and show it."""
     from lorabench import config
-    from lorabench.report import detail, explain
+    from lorabench.report import detail
     from lorabench.report.blocks import group, line, stack
+    from lorabench.report.tables import introduced
     from lorabench.runner import stages
 
     loaded = load(shared, flags)
@@ -164,7 +165,7 @@ def _make(
     usual = stages.placed(stages.chain(config.load().config, kind)[-1], shared.store).id
     on_this = [] if run.id == usual else ["-c", folder / "config.yaml"]
     following = ["report", run.id] if kind == "finetune" else ["finetune-lora", "--k", 4, *on_this]
-    told = [block for block in [explain.introduced([run], shared.store)] if block]
+    told = [block for block in [introduced([run], shared.store)] if block]
     files = line(f"wrote {len(written)} files below {write_idx}") if written else None
     answer(
         shared,

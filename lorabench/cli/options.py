@@ -19,7 +19,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -65,27 +64,27 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM arrived, or the terminal was closed: stop as for Ctrl-C, with another exit code."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Output:
     """The options of every command. Each class below adds a few: a command has the options that it reads, no others."""
 
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False
 
+    def __init__(self, **given: Any) -> None:
+        vars(self).update(given)
+
     @property
     def flags(self) -> dict[str, Any]:
         """The settings that the command's options set, by config key; None where one is not given."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in ("seed", "device", "threads")}
+        return {name: getattr(self, name) for name in ("seed", "device", "threads") if hasattr(type(self), name)}
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Messages(Output):
     """Of a command that says more than its result."""
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Folder(Output):
     """Of a command that looks into the runs folder."""
 
@@ -107,7 +106,6 @@ class Folder(Output):
         return " ".join(map(quoted, ["lorabench", *words, *elsewhere]))
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Runs(Folder, Messages):
     """Of a command that takes runs by name, or keeps a record beside them."""
 
@@ -115,14 +113,12 @@ class Runs(Folder, Messages):
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Removing(Runs):
     """Of a command that removes runs."""
 
     dry_run: DryRun = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Images(Runs):
     """Of a command that reads MNIST."""
 
@@ -131,8 +127,13 @@ class Images(Runs):
         typer.Option(envvar="LORABENCH_DATA", metavar="DIR", help="Where MNIST is; default: the user's cache."),
     ] = None
 
+    @property
+    def typed_data_dir(self) -> Path | None:
+        """The same if it was typed: what the environment says is for other commands too, and may be idle in this."""
+        usual = os.environ.get("LORABENCH_DATA")
+        return None if usual and Path(usual) == self.data_dir else self.data_dir
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+
 class Device(Runs):
     """Of a command that computes."""
 
@@ -147,12 +148,10 @@ class Device(Runs):
     threads: Annotated[int | None, typer.Option(help="Most threads of a training; they change no result.")] = None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Models(Device, Images):
     """Of a command that opens runs and computes with them."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Writing(Images):
     """Of a command that makes something that may be there already."""
 
@@ -160,12 +159,10 @@ class Writing(Images):
     dry_run: DryRun = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Exporting(Models, Writing):
     """Of a command that takes runs elsewhere."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Making(Writing):
     """Of a command that makes runs."""
 
@@ -174,12 +171,10 @@ class Making(Writing):
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Importing(Exporting, Making):
     """Of a command that makes a run of what was trained elsewhere."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Settings(Messages):
     """Of a command that reads a config."""
 
@@ -201,19 +196,16 @@ class Settings(Messages):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Scaling(Settings, Device):
     """Of a command that reads a config, and may compute and keep a record, but makes no run."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Choosing(Settings, Making):
     """Of a command that makes a run by a seed, and trains nothing."""
 
     seed: Annotated[int | None, typer.Option(help="The seed that everything random follows.")] = None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Training(Choosing, Models):
     """Of a command that trains."""
 

@@ -119,6 +119,8 @@ class _Live:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._opening in self._tasks:  # all was there already, and nothing was started
+            self._remove(self._opening)
         self._bars.stop()
 
     def _set(self, name: str, total: float | None, done: float, note: str = "") -> None:

@@ -106,8 +106,9 @@ def gather(shared: Settings, flags: dict[str, Any]) -> Source:
     from lorabench import config
 
     def called(key: str) -> str:
-        named = key == "finetune.method" and isinstance(shared, Making)  # by an argument, or the command's own name
-        return "the command" if named else config.option(key)
+        if key == "finetune.method" and isinstance(shared, Making):  # an argument, or the command's own name
+            return "the command"
+        return "--seed" if key == "study.seeds" and shared.flags.get("seed") is not None else config.option(key)
 
     return config.gather(shared.config or [], shared.sets or [], {**shared.flags, **flags}, called)
 
@@ -119,22 +120,30 @@ def device_settings(shared: Device) -> Config:
     return config.load(flags=shared.flags).config
 
 
-def study_plan(source: Source, k: int | None) -> tuple[Loaded, list[Stage], int]:
-    """A study's settings, its stages, and how many workers are to make them; `k` is what its caller asked for.
+def of_methods(source: Source) -> Loaded:
+    """The settings of a command that runs each of `study.methods`.
 
     Raises:
         ConfigError: as `config.check`.
-        UsageError: each method of the study has a `k` of its own.
+        UsageError: an option says what each of these methods says itself.
     """
     from lorabench import config
-    from lorabench.runner import engines, stages
+    from lorabench.runner.stages import RECIPE
 
     loaded = checked(config.check(source))
-    study = loaded.config.study
-    if k is not None and study.methods:
-        place = loaded.origins["finetune.k"]
-        raise UsageError(f"{place}: study.methods of the config says every method's rank; change it there")
-    todo = stages.study(loaded.config)
+    for section, *key in source.options if loaded.config.study.methods else ():
+        if section == "finetune" and key and key[0] not in RECIPE:
+            place = source.places[section, *key]
+            raise UsageError(f"{place}: study.methods of the config says every method's {key[0]}; change it there")
+    return loaded
+
+
+def study_plan(source: Source) -> tuple[Loaded, list[Stage], int]:
+    """A study's settings, its stages, and how many workers are to make them; errors as `of_methods`."""
+    from lorabench.runner import engines, stages
+
+    loaded = of_methods(source)
+    study, todo = loaded.config.study, stages.study(loaded.config)
     return loaded, todo, study.workers or min(engines.cores(), sum(stage.kind == "finetune" for stage in todo))
 
 
@@ -306,9 +315,15 @@ def asked(shared: Choosing, seeds: str | None, workers: int | None, engine: str 
         raise UsageError("give --seed or --seeds, not both")
     if seeds is not None and seeds.isdecimal() and 1 < int(seeds) < 1000:
         log(shared, f"--seeds {seeds} is seed {seeds} alone; for {seeds} seeds write 0-{int(seeds) - 1}")
-    if engine and workers is not None:
-        raise UsageError("--workers: with --engine the cluster has its own")
+    beside_cluster(engine, {"--workers": workers, "--data-dir": shared.typed_data_dir})
     return {"study.seeds": seeds if shared.seed is None else str(shared.seed), "study.workers": workers}
+
+
+def beside_cluster(engine: str | None, idle: dict[str, Any]) -> None:
+    """Refuse what would say how workers on this machine work, by its name, where those of a cluster do the work."""
+    for name, value in idle.items():
+        if engine and value is not None:
+            raise UsageError(f"{name}: the workers of {engine} have their own; leave it out")
 
 
 def noted_study(shared: Runs, name: str | None = None) -> tuple[Study | None, list[Run], list[str]]:

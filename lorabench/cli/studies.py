@@ -21,9 +21,9 @@ from lorabench.cli.stages import (
     device_settings,
     dry_run,
     gather,
-    load,
     log,
     newest_costs,
+    of_methods,
     opened,
     remember,
     reporting,
@@ -53,7 +53,7 @@ def whole_study(
 ) -> None:
     """Run the talk's whole story for several seeds, then report it."""
     given = asked(shared, seeds, workers, engine) | {"finetune.k": k}
-    loaded, todo, workers = study_plan(gather(shared, given), k)
+    loaded, todo, workers = study_plan(gather(shared, given))
     settings = loaded.config
     if shared.dry_run:
         dry_run(todo, loaded, shared, workers)
@@ -74,7 +74,7 @@ def whole_study(
         shared,
         "study",
         lambda: {**overview_data(shown), "unmet": unmet},
-        lambda: stack([overview_report(shown, done), line(f"{shared.runs_dir} holds the {len(done)} runs")]),
+        lambda: stack([overview_report(shown, done), line(f"the folder {shared.runs_dir} holds the {len(done)} runs")]),
         shared.following("report", done[-1].id),
     )
     remember(shared, settings.study.name, todo)
@@ -97,11 +97,16 @@ def tune(
     from lorabench.analysis.number import plain
     from lorabench.report.blocks import stack
     from lorabench.report.sweep import curves_data, curves_table
-    from lorabench.report.tables import unequal_note
+    from lorabench.report.tables import introduced, unequal_note
     from lorabench.runner import engines
 
     given = asked(shared, seeds, workers, engine)
-    loaded = load(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
+    source = gather(shared, {**given, "study.seeds": given["study.seeds"] or "0"})
+    if not given["study.seeds"]:
+        source.places["study", "seeds"] = "the command"
+    if ("finetune", "lr") in source.options:
+        raise UsageError(f"{source.places['finetune', 'lr']}: tune tries learning rates of its own")
+    loaded = of_methods(source)
     curves = room.curves(loaded.config)
     todo = room.todo(curves)
     workers = loaded.config.study.workers or engines.cores()
@@ -120,11 +125,16 @@ def tune(
         shared,
         "tune",
         lambda: {"holdout": held_out, "curves": curves_data(rows), "unequal": plain(unequal)},
-        lambda: stack([curves_table(rows, images=held_out, seeds=seeds_shown), unequal_note(unequal)]),
+        lambda: stack(
+            [
+                introduced(done.values(), shared.store),
+                curves_table(rows, images=held_out, seeds=seeds_shown),
+                unequal_note(unequal),
+            ]
+        ),
         shared.following("report", "--study", name),
     )
-    config = loaded.config.model_dump(mode="json")
-    remember(shared, name, room.todo(best), kind="tune", config=config)
+    remember(shared, name, room.todo(best), kind="tune", config=loaded.config.model_dump(mode="json"))
 
 
 @command()
@@ -153,6 +163,7 @@ def sweep(
     from lorabench.report import sweep as tables
     from lorabench.report.blocks import stack
     from lorabench.report.plot import rank_plot
+    from lorabench.report.tables import introduced
     from lorabench.runner import engines, stages
 
     source = gather(shared, asked(shared, seeds, workers, engine))
@@ -180,8 +191,9 @@ def sweep(
     result = results.result()
 
     def document() -> Block:
-        runs = [run for stage in todo if (run := stages.cached(stage, shared.store))] if planned.ranks else []
-        return stack([tables.sweep_report(result), rank_plot(runs)])
+        runs = [run for stage in todo if (run := stages.cached(stage, shared.store))]
+        plot = rank_plot(runs) if planned.ranks else None
+        return stack([introduced(runs, shared.store), tables.sweep_report(result), plot])
 
     answer(shared, "sweep", lambda: tables.sweep_data(result), document, shared.following("report"))
     axes = {axis.key: list(axis.values) for axis in planned.axes}

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from lorabench.config.schema import (
@@ -100,11 +99,11 @@ def gather(
     Arguments and errors as in `load`; `called` gives of a flag's key what messages call the flag.
     """
     sources = [read_yaml(find(path)) for path in files]
-    sources += [_from_set(text) for text in sets]
+    options = [_from_set(text) for text in sets]
     given = [(key, value) for key, value in (flags or {}).items() if value is not None]
-    sources += [_nested(tuple(key.split(".")), value, called(key)) for key, value in given]
-    merged = Source()
-    for source in sources:
+    options += [_nested(tuple(key.split(".")), value, called(key)) for key, value in given]
+    merged = Source(options=[path for source in options for path in source.places])
+    for source in [*sources, *options]:
         _merge(merged.values, source.values, Config.model_fields)
         merged.places.update(source.places)
         merged.problems += source.problems
@@ -248,6 +247,8 @@ def dump(config: Config, header: str = "", without: Collection[str] = ()) -> str
 
     The sections `without` are left out, and are read back at their defaults.
     """
+    import yaml  # imported late: the shell waits for the keys of a config
+
     comment = "".join(f"# {line}\n" for line in header.splitlines())
     content = config.model_dump(mode="json", exclude={*without})
     return comment + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)

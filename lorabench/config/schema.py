@@ -20,7 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from lorabench.data import shifts
 from lorabench.data.shifts.contract import Fraction, Seed, distinct
-from lorabench.methods.registry import METHODS, came_later
+from lorabench.methods.entry import came_later
+from lorabench.methods.registry import METHODS
 
 Positive = Annotated[float, Field(gt=0, le=1e15)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -81,7 +82,7 @@ Fmnist = Annotated[SerializeAsAny[shifts.ShiftOptions], BeforeValidator(shifts.p
 class Section(BaseModel):
     """A frozen group of settings; unknown keys are errors, and a value of the wrong type is never converted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Pretrain(Section):
@@ -266,13 +267,13 @@ class Config(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     reuse: bool = True
     holdout: Annotated[int, Field(ge=0, le=50_000)] = 0
-    pretrain: Pretrain = Pretrain()
+    pretrain: Pretrain = Field(default_factory=Pretrain)
     fmnist: Fmnist = Field(default_factory=lambda: shifts.parse({}))
     finetune: Annotated[SerializeAsAny[Finetune], BeforeValidator(Finetune.parse)] = Field(
         default_factory=lambda: Finetune.parse({})
     )
-    study: Study = Study()
-    sweep: Sweep = Sweep()
+    study: Study = Field(default_factory=Study)
+    sweep: Sweep = Field(default_factory=Sweep)
     expect: dict[str, Expectation] = Field(default_factory=dict[str, Expectation])
 
     @field_validator("expect", mode="before")

@@ -1,7 +1,8 @@
 """YAML read so that every value still knows its line: the only place that parses YAML.
 
 Stricter and friendlier than PyYAML alone: `1e-3` is a number, `yes` is a word, a duplicate key is an error, and
-aliases are refused (no setting needs them, and a few lines of them can expand to gigabytes), and tags.
+aliases are refused (no setting needs them, and a few lines of them can expand to gigabytes), and tags. PyYAML is
+imported where there is YAML: the shell waits for names and keys.
 
     find(Path("study"))      # the file of that name in this folder, or else the config that comes with lorabench
 """
@@ -12,11 +13,12 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-import yaml
+from typing import TYPE_CHECKING, Any, cast
 
 from lorabench.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    import yaml
 
 _FOLDER = ("share", "lorabench", "configs")
 """Where a wheel puts the configs, below the environment that it is installed in: `data-files` of pyproject.toml."""
@@ -30,11 +32,15 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass
 class Source:
-    """Settings from one place: nested values, and for each key path the words that say where it stands."""
+    """Settings from one place: nested values, and for each key path the words that say where it stands.
+
+    `options` are the key paths that the command line set, and no file.
+    """
 
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     places: dict[KeyPath, str] = field(default_factory=dict[KeyPath, str])
     problems: list[str] = field(default_factory=list[str])
+    options: list[KeyPath] = field(default_factory=list[KeyPath])
 
 
 _NUMBER = re.compile(
@@ -89,6 +95,8 @@ def parse_yaml(text: str, name: str) -> Source:
     Raises:
         ConfigError: as `read_yaml`.
     """
+    import yaml
+
     source = Source()
     try:
         _refuse_bombs(text, name)
@@ -110,6 +118,8 @@ def parse_yaml(text: str, name: str) -> Source:
 
 
 def _refuse_bombs(text: str, name: str) -> None:
+    import yaml
+
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         mark = cast("yaml.Mark", event.start_mark)
@@ -130,6 +140,8 @@ def _place(node: yaml.Node, name: str) -> str:
 
 
 def _mapping(node: yaml.MappingNode, path: KeyPath, name: str, source: Source) -> dict[str, Any]:
+    import yaml
+
     values: dict[str, Any] = {}
     for key_node, value_node in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
         place = _place(key_node, name)
@@ -148,6 +160,8 @@ def _mapping(node: yaml.MappingNode, path: KeyPath, name: str, source: Source) -
 
 
 def _value(node: yaml.Node, path: KeyPath, name: str, source: Source) -> Any:
+    import yaml
+
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, name, source)
     if isinstance(node, yaml.SequenceNode):

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 KINDS = {method: method for method in peft_format.METHODS} | dict.fromkeys(
-    ("lora-plus", "lora-fa", "pissa", "olora"), "lora"
+    ("vera", "lora-plus", "lora-fa", "pissa", "olora"), "lora"
 )
-"""The methods that PEFT has, and which of them what each has trained is."""
+"""The methods that PEFT has, and which of them what each has trained is.
+
+VeRA is the LoRA that it computes: of a folder of its own type PEFT before 0.21 draws the frozen half again.
+"""
 
 _FROM_WEIGHTS = {"pissa", "olora"}
 """Their frozen part is not W0. On W0, ΔW = (AB)ᵀ - (A'B')ᵀ, where A' and B' are the untrained: a LoRA of rank 2k."""

@@ -32,8 +32,8 @@ CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "a
 MAX_CONFIG_BYTES, MAX_TENSOR_BYTES = 1_000_000, 64_000_000
 """An adapter of rank 4,096, the highest that lorabench takes, has 26 million bytes."""
 
-METHODS = {"lora": "LORA", "rslora": "LORA", "dora": "LORA", **{name.lower(): name for name in TYPES}}
-"""The methods that PEFT has, and its type of each."""
+METHODS = {"lora": "LORA", "rslora": "LORA", "dora": "LORA", **{name.lower(): name for name in TYPES if name != "VERA"}}
+"""The methods that are written, and PEFT's type of each."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Adapter:
         options: the method's own settings, complete.
         targets: the layers, in the model's order.
         tensors: for each layer `fc1.A` (n, k) and `fc1.B` (k, m), of DoRA also `fc1.g` (m,), of the others what their
-            files in `methods` name; of VeRA, which is only written, also `VA` and `VB`. float32.
+            files in `methods` name. float32.
     """
 
     method: str

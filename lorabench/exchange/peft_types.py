@@ -213,11 +213,7 @@ class Lora(_Ranked):
 
 
 class Vera(PeftType):
-    """VeRA. A run does not keep the frozen half, so what is read becomes the LoRA that it is.
-
-    PEFT before 0.21 draws the frozen half again in place of reading it, and says nothing; by the key `peft_version`
-    those before 0.14 refuse what we write, and those before 0.18 warn.
-    """
+    """VeRA, which is read only. A run does not keep the frozen half, so what is read becomes the LoRA that it is."""
 
     PARTS = (
         Part("d", "vera_lambda_d", "r"),
@@ -226,7 +222,6 @@ class Vera(PeftType):
         Part("VB", "base_model.vera_B", "Mr"),
     )
     WITHOUT_EFFECT = {"d_initial", "projection_prng_key"}
-    WRITTEN = {"r": "k", "projection_prng_key": 0, "save_projection": True, "peft_version": "0.21.2"}
 
     r: Rank = 256
     save_projection: Literal[True] = True

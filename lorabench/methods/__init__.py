@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from pydantic import ValidationError
 
 from lorabench.errors import UsageError
-from lorabench.methods.registry import METHODS, Exemption, Method, Options, Shapes, every, since
+from lorabench.methods.entry import Exemption, Method, Options, Shapes, every, since
+from lorabench.methods.registry import METHODS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

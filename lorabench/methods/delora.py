@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.low_rank import uniform
+from lorabench.methods.factors import uniform
 from lorabench.methods.wrapper import SplitWrapper, wrap
 
 

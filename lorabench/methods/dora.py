@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.low_rank import uniform
+from lorabench.methods.factors import uniform
 from lorabench.methods.wrapper import SplitWrapper, wrap
 
 

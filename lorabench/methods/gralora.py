@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.errors import UsageError
-from lorabench.methods.low_rank import uniform
+from lorabench.methods.factors import uniform
 from lorabench.methods.wrapper import SplitWrapper, wrap
 
 

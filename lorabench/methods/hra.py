@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorabench.methods.low_rank import uniform
+from lorabench.methods.factors import uniform
 from lorabench.methods.wrapper import RemadeWrapper, wrap
 
 

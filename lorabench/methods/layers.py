@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
 from lorabench.errors import UsageError
-from lorabench.methods.registry import METHODS, Options
+from lorabench.methods.entry import Options
+from lorabench.methods.registry import METHODS
 from lorabench.methods.wrapper import sides, transposed
 
 Targets = Sequence[str] | Mapping[str, Mapping[str, Any]] | Callable[[str, nn.Module], bool]

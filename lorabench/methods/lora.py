@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorabench.errors import UsageError
-from lorabench.methods.low_rank import LowRank, uniform
+from lorabench.methods.factors import LowRank, uniform
 from lorabench.methods.wrapper import sides, wrap
 
 

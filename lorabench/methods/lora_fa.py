@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorabench.methods.low_rank import LowRank, add_low_rank, uniform
+from lorabench.methods.factors import LowRank, add_low_rank, uniform
 from lorabench.methods.wrapper import sides, wrap
 
 

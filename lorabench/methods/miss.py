@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lorabench.methods.low_rank import add_low_rank
+from lorabench.methods.factors import add_low_rank
 from lorabench.methods.wrapper import SplitWrapper, wrap
 
 

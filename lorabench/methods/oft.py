@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.errors import UsageError
-from lorabench.methods.rotation import cayley
+from lorabench.methods.factors import cayley
 from lorabench.methods.wrapper import Wrapper, wrap
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.low_rank import Residual, parts_of
+from lorabench.methods.factors import Residual, parts_of
 from lorabench.methods.wrapper import wrap
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.low_rank import Shared, uniform
+from lorabench.methods.factors import Shared, uniform
 from lorabench.methods.wrapper import RemadeWrapper, sides, wrap
 
 
@@ -24,23 +24,16 @@ class RandLoRALayer(RemadeWrapper):
         scale: s, the paper's α/r. Λ (k, N) is zero at birth, Γ (N, p) is 1/p.
     """
 
+    A: Tensor = Shared.matrix("A")
+    B: Tensor = Shared.matrix("B")
+
     def __init__(self, inner: nn.Linear, shared: Shared, scale: float) -> None:
         super().__init__(inner)
-        self.borrowed = (shared,)  # no module of this layer's own: one of the layers holds it, and it is saved once
+        self.borrowed = (shared,)
         self.scale = scale
         k, p = len(self.A), min(self.in_features, self.out_features)
         self.Lambda = self.own(torch.zeros(k, -(-p // k)))
         self.Gamma = self.own(torch.full((-(-p // k), p), 1 / p))
-
-    @property
-    def A(self) -> Tensor:
-        """(k, P)."""
-        return self.borrowed[0].get_parameter("A")
-
-    @property
-    def B(self) -> Tensor:
-        """(Q, kN')."""
-        return self.borrowed[0].get_parameter("B")
 
     def merged_weight(self) -> Tensor:
         """W1 = W0 + s Σ_j B_j Λ_j A Γ_j."""

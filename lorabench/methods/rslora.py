@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from lorabench.methods.low_rank import LowRank, uniform
+from lorabench.methods.factors import LowRank, uniform
 from lorabench.methods.wrapper import sides, wrap
 
 

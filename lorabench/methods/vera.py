@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lorabench.methods.low_rank import Shared
+from lorabench.methods.factors import Shared
 from lorabench.methods.wrapper import SplitWrapper, sides, wrap
 
 
@@ -22,21 +22,24 @@ class VeRALayer(SplitWrapper):
             the first m rows. d (k,) is 0.1 at birth, b (m,) is zero.
     """
 
+    VA: Tensor = Shared.matrix("VA")
+    VB: Tensor = Shared.matrix("VB")
+
     def __init__(self, inner: nn.Linear, shared: Shared) -> None:
         super().__init__(inner)
-        self.borrowed = (shared,)  # no module of this layer's own: one of the layers holds it, and it is saved once
+        self.borrowed = (shared,)
         self.d = self.own(torch.full((len(self.VA),), 0.1))
         self.b = self.own(torch.zeros(self.out_features))
 
     @property
-    def VA(self) -> Tensor:
-        """(k, N)."""
-        return self.borrowed[0].get_parameter("VA")
+    def A(self) -> Tensor:
+        """(n, k), as LoRA's: ΔW = (A B)ᵀ."""
+        return (self.d[:, None] * self.VA[:, : self.in_features]).t()
 
     @property
-    def VB(self) -> Tensor:
-        """(M, k)."""
-        return self.borrowed[0].get_parameter("VB")
+    def B(self) -> Tensor:
+        """(k, m), as LoRA's."""
+        return (self.b[:, None] * self.VB[: self.out_features]).t()
 
     def frozen_part(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The frozen part: `x @ VAᵀ` and `inner(x)`."""

@@ -12,6 +12,11 @@ from typing import Literal, NamedTuple
 
 WIDTH = 80
 """Columns of a page of characters: a file of text, and what every report fits."""
+WARM = ((20, "#ffffff on #b00000"), (8, "#000000 on #f0703a"), (3, "#000000 on #f0b080"), (1, "#000000 on #f6dcc4"))
+COOL = ((20, "#ffffff on #0050a0"), (8, "#000000 on #5a9bd0"), (3, "#000000 on #9ab8d0"), (1, "#000000 on #d4e2ee"))
+"""Shades of a confusion's cells, from this percentage of the true digit on. Ink and paper, at least 4.5 to 1, so that
+they read on any screen.
+"""
 
 
 class Piece(NamedTuple):

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.analysis import number
-from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange, Metric, metrics_of
-from lorabench.analysis.confusion import recalls, worst_cells
+from lorabench.analysis.comparison import NAMES, Comparison, ConfusionChange
 from lorabench.analysis.fairness import unfinished
 from lorabench.analysis.number import NO_DIFFERENCE, flatten, plain, shown
 from lorabench.analysis.paired import Contrast
 from lorabench.analysis.quantities import SETS, SLICES
-from lorabench.analysis.single import RunAccuracy, before_and_after, class_counts, scores, spectrum_rows
+from lorabench.analysis.single import (
+    Metric,
+    RunAccuracy,
+    before_and_after,
+    class_counts,
+    metrics_of,
+    recalls,
+    scores,
+    spectrum_rows,
+    worst_cells,
+)
 from lorabench.report import digits
 from lorabench.report.blocks import Block, Document, Line, Picture, grid, group, heading, line, note, stack, statistics
 from lorabench.report.plot import training_table

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lorabench.analysis.confusion import CellChange, recalls
-from lorabench.report.blocks import Beside, Block, Line, Picture, Table, grid, line
+from lorabench.analysis.single import CellChange, recalls
+from lorabench.report.blocks import COOL, WARM, Beside, Block, Line, Picture, Table, grid, line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,11 +78,6 @@ def _shrink(old: int, new: int) -> npt.NDArray[np.float64]:
     pixels = np.arange(old)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     return np.clip(overlap, 0, None) * new / old
-
-
-# From this percentage of the true digit on. Ink and paper, at least 4.5 to 1, so that they read on any screen.
-WARM = ((20, "#ffffff on #b00000"), (8, "#000000 on #f0703a"), (3, "#000000 on #f0b080"), (1, "#000000 on #f6dcc4"))
-COOL = ((20, "#ffffff on #0050a0"), (8, "#000000 on #5a9bd0"), (3, "#000000 on #9ab8d0"), (1, "#000000 on #d4e2ee"))
 
 
 def confusion(matrix: Matrix, title: str) -> Table:

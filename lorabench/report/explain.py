@@ -1,28 +1,31 @@
 """What `explain` shows: a method drawn to scale and counted layer by layer, and what a run of it did to one digit.
 
-explanation(told)          told = Told("lora", options, targets)
-outcome(run, pictures)     a digit before and after, three numbers, three sentences
+explanation(told)                    told = by_default("lora"), or of_run(run)
+outcome(run, pictures, settings)     a digit before and after, three numbers, three sentences
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lorabench.analysis.quantities import count
+from lorabench.analysis.settings import collect, featured_setting
 from lorabench.classifier import CLASSIFIER
-from lorabench.methods.registry import METHODS, Method, Part
+from lorabench.data import shifts
+from lorabench.methods.entry import Layer, Method, Part
+from lorabench.methods.registry import METHODS
+from lorabench.report import figures
 from lorabench.report.blocks import Block, Line, Picture, grid, group, heading, line, note, stack
 from lorabench.report.digits import beside, draw
-from lorabench.report.figures import Pictures
+from lorabench.report.tables import introduction, listed
 from lorabench.runs import Run, Store
 from lorabench.scale import ARCHITECTURES
 
-_ENGLISH = dict(enumerate(("zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines")))
 _ASPECT = 2
 """A character is so many times as high as wide."""
 _LINES = 6
@@ -46,14 +49,13 @@ class Told:
         """Its entry of the registry."""
         return METHODS[self.name]
 
-    def parts(self, layer: str) -> list[Part]:
-        """What it makes of a layer, in the order in which it is applied."""
-        return [part for path in self.method.layer(*CLASSIFIER[layer], self.options) for part in path]
+    def paths(self, layer: str) -> Layer:
+        """What it makes of a layer: the sum of these, of each part by part."""
+        return self.method.layer(*CLASSIFIER[layer], self.options)
 
-    @property
-    def factored(self) -> bool:
-        """Whether a layer is the sum of its own weight and of the product B A."""
-        return not self.method.remakes and [part.name for part in self.parts(self.targets[0])[1:]] == ["A", "B"]
+    def parts(self, layer: str) -> list[Part]:
+        """All of them, in the order in which they are applied."""
+        return [part for path in self.paths(layer) for part in path]
 
 
 def by_default(name: str) -> Told:
@@ -69,58 +71,35 @@ def of_run(run: Run) -> Told:
     return Told(run.settings["method"], options, run.settings["targets"] or method.where(list(CLASSIFIER), options))
 
 
-class Size(NamedTuple):
-    """A layer of m outputs and n inputs: its parameters, those trained and as what sum, the k where LoRA saves none."""
+def explanation_data(told: Told) -> dict[str, Any]:
+    """What `explanation` shows, as plain data; a share in percent.
 
-    layer: str
-    m: int
-    n: int
-    parameters: int
-    trained: int
-    sum: str
-    break_even: float | None
-
-
-def sizes(told: Told) -> list[Size]:
-    """A row for each layer of the classifier."""
-    rows: list[Size] = []
+    A layer has m outputs and n inputs, its parameters, those trained, these as a sum, and the k where LoRA saves none.
+    """
+    k, layers = told.options.get("k"), list[dict[str, Any]]()
     for matrix in ARCHITECTURES["mlp"].matrices:
         parts = [part for part in told.parts(matrix.name) if part.trained and matrix.name in told.targets]
-        k = told.options.get("k")
         product = [part.shape for part in parts] == [(matrix.n, k), (k, matrix.m)]
-        rows.append(
-            Size(
-                matrix.name,
-                matrix.m,
-                matrix.n,
-                matrix.n * matrix.m + matrix.m,
-                sum(part.size for part in parts),
-                _sum(parts, k),
-                matrix.break_even if product else None,
-            )
+        layers.append(
+            {
+                "layer": matrix.name,
+                "m": matrix.m,
+                "n": matrix.n,
+                "parameters": matrix.n * matrix.m + matrix.m,
+                "trained": sum(part.size for part in parts),
+                "sum": _sum(parts, k),
+                "break_even": matrix.break_even if product else None,
+            }
         )
-    return rows
-
-
-def _sum(parts: Sequence[Part], k: int | None) -> str:
-    """`4·(784 + 256) + 256`: what all matrices of rank k have in common is written once."""
-    thin = [part.shape for part in parts if len(part.shape) == 2 and k in part.shape]
-    sides = [b if a == k else a for a, b in thin]
-    terms = [f"{k}·({' + '.join(map(str, sides))})" if len(sides) > 1 else f"{k}·{sides[0]}"] if sides else []
-    return " + ".join([*terms, *("·".join(map(str, part.shape)) for part in parts if part.shape not in thin)])
-
-
-def explanation_data(told: Told) -> dict[str, Any]:
-    """What `explanation` shows, as plain data; a share in percent."""
-    reason, rows, total = told.method.exemption("merge", told.options), sizes(told), ARCHITECTURES["mlp"].total
-    trained = sum(row.trained for row in rows)
+    reason, total = told.method.exemption("merge", told.options), ARCHITECTURES["mlp"].total
+    trained = sum(row["trained"] for row in layers)
     return {
         "method": told.name,
         "title": told.method.title,
         "formula": told.method.formula,
         "paper": told.method.paper,
         "options": dict(told.options),
-        "layers": [row._asdict() for row in rows],
+        "layers": layers,
         "targets": list(told.targets),
         "trained": trained,
         "total": total,
@@ -130,31 +109,36 @@ def explanation_data(told: Told) -> dict[str, Any]:
     }
 
 
+def _sum(parts: Sequence[Part], k: int | None) -> str:
+    """`4·(784 + 256) + 256`: what all matrices of rank k have in common is written once."""
+    thin = [part.shape for part in parts if len(part.shape) == 2 and k in part.shape]
+    sides = [str(b if a == k else a) for a, b in thin]
+    terms = [f"{k}·({' + '.join(sides)})" if len(sides) > 1 else f"{k}·{sides[0]}"] if sides else []
+    return " + ".join([*terms, *("·".join(map(str, part.shape)) for part in parts if part.shape not in thin)])
+
+
 def explanation(told: Told) -> Block:
     """The method's formula, its layers drawn to scale, and where its number of parameters comes from."""
-    method, data, rows = told.method, explanation_data(told), sizes(told)
+    method, data = told.method, explanation_data(told)
     options = [
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in told.options.items()
         if value not in (None, 0.0)
     ]
+    where = f"in {', '.join(told.targets)}" + (f"; {', '.join(options)}" if options else "")
     why_not, trained = data["why_not"], f"{data['trained']:,}"
-    facts = grid("", "", align="<<")
-    facts.add_row(line("formula", "dim"), method.formula)
-    facts.add_row(
-        line("trained", "dim"), "; ".join([f"in {', '.join(told.targets)}", *filter(None, [", ".join(options)])])
-    )
     merged = f"no: {why_not}" if why_not else "yes: into the linear layers, which then cost what they did"
-    facts.add_row(line("mergeable", "dim"), merged)
-    facts.add_row(line("paper", "dim"), method.paper)
-    even = any(row.break_even for row in rows)
+    facts = grid("", "", align="<<")
+    for name, fact in (("formula", method.formula), ("trained", where), ("mergeable", merged), ("paper", method.paper)):
+        facts.add_row(line(name, "dim"), fact)
+    even = any(row["break_even"] for row in data["layers"])
     heads = ("layer", "W0 (m x n)", "with bias", "trained", *(["break-even k"] if even else []))
     table = grid(*heads, align="<" + ">" * (len(heads) - 1))
-    for row in rows:
-        least = [f"{row.break_even:.1f}"] if row.break_even else []
-        table.add_row(row.layer, f"{row.m} x {row.n}", f"{row.parameters:,}", f"{row.trained:,}", *least)
+    for row in data["layers"]:
+        least = [f"{row['break_even']:.1f}"] if row["break_even"] else []
+        table.add_row(row["layer"], f"{row['m']} x {row['n']}", f"{row['parameters']:,}", f"{row['trained']:,}", *least)
     table.add_row("sum", "", f"{data['total']:,}", trained)
-    terms = " + ".join(row.sum for row in rows if row.sum)
+    terms = " + ".join(row["sum"] for row in data["layers"] if row["sum"])
     return stack(
         [
             heading(method.title, _roles(told)),
@@ -174,19 +158,12 @@ def explanation(told: Told) -> Block:
 
 def _roles(told: Told) -> str:
     """`W0 is frozen; A and B are trained`."""
-    parts = told.parts(told.targets[0])
-    roles = {
-        role: list(dict.fromkeys(part.name for part in parts if part.trained == trained and part.name))
-        for role, trained in (("frozen", False), ("trained", True))
-    }
-    return "; ".join(
-        f"{listed(names)} {'is' if len(names) == 1 else 'are'} {role}" for role, names in roles.items() if names
-    )
-
-
-def listed(names: Sequence[str]) -> str:
-    """`A, B and C`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    roles: list[str] = []
+    for role, trained in (("frozen", False), ("trained", True)):
+        parts = [part for part in told.parts(told.targets[0]) if part.trained == trained and part.name]
+        if names := list(dict.fromkeys(part.name for part in parts)):
+            roles.append(f"{listed(names)} {'is' if len(names) == 1 else 'are'} {role}")
+    return "; ".join(roles)
 
 
 class Tile(NamedTuple):
@@ -199,11 +176,14 @@ class Tile(NamedTuple):
     sign: str = " "
 
     def lines(self, unit: int, *, ascii_only: bool) -> list[str]:
-        """It drawn in characters, each `unit` numbers wide and twice as many high; a frozen one in whole characters."""
+        """It drawn in characters, each `unit` numbers wide and twice as many high; a frozen one in whole characters.
+
+        A side of less than an eighth of a character is drawn as an eighth.
+        """
         wide, high = self.wide / unit, self.high / (unit * _ASPECT)
         if not self.trained:
             return [(":" if ascii_only else "░") * max(1, round(wide))] * max(1, round(high))
-        (columns, right), (rows, top) = _eighths(wide), _eighths(high)
+        (columns, right), (rows, top) = (divmod(max(1, round(8 * length)), 8) for length in (wide, high))
         if not columns:
             rows, top = round(high), int(high < 0.5)
         if ascii_only:
@@ -213,102 +193,64 @@ class Tile(NamedTuple):
         return [*edge, *[solid] * rows]
 
 
-def _eighths(length: float) -> tuple[int, int]:
-    """Whole characters and eighths of one, an eighth at least."""
-    return divmod(max(1, round(8 * length)), 8)
+def _tiles(told: Told, layer: str, times: str, *, ascii_only: bool) -> list[Tile]:
+    """From left to right as formulas are written: what is applied last comes first, and a vector of outputs upright.
 
-
-def _tiles(told: Told, layer: str) -> list[Tile]:
-    """From left to right as formulas are written: what is applied last comes first, and a vector of outputs upright."""
+    Signs stand only where a layer is the sum of its own weight and of the product B A; `times` is that of captions.
+    """
     (_, m), tiles = CLASSIFIER[layer], list[Tile]()
-    for path in told.method.layer(*CLASSIFIER[layer], told.options):
-        sign = " + " if told.factored and tiles else " "
+    factored = not told.method.remakes and [part.name for part in told.parts(told.targets[0])[1:]] == ["A", "B"]
+    for path in told.paths(layer):
+        sign = " + " if factored else " "
         for part in reversed(path):
             if len(part.shape) == 2:
                 wide, high = part.shape
             else:
                 wide, high = (1, part.size) if part is path[-1] and part.size == m else (part.size, 1)
-            tiles.append(Tile(f"{part.name} {high} x {wide}".strip(), high, wide, part.trained, sign if tiles else ""))
-            sign = " · " if told.factored else " "
+            caption = f"{part.name} {high}{times}{wide}".strip()
+            if ascii_only:
+                caption = caption.encode("ascii", "replace").decode()
+            tiles.append(Tile(caption, high, wide, part.trained, sign if tiles else ""))
+            sign = " " if not factored else " * " if ascii_only else " · "
     return tiles
 
 
 def _drawn(told: Told, columns: int, *, ascii_only: bool) -> list[Line]:
-    """Each layer's matrices at one scale, the frozen shaded, the trained solid; as the sum of products that they are.
+    """Each layer's matrices at one scale, the frozen shaded, the trained solid."""
 
-    A side of less than an eighth of a character is drawn as an eighth.
-    """
-    layers = {layer: _tiles(told, layer) for layer in told.targets}
-    if any(_wide(tiles, _COARSEST) > columns - _LABEL for tiles in layers.values()):
-        layers = {
-            layer: [tile._replace(caption=tile.caption.replace(" x ", "x")) for tile in tiles]
-            for layer, tiles in layers.items()
-        }
+    def fits(layers: Mapping[str, Sequence[Tile]], unit: int) -> bool:
+        return all(
+            sum(len(tile.sign) + max(len(tile.caption), math.ceil(tile.wide / unit)) for tile in tiles)
+            <= columns - _LABEL
+            for tiles in layers.values()
+        )
+
+    layers = {layer: _tiles(told, layer, " x ", ascii_only=ascii_only) for layer in told.targets}
+    if not fits(layers, _COARSEST):
+        layers = {layer: _tiles(told, layer, "x", ascii_only=ascii_only) for layer in told.targets}
     highs = [max(tile.high for tile in tiles) for tiles in layers.values()]
     least = math.ceil(max(max(highs) / _LINES, sum(highs) / (2 * _LINES)) / _ASPECT)
-    unit = next(
-        unit
-        for unit in itertools.count(least)
-        if unit > _COARSEST or all(_wide(tiles, unit) <= columns - _LABEL for tiles in layers.values())
-    )
+    unit = next(unit for unit in itertools.count(least) if unit > _COARSEST or fits(layers, unit))
     lines: list[Line] = []
     for layer, tiles in layers.items():
         blocks = [tile.lines(unit, ascii_only=ascii_only) for tile in tiles]
         high = max(map(len, blocks))
         rows = [layer.ljust(_LABEL), *[" " * _LABEL] * high]
         for tile, block in zip(tiles, blocks, strict=True):
-            full, sign = [tile.caption, *[""] * (high - len(block)), *block], tile.sign
-            if ascii_only:
-                full[0], sign = full[0].encode("ascii", "replace").decode(), sign.replace("·", "*")
-            signs = [*[" " * len(sign)] * high, sign]
-            rows = [
-                row + before + text.ljust(max(map(len, full)))
-                for row, before, text in zip(rows, signs, full, strict=True)
-            ]
+            texts = [tile.caption, *[""] * (high - len(block)), *block]
+            signs = [*[" " * len(tile.sign)] * high, tile.sign]
+            wide = max(map(len, texts))
+            rows = [row + sign + text.ljust(wide) for row, sign, text in zip(rows, signs, texts, strict=True)]
         lines += [line(row.rstrip(), "" if number else "dim", folds=False) for number, row in enumerate(rows)]
-    shades = (":", "#") if ascii_only else ("░", "█")
-    return [*lines, note(f"{shades[0]} frozen, {shades[1]} trained; to scale, a column is {unit} numbers wide")]
+    frozen, trained = (":", "#") if ascii_only else ("░", "█")
+    return [*lines, note(f"{frozen} frozen, {trained} trained; to scale, a column is {unit} numbers wide")]
 
 
-def _wide(tiles: Sequence[Tile], unit: int) -> int:
-    return sum(len(tile.sign) + max(len(tile.caption), math.ceil(tile.wide / unit)) for tile in tiles)
+def repaired(pictures: figures.Pictures) -> dict[str, int] | None:
+    """A changed image that only the tuned model reads: the largest digit there is, misread as the base mostly does.
 
-
-def introduction(settings: Mapping[str, Any]) -> str:
-    """`F-MNIST is MNIST with 30% of the twos and threes mirrored; not Fashion-MNIST.`
-
-    Args:
-        settings: of the F-MNIST; what they leave out is as it is by default.
+    Its `position` in the test set, the `true` digit, and what it is taken for `before` and `after`.
     """
-    from lorabench.data import shifts
-
-    options = shifts.parse(dict(settings))
-    named = listed([_ENGLISH[digit] for digit in options.classes])
-    share = f"{100 * options.fraction:.4g}%"
-    return f"F-MNIST is MNIST with {share} of the {named} {shifts.of(options).word}; it is not Fashion-MNIST."
-
-
-def introduced(runs: Iterable[Run], store: Store | None = None) -> Block | None:
-    """What the F-MNIST among the runs is, or with `store` the one that they were made from; None if none or several."""
-    made = {run.id: run for run in runs if run.stage == "fmnist"}
-    if store:
-        parents = {run.parents.data for run in runs if run.parents.data} - made.keys()
-        made |= {name: run for name in parents if (run := store.finished(name))}
-    settings = [run.settings for run in made.values()]
-    return line(introduction(settings[0])) if len(settings) == 1 else None
-
-
-class Digit(NamedTuple):
-    """An image that the shift changed, by its place in the test set: what it is, and what it is taken for."""
-
-    position: int
-    true: int
-    before: int
-    after: int
-
-
-def repaired(pictures: Pictures) -> Digit | None:
-    """A changed image that only the tuned model reads: the largest digit there is, misread as the base mostly does."""
     import numpy as np
 
     repaired = pictures.flipped & (pictures.before != pictures.labels) & (pictures.after == pictures.labels)
@@ -318,7 +260,7 @@ def repaired(pictures: Pictures) -> Digit | None:
     repaired &= pictures.labels == true
     misread = np.bincount(pictures.before[repaired]).argmax()
     index = int(np.flatnonzero(repaired & (pictures.before == misread))[0])
-    return Digit(index, int(true), int(misread), int(true))
+    return {"position": index, "true": int(true), "before": int(misread), "after": int(true)}
 
 
 def headline(run: Run) -> dict[str, tuple[Any, Any]]:
@@ -329,31 +271,14 @@ def headline(run: Run) -> dict[str, tuple[Any, Any]]:
     return {stem: (old, new) for stem, (old, new) in pairs.items() if old and new and old.n and new.n}
 
 
-def outcome_data(run: Run, pictures: Pictures | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What `outcome` shows, as plain data; shares in percent."""
-    digit = repaired(pictures) if pictures else None
-    return {
-        "id": run.id,
-        "fmnist": introduction(settings),
-        "digit": digit._asdict() if digit else None,
-        "numbers": {
-            stem: {"base": old.percent, "tuned": new.percent, "images": new.n}
-            for stem, (old, new) in headline(run).items()
-        },
-        "meaning": meaning(run, settings),
-    }
-
-
 def meaning(run: Run, settings: Mapping[str, Any]) -> list[str]:
     """A run in plain sentences: what was trained, what it repaired, what it forgot."""
-    from lorabench.data import shifts
-
+    known, word = headline(run), shifts.named(settings).word
     sentences: list[str] = []
-    total = ARCHITECTURES["mlp"].total
     if run.params:
+        total = ARCHITECTURES["mlp"].total
         share = f"{100 * run.params.trainable / total:.2f}%"
         sentences.append(f"{run.params.trainable:,} numbers were trained, {share} of the classifier's {total:,}.")
-    known, word = headline(run), shifts.named(settings).word
     if "fmnist.flipped" in known:
         old, new = known["fmnist.flipped"]
         sentences.append(f"Of {new.n:,} {word} images it now reads {new.correct:,}; before it read {old.correct:,}.")
@@ -365,7 +290,21 @@ def meaning(run: Run, settings: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def outcome(run: Run, pictures: Pictures | None, settings: Mapping[str, Any]) -> Block:
+def outcome_data(run: Run, pictures: figures.Pictures | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `outcome` shows, as plain data; shares in percent."""
+    return {
+        "id": run.id,
+        "fmnist": introduction(settings),
+        "digit": repaired(pictures) if pictures else None,
+        "numbers": {
+            stem: {"base": old.percent, "tuned": new.percent, "images": new.n}
+            for stem, (old, new) in headline(run).items()
+        },
+        "meaning": meaning(run, settings),
+    }
+
+
+def outcome(run: Run, pictures: figures.Pictures | None, settings: Mapping[str, Any]) -> Block:
     """A digit that the run repaired, its three numbers, and what they mean.
 
     Args:
@@ -373,28 +312,25 @@ def outcome(run: Run, pictures: Pictures | None, settings: Mapping[str, Any]) ->
         pictures: its test images; None if there are none.
         settings: of its F-MNIST.
     """
-    from lorabench.data import shifts
-
     word = shifts.named(settings).word
     table = grid("right, %", "base", "tuned", align="<>>")
     for stem, (old, new) in headline(run).items():
         label = {"fmnist.flipped": f"{word} images", "fmnist": "F-MNIST", "mnist": "MNIST"}[stem]
         table.add_row(label, f"{old.percent:.2f}", f"{new.percent:.2f}")
-    digit = repaired(pictures) if pictures else None
     shown: Block | None = None
-    if pictures and digit:
-        said = f"A {word} {digit.true}: the base reads {digit.before}, the tuned model {digit.after}."
-        pair = (pictures.mnist[digit.position], pictures.fmnist[digit.position])
+    if pictures and (digit := repaired(pictures)):
+        place, true = digit["position"], digit["true"]
+        pair = {"in MNIST": pictures.mnist[place], "in F-MNIST": pictures.fmnist[place]}
 
         def drawn(columns: int, ascii_only: bool) -> list[Line]:
-            heads = ("in MNIST", "in F-MNIST")
-            return beside(
-                [[head, *draw(image, ascii_only=ascii_only)] for head, image in zip(heads, pair, strict=True)], columns
-            )
+            return beside([[head, *draw(image, ascii_only=ascii_only)] for head, image in pair.items()], columns)
 
-        shown = group(line(said, "bold"), Picture(drawn, f"A handwritten {digit.true}, and the same {word}."))
-    told = group(*map(line, meaning(run, settings)))
-    return stack([heading(run.id), line(introduction(settings)), shown, table, told])
+        shown = group(
+            line(f"A {word} {true}: the base reads {digit['before']}, the tuned model {digit['after']}.", "bold"),
+            Picture(drawn, f"A handwritten {true}, and the same {word}."),
+        )
+    said = group(*map(line, meaning(run, settings)))
+    return stack([heading(run.id), line(introduction(settings)), shown, table, said])
 
 
 def story(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Block | None:
@@ -402,14 +338,10 @@ def story(runs: Sequence[Run], store: Store, data_dir: Path | None) -> Block | N
 
     The first run of the setting that the report shows in full is explained.
     """
-    from lorabench.analysis.settings import collect, featured_setting
-    from lorabench.report.figures import pictures_of
-
     featured = featured_setting(collect(runs).settings)
-    if featured is None or not (headline(featured.runs[0])):
+    if featured is None or not headline(featured.runs[0]):
         return None
     run = featured.runs[0]
     images = store.finished(run.parents.data) if run.parents.data else None
-    return stack(
-        [outcome(run, pictures_of(run, store, data_dir), images.settings if images else {}), explanation(of_run(run))]
-    )
+    pictures = figures.pictures_of(run, store, data_dir)
+    return stack([outcome(run, pictures, images.settings if images else {}), explanation(of_run(run))])

@@ -13,10 +13,9 @@ from lorabench.analysis.settings import Collection
 from lorabench.analysis.study import AccuracyRow, Overview, Repair, SliceRow
 from lorabench.report import digits
 from lorabench.report.blocks import Block, Line, grid, group, heading, line, note, stack, statistics
-from lorabench.report.explain import introduced
 from lorabench.report.groups import methods_tables
 from lorabench.report.plot import rank_plot
-from lorabench.report.tables import held_out_note, size_table, told, unequal_note, unfinished_table, with_n
+from lorabench.report.tables import held_out_note, introduced, size_table, told, unequal_note, unfinished_table, with_n
 
 
 def overview_report(study: Overview, runs: Collection) -> Block:

@@ -18,12 +18,11 @@ from lorabench.config import Source, check
 from lorabench.errors import ConfigError, UsageError
 from lorabench.report.blocks import Block, Document, Line, stack
 from lorabench.report.detail import compare_report, run_report
-from lorabench.report.explain import introduced
 from lorabench.report.groups import groups_report
 from lorabench.report.overview import overview_report
 from lorabench.report.plot import rank_plot
 from lorabench.report.sweep import curves_data, curves_table, sweep_data, sweep_report
-from lorabench.report.tables import held_out_note
+from lorabench.report.tables import held_out_note, introduced
 from lorabench.runs import Broken, Run, Store, Study
 
 
@@ -67,7 +66,9 @@ def as_it_was(study: Study | None, store: Store, shown: Shown) -> Shown:
             data: dict[str, Any] = {"holdout": first.holdout, "curves": curves_data(rows)}
     except (ConfigError, UsageError):  # of an earlier lorabench, or edited
         return shown
-    return replace(shown, table=stack([table, plot]), data={**shown.data, study.kind: data})
+    return replace(
+        shown, table=stack([introduced(shown.runs, store), table, plot]), data={**shown.data, study.kind: data}
+    )
 
 
 def _study_rows(runs: Sequence[Run]) -> list[GateRow]:

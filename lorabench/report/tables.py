@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # `ls` uses this file, and starts faster without these
     from lorabench.analysis.study import SizeRow
     from lorabench.exchange import Export
     from lorabench.report.figures import Outcome
-    from lorabench.runs import Run
+    from lorabench.runs import Run, Store
 
 
 def size_table(rows: Sequence[SizeRow]) -> Block:
@@ -76,6 +76,37 @@ def unequal_note(facts: Sequence[Unequal]) -> Block | None:
             sides.append(f"{value} ({', '.join(labels[:NAMED])}{more})")
         lines.append(f"warning: not the same {fact.what}: {'; '.join(sides)}")
     return note("\n".join(lines)) if lines else None
+
+
+_ENGLISH = dict(enumerate(("zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines")))
+
+
+def introduction(settings: Mapping[str, Any]) -> str:
+    """`F-MNIST is MNIST with 30% of the twos and threes mirrored; not Fashion-MNIST.`
+
+    What the `settings` of the F-MNIST leave out is as it is by default.
+    """
+    from lorabench.data import shifts
+
+    options = shifts.parse(dict(settings))
+    named = listed([_ENGLISH[digit] for digit in options.classes])
+    share = f"{100 * options.fraction:.4g}%"
+    return f"F-MNIST is MNIST with {share} of the {named} {shifts.of(options).word}; not Fashion-MNIST."
+
+
+def introduced(runs: Collection[Run], store: Store | None = None) -> Block | None:
+    """What the F-MNIST among the runs is, or with `store` the one that they were made from; None if none or several."""
+    made = {run.id: run for run in runs if run.stage == "fmnist"}
+    if store:
+        parents = {run.parents.data for run in runs if run.parents.data} - made.keys()
+        made |= {name: run for name in parents if (run := store.finished(name))}
+    settings = [run.settings for run in made.values()]
+    return line(introduction(settings[0])) if len(settings) == 1 else None
+
+
+def listed(names: Sequence[str]) -> str:
+    """`A, B and C`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def held_out_note(runs: Iterable[Run]) -> Block | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from lorabench import data, methods
-from lorabench.config import Config, Finetune, dump, hashed
+from lorabench.config import Config, Entry, Finetune, dump, hashed
 from lorabench.errors import ConfigError, InputError, quoted
 from lorabench.runs import IMPORTED, Parents, Run, Store, earlier, make_id
 
@@ -233,13 +233,17 @@ def _same_parent(run: Run, had: str | None, asked: str | None, parent: Stage, st
     return not _differing(old, placed(parent, store), store) if old else run.id != earlier(run.id)
 
 
+RECIPE = Finetune.model_fields.keys() - Entry.model_fields.keys()
+"""What all entries of `study.methods` have of the finetune section; the rest each entry says itself."""
+
+
 def entries(config: Config) -> list[Config]:
     """`config` once for each entry of `study.methods`, with that entry as its finetune section; or else `config`.
 
-    An entry's epochs, batch size, warm-up and seed are those of `config.finetune`.
+    What an entry does not say, its epochs, batch size, warm-up and seed, is that of `config.finetune`.
     """
     single = config.study.model_copy(update={"methods": ()})
-    recipe = config.finetune.model_dump(include={"epochs", "batch_size", "warmup", "seed"})
+    recipe = config.finetune.model_dump(include=RECIPE)
     return [
         config.model_copy(update={"finetune": Finetune.parse(recipe | entry.model_dump()), "study": single})
         for entry in config.study.methods

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from lorabench import methods
 from lorabench.errors import UsageError
 from lorabench.methods import Method
-from lorabench.methods.registry import Products
+from lorabench.methods.entry import Products
 from lorabench.scale.architectures import ARCHITECTURES, Architecture, Matrix
 
 

@@ -27,6 +27,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -240,18 +241,18 @@ def differences(reference: Path, runs: Path) -> list[str]:
     return found
 
 
-def kill(arguments: list[str], moments: int, seed: int, folder: Path, *, polite: bool = False) -> Tally:
-    """Kill the command, or stop it if `polite`, at so many moments, several in each runs folder.
+def kill(arguments: list[str], moments: int, seed: int, folder: Path, polite: Sequence[bool] = (False,)) -> Tally:
+    """Kill the command, or stop it where `polite`, in turn, says so, at so many moments, several in each runs folder.
 
     Every folder is held against the reference.
     """
     chance, tally, number = random.Random(seed), Tally(), 0
     reference = undisturbed(arguments, folder)
-    while sum(tally.victims.values()) < moments:
+    while (done := sum(tally.victims.values())) < moments:
         number += 1
         runs = folder / f"killed-{number}"
-        for _ in range(min(PER_FOLDER, moments - sum(tally.victims.values()))):
-            if not strike(arguments, reference, runs, tally, chance, polite=polite):
+        for moment in range(done, min(done + PER_FOLDER, moments)):
+            if not strike(arguments, reference, runs, tally, chance, polite=polite[moment % len(polite)]):
                 break
         finish(arguments, reference, runs, tally)
         print(tally, file=sys.stderr)
@@ -267,7 +268,7 @@ def main() -> None:
     parser.add_argument("arguments", nargs="*", help="the command that is killed, after --; default: a tiny study")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        conclude(kill(given.arguments or STUDY, given.moments, given.seed, Path(folder), polite=given.stop))
+        conclude(kill(given.arguments or STUDY, given.moments, given.seed, Path(folder), [given.stop]))
 
 
 def conclude(tally: Tally) -> NoReturn:

@@ -27,6 +27,7 @@ from lorabench import checkpoint, methods
 from lorabench.data.ways import import_datasets
 from lorabench.errors import InputError
 from lorabench.exchange import peft_format
+from lorabench.exchange.peft import KINDS
 from lorabench.exchange.peft_types import TYPES
 
 TESTS = Path(__file__).parents[1]
@@ -61,7 +62,7 @@ def both_ways() -> None:
 
     saved = [(kind, options) for kind, options, _ in cases.SAVED]
     own = [("lora", {"alpha": 2.5}), ("ia3", {"place": "in"}), ("lokr", {"k": 16})]
-    own += [(method, dict[str, Any]()) for method in peft_format.METHODS]
+    own += [(method, dict[str, Any]()) for method in (*peft_format.METHODS, "vera")]
     for title, way, tried in (("saved by it, read here", read_here, saved), ("ours, read by it", read_there, own)):
         outcomes = [(kind, options, outcome(way, kind, options)) for kind, options in tried]
         counts = Counter(text.split(":")[0] for _, _, text in outcomes)
@@ -78,16 +79,17 @@ def written(folder: Path, method: str, options: dict[str, Any], model: torch.nn.
     torch.manual_seed(1)
     stirred = {name: t + 0.1 * torch.randn_like(t) for name, t in checkpoint.trained(model).items()}
     checkpoint.restore(model, stirred)
-    parts = {part.ours for part in TYPES[peft_format.METHODS[method]].PARTS}
+    kind = KINDS[method]
+    parts = {part.ours for part in TYPES[peft_format.METHODS[kind]].PARTS}
     tensors = {
         f"{name}.{part}": getattr(model.get_submodule(name), part)
         for name in layers
         for part in parts
         if hasattr(model.get_submodule(name), part)
     }
-    if "alpha" in options:
-        options["alpha"] = float(options["alpha"] or options["k"])
-    adapter = peft_format.Adapter(method, options, tuple(layers), tensors)
+    if kind in ("lora", "rslora"):
+        options["alpha"] = float(options.get("alpha") or options["k"])
+    adapter = peft_format.Adapter(kind, options, tuple(layers), tensors)
     for name, content in peft_format.encode(adapter).items():
         (folder / name).write_bytes(content)
     return model.eval()

@@ -49,7 +49,7 @@ class ShiftOptions(BaseModel):
     name is among the settings that make a run's id.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     fraction: Fraction = 0.3
     classes: Classes = (2, 3)

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from lorabench.analysis import number
-from lorabench.analysis.confusion import summed
 from lorabench.analysis.quantities import SETS
 from lorabench.analysis.settings import collect, featured_setting
+from lorabench.analysis.single import summed
 from lorabench.report.figures import Material, Missing, Pictures
 from lorabench.report.figures.style import canvas, caption
 from lorabench.runs import Metrics

@@ -15,8 +15,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from lorabench.errors import shown
-from lorabench.report.blocks import WIDTH, Beside, Block, Document, Line, Picture, Table, unbroken
-from lorabench.report.digits import COOL, WARM
+from lorabench.report.blocks import COOL, WARM, WIDTH, Beside, Block, Document, Line, Picture, Table, unbroken
 from lorabench.report.writers import Report
 
 if TYPE_CHECKING:

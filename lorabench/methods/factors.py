@@ -1,9 +1,9 @@
-"""What the low-rank methods share: how a factor is drawn, the product that is added, and the layers that add it."""
+"""Factors that several methods build on: how they are drawn, shared, turned into rotations, multiplied and added."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -14,6 +14,10 @@ from lorabench.methods.wrapper import SplitWrapper, added, matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+ONE_BY_ONE = 128
+"""Sides of matrices up to which several are solved at once."""
 
 
 def uniform(*shape: int, fan: float) -> Tensor:
@@ -35,6 +39,32 @@ class Shared(nn.Module):
         super().__init__()
         for name, drawn in matrices.items():
             self.register_parameter(name, nn.Parameter(added(drawn, like), requires_grad=False))
+
+    @staticmethod
+    def matrix(name: str) -> Any:
+        """A property of a layer: the matrix of that name in what it has `borrowed`.
+
+        That is a tuple, and so no module of the layer's own.
+        """
+        return property(lambda layer: layer.borrowed[0].get_parameter(name))
+
+
+def cayley(S: Tensor, side: int) -> Tensor:
+    """R = (I + S)(I - S)⁻¹ (..., side, side), of skew-symmetric S given by upper triangles, (..., side(side-1)/2)."""
+    row, column = torch.triu_indices(side, side, 1)
+    upper = S.new_zeros(*S.shape[:-1], side, side)
+    upper[..., row, column] = S
+    # There is no half-precision solver. (I + S) and (I - S)⁻¹ commute.
+    skew = (upper - upper.mT).to(torch.promote_types(upper.dtype, torch.float32))
+    identity = torch.eye(side).to(skew)
+    return _solve(identity - skew, identity + skew).to(upper.dtype)
+
+
+def _solve(A: Tensor, B: Tensor) -> Tensor:
+    """A⁻¹ B of matrices (..., n, n): large ones one by one, as MKL may fail on several at once on several threads."""
+    if A.ndim > 2 and len(A) > 1 and A.shape[-1] > ONE_BY_ONE:
+        return torch.stack([_solve(*pair) for pair in zip(A, B, strict=True)])
+    return cast("Tensor", torch.linalg.solve(A, B))
 
 
 def add_product(layer: nn.Module, frozen: Tensor, x: Tensor, At: Tensor, B: Tensor, scale: float) -> Tensor:
