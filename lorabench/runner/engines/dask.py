@@ -280,12 +280,16 @@ class _Driver:
             make_answer, stage, self._settings, base, self._versions, self._topic, key=key, pure=False, workers=fit
         )
         ended = threading.Event()
+
+        def told(_: object) -> None:
+            ended.set()
+
         self._running.add(future)
         try:
             if self._stopped.is_set():
                 future.cancel()
             # `result` with a timeout fails now and then where both come at once.
-            future.add_done_callback(lambda _: ended.set())
+            future.add_done_callback(told)
             while not ended.wait(PATROL_S):
                 now = self._fit()
                 alone = 0 if now else alone + 1
