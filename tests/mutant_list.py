@@ -38,7 +38,7 @@ DRAWN = "tests/test_draws.py::test_a_method_is_born_as_its_paper_says"
 FORMULA = "tests/test_oracles.py::test_a_layer_computes_its_papers_formula"
 HASH = "tests/test_train.py::test_the_hash_is_of_names_types_shapes_and_bytes"
 REFUSED = "tests/test_train.py::test_a_checkpoint_that_does_not_fit_is_refused"
-CONTRACT = "tests/test_methods.py::TestContract"
+CONTRACT = "tests/test_methods.py::test_contract"
 SEEDS = "tests/test_stats.py -k 'not covers'"
 INFERRED = "tests/test_inference.py -k 'not covers and not level and not two_runs and not equal_runs and not spreads'"
 PAIRED = "tests/test_pairing.py tests/test_report_groups.py tests/test_report_methods.py tests/test_report.py"
@@ -889,17 +889,13 @@ MEASURED = [
         ("norm = 2 * d if positions else d", "norm = d"),
     ),
     *of(
-        "scale/blocks.py",
+        "scale/trial.py",
         MEASUREMENT,
         ("is_causal=True, ", ""),
         ("self.blocks[:blocks]", "self.blocks"),
         ("second * cosine + first * sine", "second * cosine - first * sine"),
         ("self.positions.weight[: tokens.shape[1]]", "self.positions.weight[:1]"),
         ("normal_(std=0.02)", "normal_()"),
-    ),
-    *of(
-        "scale/trial.py",
-        MEASUREMENT,
         ("self.model(tokens[:, :-1], blocks)", "self.model(tokens[:, :-1])"),
         ("tokens[:, 1:].flatten()", "tokens[:, 1:].flatten() * 0"),
         ("    path.unlink()\n", ""),
@@ -953,7 +949,6 @@ REST = [
         ("(not matrix.beside) if heights else 0", "1 if heights else 0"),
         ("else matrix.layers\n", "else 1\n"),
         ("if height <= heights[first] else 0", "if height < heights[first] else 0"),
-        ("embedding + norms", "embedding"),
     ),
     *of(
         "scale/claims.py",
