@@ -41,8 +41,9 @@ def _other_word(error: typer.TyperException) -> str:
 def _where_to_look(error: typer.TyperException) -> str:
     """Where there is more, where something is missing: the message does not say what it may be."""
     context = getattr(error, "ctx", None)
-    missing = type(error).__name__ == "MissingParameter" and context
-    return f" `lorabench {context.info_name} --help` says what it may be." if missing else ""
+    if context is None or type(error).__name__ != "MissingParameter":
+        return ""
+    return f" `lorabench {context.info_name} --help` says what it may be."
 
 
 def main() -> None:
