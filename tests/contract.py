@@ -10,6 +10,7 @@ import contextlib
 import copy
 import functools
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,13 +258,14 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def check_checkpoint(case: Case, subject: Subject, folder: Path) -> None:
+def check_checkpoint(case: Case, subject: Subject) -> None:
     """What is saved is what was trained; on a base with the method applied anew it gives the same logits to the bit."""
     model = stir(subject.tuned(case))
-    path = folder / "adapter.safetensors"
-    path.write_bytes(checkpoint.encode(checkpoint.trained(model), {"run": "here"}))
     again = subject.tuned(case)
-    saved = checkpoint.decode(path, checkpoint.trained(again), {"run": "here"})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adapter.safetensors"
+        path.write_bytes(checkpoint.encode(checkpoint.trained(model), {"run": "here"}))
+        saved = checkpoint.decode(path, checkpoint.trained(again), {"run": "here"})
     assert sum(t.numel() for t in saved.values()) == methods.count(model).trainable, (
         f"{case} saves what it does not train"
     )
@@ -460,3 +462,18 @@ def check_types(case: Case, subject: Subject) -> None:
         assert resume(*constants).dtype == dtype
         with torch.autocast("cpu", torch.bfloat16):
             assert logits(model, x).dtype == logits(subject.base(dtype), x).dtype, f"{case} gives another type"
+
+
+CHECKS: dict[str, Callable[[Case, Subject], None]] = {
+    "birth": check_birth,
+    "count": check_count,
+    "frozen": check_frozen,
+    "checkpoint": check_checkpoint,
+    "merge-float32": functools.partial(check_merge, dtype=torch.float32),
+    "merge-float64": functools.partial(check_merge, dtype=torch.float64),
+    "disabled": check_disabled,
+    "split": check_split,
+    "types": check_types,
+    "drop-in": check_drop_in,
+}
+"""What holds of every method, with any options, on any model."""

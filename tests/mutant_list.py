@@ -38,7 +38,7 @@ DRAWN = "tests/test_draws.py::test_a_method_is_born_as_its_paper_says"
 FORMULA = "tests/test_oracles.py::test_a_layer_computes_its_papers_formula"
 HASH = "tests/test_train.py::test_the_hash_is_of_names_types_shapes_and_bytes"
 REFUSED = "tests/test_train.py::test_a_checkpoint_that_does_not_fit_is_refused"
-CONTRACT = "tests/test_methods.py::TestContract"
+CONTRACT = "tests/test_methods.py::test_contract"
 SEEDS = "tests/test_stats.py -k 'not covers'"
 INFERRED = "tests/test_inference.py -k 'not covers and not level and not two_runs and not equal_runs and not spreads'"
 PAIRED = "tests/test_pairing.py tests/test_report_groups.py tests/test_report_methods.py tests/test_report.py"
@@ -161,7 +161,7 @@ METHODS = [
     ),
     *of(
         "methods/__init__.py",
-        "tests/test_methods.py -k 'rank or second or exactly or goes or quite'",
+        "tests/test_methods.py -k 'rank or (all_or_nothing and lora-k) or goes or quite'",
         ("k <= small", "k < small"),
         ("if applied.notes(model)[1]", "if False"),
     ),
@@ -889,17 +889,13 @@ MEASURED = [
         ("norm = 2 * d if positions else d", "norm = d"),
     ),
     *of(
-        "scale/blocks.py",
+        "scale/trial.py",
         MEASUREMENT,
         ("is_causal=True, ", ""),
         ("self.blocks[:blocks]", "self.blocks"),
         ("second * cosine + first * sine", "second * cosine - first * sine"),
         ("self.positions.weight[: tokens.shape[1]]", "self.positions.weight[:1]"),
         ("normal_(std=0.02)", "normal_()"),
-    ),
-    *of(
-        "scale/trial.py",
-        MEASUREMENT,
         ("self.model(tokens[:, :-1], blocks)", "self.model(tokens[:, :-1])"),
         ("tokens[:, 1:].flatten()", "tokens[:, 1:].flatten() * 0"),
         ("    path.unlink()\n", ""),
@@ -953,7 +949,6 @@ REST = [
         ("(not matrix.beside) if heights else 0", "1 if heights else 0"),
         ("else matrix.layers\n", "else 1\n"),
         ("if height <= heights[first] else 0", "if height < heights[first] else 0"),
-        ("embedding + norms", "embedding"),
     ),
     *of(
         "scale/claims.py",
@@ -1044,9 +1039,9 @@ REST = [
     *of(
         "analysis/groups.py",
         "tests/test_report_plot.py tests/test_figures.py -k 'rank or series or plot'",
-        ('_alike(settings, "k", "lr")', '_alike(settings, "k")'),
+        ('is not None], "k", "lr")', 'is not None], "k")'),
         ('else _alike(group, "k")', "else [group]"),
-        ("if len(group) > 1]", "]"),
+        ("for group in ranked if len(group) > 1]", "for group in ranked]"),
         ("key=lambda point: point.k", "key=lambda point: -point.k"),
         ("if len(recipes) == 1 else {}", "if recipes else {}"),
     ),

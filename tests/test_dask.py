@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pytest
 from benchmarks import cluster as disturbances
 from command_line import QUICK, CommandLine, Started
+from dask import config as dask_config
 from pydantic import ValidationError
 from report_factory import pretrain
 from safetensors.numpy import load as load_tensors
@@ -29,6 +30,7 @@ from test_config import load
 
 import lorabench
 from lorabench.errors import InputError, RunFailedError, UsageError
+from lorabench.events import Message
 from lorabench.runner import engines, stages
 from lorabench.runner.engines import dask
 from lorabench.runner.engines.dask_worker import Answer, difference, versions
@@ -116,9 +118,16 @@ def cluster(tmp_path: Path, data_dir: Path) -> Generator[Cluster]:
         yield cluster
 
 
-def begin(cli: CommandLine, *arguments: str) -> tuple[Started, str]:
+def beginning_with(lines: str, folder: Path, cli: CommandLine) -> dict[str, str]:
+    """The environment of a process that runs these lines before anything else."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(lines)
+    return {"PYTHONPATH": os.pathsep.join([str(folder), cli.env.get("PYTHONPATH", "")])}
+
+
+def begin(cli: CommandLine, *arguments: str, **env: str) -> tuple[Started, str]:
     """A study that has begun, and the run that has ended its first epoch."""
-    study = cli.start(*arguments)
+    study = cli.start(*arguments, **env)
     return study, study.line(": epoch 1/").split(":")[0]
 
 
@@ -130,7 +139,9 @@ def test_killed_workers_cost_no_run_and_no_bit(cluster: Cluster, tmp_path: Path)
     cluster.add("second")
     here.run(*SWEEP, "-q")
     cluster.ready()
-    sweep, interrupted = begin(cluster.cli, *SWEEP, "--engine", cluster.engine)
+    often = "from lorabench.runner.engines import dask; dask.PATROL_S = 0.2"
+    env = beginning_with(often, tmp_path / "often", cluster.cli)
+    sweep, interrupted = begin(cluster.cli, *SWEEP, "--engine", cluster.engine, **env)
     victim = cluster.maker(interrupted)
     cluster.workers[victim].kill()
     wait_for(lambda: sweep.said().count(f"{interrupted}: epoch 1/6") == 2)
@@ -209,7 +220,7 @@ def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
     assert cluster.cli.records()[run_id]["status"] == "failed"
 
 
-def test_a_worker_that_cannot_have_mnist_is_left_out_and_none_is_not_waited_for_without_end(
+def test_a_worker_that_can_make_no_run_is_left_out_and_none_is_not_waited_for_without_end(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a file").write_text("")
@@ -225,14 +236,28 @@ def test_a_worker_that_cannot_have_mnist_is_left_out_and_none_is_not_waited_for_
     assert {record["status"] for record in records} == {"done"}
     assert {record["env"]["worker"]["address"] for record in records} == {addresses["fit"]}
 
-    cluster.workers["fit"].kill()
+    said: list[Any] = []
+    store, settings = Store(tmp_path / "later"), [load(sets=[f"fmnist.seed={seed}"]).config for seed in range(6)]
+    with engines.open_engine(1, store, None, settings[0], said.append, cluster.engine) as (pool, perform, _):
+        for name in ("lorabench", "torch"):
+            lines = f"import sys; sys.modules[{name!r}] = None"
+            cluster.add(f"no {name}", **beginning_with(lines, tmp_path / f"{name}-modules", cluster.cli))
+        wait_for(lambda: len(cluster.names()) == 4)
+        later = {name: address for address, name in cluster.names().items()}
+        made = [pool.submit(perform, stages.fmnist(each), force=False, wait=True) for each in settings]
+        assert {each.result(120)[0].env["worker"]["address"] for each in made} == {addresses["fit"]}
+    told = [event.text for event in said if isinstance(event, Message)]
+    assert any(text.startswith(f"on the worker {later['no torch']}: torch cannot be imported") for text in told), told
+
+    for name in ("no lorabench", "no torch", "fit"):  # the first has ended by itself if it was given a stage
+        cluster.workers[name].kill()
     wait_for(lambda: len(cluster.names()) == 1)
     message = cluster.cli.fails(4, *arguments, "--force")
     assert message.startswith(f"on the worker {addresses['unfit']}: ")
 
     monkeypatch.setattr(dask, "PATROL_S", 0.1)
     monkeypatch.setattr(dask, "ALONE_S", 0.3)
-    said: list[Any] = []
+    said = []
     store, settings = Store(tmp_path / "alone"), load().config
     with engines.open_engine(1, store, None, settings, said.append, cluster.engine) as (pool, perform, _):
         cluster.workers["unfit"].kill()
@@ -308,9 +333,9 @@ def test_a_cluster_with_certificates_makes_runs_and_its_answers_are_never_unpick
     tmp_path: Path, data_dir: Path, certificates: dict[str, str]
 ) -> None:
     cli = CommandLine(tmp_path / "runs", data_dir)
-    words = {name: name.removeprefix("tls_").upper().replace("CA_", "CA-").replace("_", "__") for name in certificates}
-    ours = {f"DASK_DISTRIBUTED__COMM__TLS__{words[name]}": path for name, path in certificates.items()}
-    cli.env |= ours
+    words = {name: name.removeprefix("tls_").replace("ca_", "ca-").replace("_", ".") for name in certificates}
+    ours = {f"distributed.comm.tls.{words[name]}": path for name, path in certificates.items()}
+    cli.env |= {f"DASK_{name.replace('.', '__').upper()}": path for name, path in ours.items()}
     mark = tmp_path / "mark"
     with contextlib.closing(Cluster(tmp_path, cli, "--protocol", "tls", **certificates)) as cluster:
         assert cluster.engine.startswith("tls://127.0.0.1:")
@@ -327,12 +352,11 @@ def test_a_cluster_with_certificates_makes_runs_and_its_answers_are_never_unpick
             ("make_answer", "raises", 5, "a worker sent no run but RuntimeError: �[2Jno"),
         ):
             worker = f"{answer}-{name}"
-            place = tmp_path / f"{worker}-modules"
-            place.mkdir()
-            (place / "sitecustomize.py").write_text(EVIL.format(path=str(mark), name=name, answer=answer))
-            cluster.add(worker, PYTHONPATH=os.pathsep.join([str(place), *cli.env.get("PYTHONPATH", "").split(":")]))
+            lines = EVIL.format(path=str(mark), name=name, answer=answer)
+            cluster.add(worker, **beginning_with(lines, tmp_path / f"{worker}-modules", cli))
             wait_for(cluster.names)  # nobody asks it for anything, that he need not unpickle its answer
-            done = cli.process(*study, code=code)
+            with dask_config.set(ours):
+                done = cli.run(*study, code=code)
             assert said in done.stderr
             assert "a bug" not in done.stderr
             assert not mark.exists()
@@ -341,18 +365,16 @@ def test_a_cluster_with_certificates_makes_runs_and_its_answers_are_never_unpick
             wait_for(lambda: not cluster.names())
         cluster.add("good")
         cluster.ready()
-        cli.process(*study)
+        with dask_config.set(ours):
+            cli.run(*study)
         assert {record["status"] for record in cli.records().values()} == {"done"}
 
-        cli.env = {name: value for name, value in cli.env.items() if name not in ours}
-        assert "do not name ca-file, client.cert and client.key" in cli.process(*study, "--force", code=4).stderr
+        assert "do not name ca-file, client.cert and client.key" in cli.run(*study, "--force", code=4).stderr
         plain = cluster.engine.replace("tls", "dask")
-        plainly = cli.process(*study[:-1], plain, "--force", code=4)
+        plainly = cli.run(*study[:-1], plain, "--force", code=4)
         assert f"not in time; if it speaks TLS, write {cluster.engine}\n" in plainly.stderr
-        cli.env["DASK_DISTRIBUTED__COMM__TLS__CA_FILE"] = cli.env["DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT"] = str(
-            tmp_path / "none.pem"
-        )
-        assert "distributed.comm.tls are of no use: " in cli.process(*study, "--force", code=4).stderr
+        with dask_config.set({name: str(tmp_path / "none.pem") for name in ours}):
+            assert "distributed.comm.tls are of no use: " in cli.run(*study, "--force", code=4).stderr
 
 
 SETTINGS = load(sets=["finetune.seed=0"]).config

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +71,22 @@ def ranks() -> Material:
     return Material(runs, {run.id: history(run) for run in runs if run.stage != "fmnist"}, pictures())
 
 
-def test_a_text_of_any_length_is_cut() -> None:
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("error")
+def test_a_label_of_any_length_is_cut_and_leaves_room(name: str) -> None:
     """Each character is an outline: of five runs with 420 settings of their own each, a page had 125 MB."""
     told = {f"x{number}": "a long word" for number in range(20)}
-    runs = [
-        arm(4, 0, 250),
-        arm(4, 0, 251).model_copy(update={"id": "lora-k4-s0-00000009", "settings": told | {"k": 4}}),
-    ]
-    figure = figures.draw("parameters", Material([fmnist(), pretrain(), *runs], {}, "no images"))
-    words = [text.get_text() for text in figure.findobj(Text)]
-    assert max(map(len, words)) == 161
-    assert sum(text.startswith("lora-k4 ") and text.endswith("…") for text in words) == 1
+    runs = [pretrain()]
+    for k in (1, 4):
+        run = arm(k, 0, 250)
+        other = {"id": f"lora-k{k}-s0-0000000{k}9", "settings": run.settings | told}
+        runs += [run, run.model_copy(update=other)]
+    material = Material([fmnist(), *runs], {run.id: history(run) for run in runs}, replace(pictures(), label="x" * 999))
+    figure = figures.draw(name, material)
+    figure.draw_without_rendering()
+    words = said(figure).splitlines()
+    assert max(map(len, words)) < 160
+    assert any("…" in text for text in words) or name == "confusions"
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_any_loop_trains_as_lorabench_does(case: Case, subject: Subject) -> None
 
 
 class TestDisabled:
-    @every_case
+    @some_cases
     def test_it_nests(self, case: Case) -> None:
         model, x = stir(CLASSIFIER.tuned(case)), CLASSIFIER.images()
         tuned, base = logits(model, x), logits(CLASSIFIER.base(), x)
@@ -128,6 +128,7 @@ class TestDisabled:
         with methods.disabled(model):
             assert torch.equal(logits(model, x), base)
         assert torch.equal(logits(model, x), tuned)
+        assert methods.count(model).trainable == 9 * 16 + 16 * 16 + 16
 
     def test_what_was_tied_and_is_torn_apart(self, tmp_path: Path) -> None:
         """`load_state_dict(assign=True)` makes two parameters of one: both are the base again, and are saved."""
@@ -673,7 +674,7 @@ class TestAdapters:
     ) -> None:
         methods.save(applied(normed(), Case("pissa", 0)), tmp_path / "a")
         with monkeypatch.context() as patch:
-            patch.setattr("lorabench.methods.low_rank.parts_of", lambda inner: 1.001 * inner.weight.detach().double())  # pyright: ignore
+            patch.setattr("lorabench.methods.factors.parts_of", lambda inner: 1.001 * inner.weight.detach().double())  # pyright: ignore
             with pytest.raises(InputError, match="comes out otherwise"):
                 loaded(tmp_path / "a")
 
@@ -682,12 +683,6 @@ def test_half_precision_is_hashed() -> None:
     halves = [{"a": torch.tensor(value, dtype=torch.bfloat16)} for value in (1.0, 2.0, 1.0)]
     hashes = [checkpoint.tensor_hash(t) for t in halves]
     assert hashes[0] == hashes[2] != hashes[1]
-
-
-def test_others_words_get_an_answer() -> None:
-    for word, own in (("r", "k"), ("rank", "k"), ("lora_alpha", "alpha"), ("target_modules", "targets")):
-        with pytest.raises(UsageError, match=f"{word!r}.*{own}"):
-            methods.apply(CLASSIFIER.base(), "lora", **cast("Any", {word: 2}))
 
 
 def test_the_package_says_that_it_is_typed() -> None:

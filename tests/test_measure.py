@@ -21,7 +21,7 @@ from lorabench.errors import InputError, RunFailedError, UsageError
 from lorabench.report.costs import measured_report
 from lorabench.runs import Store
 from lorabench.scale import measure, trial
-from lorabench.scale.blocks import Decoder, rotate
+from lorabench.scale.trial import Decoder, rotate
 
 TOY = scale.ARCHITECTURES["toy"]
 LLAMA = scale.Architecture(
@@ -40,9 +40,9 @@ LLAMA = scale.Architecture(
     0,
     "none",
     ("q", "v"),
-    replace(scale.ARCHITECTURES["llama-3-8b"].decoder or pytest.fail("no decoder"), head=4),
+    head_width=4,
 )
-DECODERS = [model for model in scale.ARCHITECTURES.values() if model.decoder]
+DECODERS = [model for model in scale.ARCHITECTURES.values() if model.head_width]
 SETUP = scale.Setup(batch=2, context=8)
 
 
@@ -164,7 +164,7 @@ def test_a_trial_tells_its_bytes(tmp_path: Path) -> None:
 
 def test_the_largest_number_of_blocks_fits_and_one_more_does_not() -> None:
     model = scale.ARCHITECTURES["gpt2-xl"]
-    sides = measure_room().Sides(model, "lora", {"k": 4}, ["q", "v"], scale.Setup())
+    sides = measure_room().Trials(model, "lora", {"k": 4}, ["q", "v"], scale.Setup(), "", print)
     for both, start, budget in ((True, 0, 15e9), (False, 1, 4e9)):
         most = sides.most(budget, both=both)
         assert 0 < most < 48

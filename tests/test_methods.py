@@ -6,7 +6,6 @@ import copy
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,6 +13,7 @@ import torch
 import toy
 from contract import (
     CASES,
+    CHECKS,
     CLASSIFIER,
     SIZES,
     SUBJECTS,
@@ -21,16 +21,7 @@ from contract import (
     Case,
     Subject,
     check_atomic,
-    check_birth,
-    check_checkpoint,
-    check_count,
-    check_disabled,
-    check_drop_in,
     check_fast_path,
-    check_frozen,
-    check_merge,
-    check_split,
-    check_types,
     labels,
     logits,
     same_form,
@@ -48,39 +39,14 @@ every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_subject = pytest.mark.parametrize("subject", SUBJECTS, ids=str)
 
 
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
     ("case", "subject"),
     [*((case, CLASSIFIER) for case in [*CASES, *SIZES]), *((case, TRANSFORMER) for case in CASES)],
     ids=str,
 )
-class TestContract:
-    def test_birth(self, case: Case, subject: Subject) -> None:
-        check_birth(case, subject)
-
-    def test_count(self, case: Case, subject: Subject) -> None:
-        check_count(case, subject)
-
-    def test_frozen(self, case: Case, subject: Subject) -> None:
-        check_frozen(case, subject)
-
-    def test_checkpoint(self, case: Case, subject: Subject, tmp_path: Path) -> None:
-        check_checkpoint(case, subject, tmp_path)
-
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-    def test_merge(self, case: Case, subject: Subject, dtype: torch.dtype) -> None:
-        check_merge(case, subject, dtype)
-
-    def test_disabled(self, case: Case, subject: Subject) -> None:
-        check_disabled(case, subject)
-
-    def test_split(self, case: Case, subject: Subject) -> None:
-        check_split(case, subject)
-
-    def test_types(self, case: Case, subject: Subject) -> None:
-        check_types(case, subject)
-
-    def test_drop_in(self, case: Case, subject: Subject) -> None:
-        check_drop_in(case, subject)
+def test_contract(check: str, case: Case, subject: Subject) -> None:
+    CHECKS[check](case, subject)
 
 
 @every_case
@@ -108,22 +74,12 @@ def test_an_exemption_gives_its_reason(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @every_subject
-def test_a_toy_method_is_one_file_and_one_entry(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_toy_method_is_one_file_and_one_entry(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lorabench.methods.toy", toy)
     monkeypatch.setitem(METHODS, "toy", toy.ENTRY)
     case = Case("toy", 3)
-    check_birth(case, subject)
-    check_count(case, subject)
-    check_frozen(case, subject)
-    check_checkpoint(case, subject, tmp_path)
-    check_merge(case, subject, torch.float32)
-    check_merge(case, subject, torch.float64)
-    check_disabled(case, subject)
-    check_split(case, subject)
-    check_types(case, subject)
-    check_drop_in(case, subject)
+    for check in CHECKS.values():
+        check(case, subject)
     check_atomic(case)
     check_fast_path(case)
     assert config.load(sets=["finetune.method=toy"]).config.finetune.options == {}
@@ -195,19 +151,6 @@ def test_a_layer_under_two_names(case: Case) -> None:
         torch.testing.assert_close(logits(plain, x), tuned)
 
 
-def test_a_weight_that_two_layers_share() -> None:
-    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
-    model[1].weight = model[0].weight
-    x = torch.rand(5, 8)
-    base = logits(model, x)
-    methods.apply(model, "full")
-    tuned = logits(stir(model), x)
-    with methods.disabled(model):
-        assert torch.equal(logits(model, x), base)
-    assert torch.equal(logits(model, x), tuned)
-    assert methods.count(model).trainable == 64 + 8 + 8
-
-
 @pytest.mark.filterwarnings("ignore::lorabench.methods.layers.LeftOutWarning")
 @pytest.mark.parametrize("name", ["lora", "prompt", "adapter"])  # a weight made anew, a bias, neither
 def test_the_fast_path_compiles(name: str) -> None:
@@ -257,9 +200,13 @@ class TestRefusals:
         assert "pydantic" not in str(error.value)
         assert all(p.requires_grad for p in base.parameters())
 
-    def test_an_unknown_option_is_told_the_known_ones(self) -> None:
-        with pytest.raises(UsageError, match="lora has no option 'r'; here that is k; it has k, init, alpha, dropout"):
-            methods.apply(CLASSIFIER.base(), "lora", r=2)
+    @pytest.mark.parametrize(
+        ("word", "own"), [("r", "k"), ("rank", "k"), ("lora_alpha", "alpha"), ("target_modules", "targets")]
+    )
+    def test_an_unknown_option_is_told_the_known_ones(self, word: str, own: str) -> None:
+        known = f"lora has no option '{word}'; here that is {own}; it has k, init, alpha, dropout"
+        with pytest.raises(UsageError, match=known):
+            methods.apply(CLASSIFIER.base(), "lora", **cast("Any", {word: 2}))
 
     @pytest.mark.parametrize(
         ("targets", "message"),
@@ -281,17 +228,9 @@ class TestRefusals:
         methods.apply(layer, "bitfit")
         assert [name for name, p in layer.named_parameters() if p.requires_grad] == ["bias"]
 
-    @pytest.mark.parametrize("name", ["lora", "bitfit"])
-    def test_a_second_method_on_top(self, name: str) -> None:
-        model = CLASSIFIER.tuned(Case(name, 0))
-        with pytest.raises(UsageError, match="applied to this model before"):
-            methods.apply(model, "lora")
-        methods.apply(methods.merge(model), "lora")
-
-    @pytest.mark.parametrize("n", [50, 64])
-    def test_a_border_prompt_on_no_image(self, n: int) -> None:
-        with pytest.raises(UsageError, match=f"not {n} inputs"):
-            methods.apply(nn.Sequential(nn.Linear(n, 3)), "prompt", variant="border")
+    def test_a_border_prompt_on_an_image_that_is_no_more_than_its_frame(self) -> None:
+        with pytest.raises(UsageError, match="not 64 inputs"):
+            methods.apply(nn.Sequential(nn.Linear(64, 3)), "prompt", variant="border")
 
     @pytest.mark.parametrize(
         ("name", "options", "message"),
@@ -301,15 +240,13 @@ class TestRefusals:
             ("gralora", {"k": 3}, "share 3 ranks among 2 blocks"),
             ("boft", {}, "10 inputs into runs of 8, which 2 factors need"),
             ("hra", {"k": 3}, "multiple of 2"),
+            ("oft", {}, "10 inputs into blocks of 4"),
+            ("prompt", {"variant": "border"}, "not 10 inputs"),
         ],
     )
     def test_sizes_that_do_not_fit(self, name: str, options: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
             methods.apply(nn.Sequential(nn.Linear(10, 4 + (name == "gralora" and not options))), name, **options)
-
-    def test_blocks_that_do_not_fit(self) -> None:
-        with pytest.raises(UsageError, match="10 inputs into blocks of 4"):
-            methods.apply(nn.Sequential(nn.Linear(10, 3)), "oft")
 
 
 def test_a_rank_that_adds_nothing_is_warned_of() -> None:

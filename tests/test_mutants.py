@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import mutant_list
 import pytest
 import torch
-from contract import (
-    CLASSIFIER,
-    Case,
-    check_birth,
-    check_checkpoint,
-    check_count,
-    check_disabled,
-    check_frozen,
-    check_merge,
-    check_split,
-)
+from contract import CHECKS, CLASSIFIER, Case
 from oracles.dense import check_formula
 from torch import Tensor, nn
 
@@ -213,33 +201,24 @@ class Mutant:
 
     patch: Callable[[Patch], None]
     case: Case
-    check: Callable[[Case, Path], object]
+    check: Callable[[Case], object]
 
     def __str__(self) -> str:
         return self.patch.__name__
 
 
-def on_classifier(check: Callable[..., object]) -> Callable[[Case, Path], object]:
-    return lambda case, folder: check(case, CLASSIFIER)
+def on_classifier(name: str) -> Callable[[Case], None]:
+    return lambda case: CHECKS[name](case, CLASSIFIER)
 
 
-birth, count, frozen, disabled, split = map(
-    on_classifier, (check_birth, check_count, check_frozen, check_disabled, check_split)
+birth, count, frozen, disabled, split, saved, merge = map(
+    on_classifier, ("birth", "count", "frozen", "disabled", "split", "checkpoint", "merge-float32")
 )
-merge = on_classifier(functools.partial(check_merge, dtype=torch.float32))
-
-
-def formula(case: Case, folder: Path) -> object:
-    return check_formula(case)
-
-
-def saved(case: Case, folder: Path) -> object:
-    return check_checkpoint(case, CLASSIFIER, folder)
 
 
 MUTANTS = [
-    Mutant(quarter_scale, LORA, formula),
-    Mutant(transposed, LORA, formula),
+    Mutant(quarter_scale, LORA, check_formula),
+    Mutant(transposed, LORA, check_formula),
     Mutant(drawn_b, LORA, birth),
     Mutant(trainable_weight, LORA, count),
     Mutant(trainable_bias, LORA, count),
@@ -248,11 +227,11 @@ MUTANTS = [
     Mutant(merged_in_place, LORA, merge),
     Mutant(nothing_disabled, LORA, disabled),
     Mutant(subtracting, Case("bitfit", 394), disabled),
-    Mutant(dora_with_its_norm_in_the_gradient, Case("dora", 6642), formula),
-    Mutant(dora_per_column, Case("dora", 6642), formula),
-    Mutant(oft_reversed, Case("oft", 1752), formula),
+    Mutant(dora_with_its_norm_in_the_gradient, Case("dora", 6642), check_formula),
+    Mutant(dora_per_column, Case("dora", 6642), check_formula),
+    Mutant(oft_reversed, Case("oft", 1752), check_formula),
     Mutant(oft_merged_on_the_wrong_side, Case("oft", 1752), merge),
-    Mutant(lokr_reversed, Case("lokr", 980), formula),
+    Mutant(lokr_reversed, Case("lokr", 980), check_formula),
     Mutant(pissa_on_the_whole_weight, Case("pissa", 6248), birth),
     Mutant(redrawn_a, Case("lora-fa", 1576), saved),
     Mutant(trained_a, Case("lora-fa", 1576), count),
@@ -262,11 +241,11 @@ MUTANTS = [
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
-def test_a_mutant_is_caught(mutant: Mutant, monkeypatch: Patch, tmp_path: Path) -> None:
-    mutant.check(mutant.case, tmp_path)
+def test_a_mutant_is_caught(mutant: Mutant, monkeypatch: Patch) -> None:
+    mutant.check(mutant.case)
     mutant.patch(monkeypatch)
     with pytest.raises((AssertionError, UsageError)):  # merging looks at its result itself
-        mutant.check(mutant.case, tmp_path)
+        mutant.check(mutant.case)
 
 
 def test_every_mutant_of_the_list_has_its_one_place() -> None:

@@ -126,12 +126,12 @@ class TestIdentities:
             wanted = torch.randn(7, 12).double()
         U, S, Vt = (torch.from_numpy(part) for part in np.linalg.svd(wanted.numpy(), full_matrices=False))
         layer.At.data, layer.B.data = (Vt.T * S).T, U.T
-        assert off(layer.merged().weight - layer.inner.weight, wanted) <= 1e-14
+        assert off(layer.merged().weight - layer.inner.weight, wanted) <= 1e-13
 
     def test_rslora_is_lora_with_another_alpha(self) -> None:
         rs, lora = tuned("rslora", k=9, alpha=2.5), tuned("lora", k=9, init="kaiming", alpha=2.5 * 3)
         lora.load_state_dict(rs.state_dict())
-        assert off(logits(rs, images()), logits(lora, images())) <= 1e-14
+        assert off(logits(rs, images()), logits(lora, images())) <= 1e-13
 
     @pytest.mark.parametrize(("p", "q"), [(4.0, 0.5), (0.25, 8.0)])
     def test_scale_initial_a_and_learning_rates_trade_off_exactly(self, p: float, q: float) -> None:
@@ -155,16 +155,16 @@ class TestStructure:
         model = tuned("dora")
         plain: Any = methods.merge(model)
         for name in LAYERS:
-            assert off(getattr(plain, name).weight.norm(dim=1), getattr(model, name).g.abs()) <= 1e-14
+            assert off(getattr(plain, name).weight.norm(dim=1), getattr(model, name).g.abs()) <= 1e-13
 
     def test_oft_turns_and_does_nothing_else(self) -> None:
         model, base = tuned("oft"), CLASSIFIER.base(torch.float64)
         R = model.fc1.rotation()
-        assert (R @ R.mT - torch.eye(4).double()).abs().max() <= 1e-14
+        assert (R @ R.mT - torch.eye(4).double()).abs().max() <= 1e-13
         assert torch.linalg.det(R).min() > 0.99
         turned = methods.merge(model).get_parameter("fc1.weight")
         W0 = base.get_parameter("fc1.weight")
-        assert off(turned @ turned.T, W0 @ W0.T) <= 1e-14
+        assert off(turned @ turned.T, W0 @ W0.T) <= 1e-13
         assert off(turned, W0) > 0.01
 
     @pytest.mark.parametrize("threads", [1, 2])
@@ -200,8 +200,8 @@ class TestStructure:
         model: Any = CLASSIFIER.tuned(Case("olora", 0), torch.float64)
         for name in LAYERS:
             layer = getattr(model, name)
-            assert (layer.B @ layer.B.T - torch.eye(4).double()).abs().max() <= 1e-14
-            assert (layer.B @ layer.W_res).abs().max() <= 1e-14
+            assert (layer.B @ layer.B.T - torch.eye(4).double()).abs().max() <= 1e-13
+            assert (layer.B @ layer.W_res).abs().max() <= 1e-13
 
     def test_the_order_within_a_batch_does_not_matter(self) -> None:
         x, order = images(), torch.randperm(100, generator=torch.Generator().manual_seed(0))

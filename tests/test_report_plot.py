@@ -112,6 +112,9 @@ def test_series_differ_in_k_alone() -> None:
     ]
     tuned = [lora(1, 0, 300, lr=0.1), lora(4, 0, 290, lr=0.01)]
     assert [[p.k for p in s.points] for s in rank_series(tuned)] == [[1, 4]]
+    twice = [lora(k, 0, 300 - k, lr=lr) for k in (1, 4) for lr in (0.1, 0.01)]
+    assert [[p.k for p in s.points] for s in rank_series(twice)] == [[1, 4], [1, 4]]
+    assert rank_series([lora(4, 0, 300)]) == []
     assert rank_plot([lora(4, 0, 300)]) is None
 
 

@@ -81,9 +81,7 @@ TORCH_FREE = {
 }
 
 
-WITH_TORCH = {
-    ROOT / f"{name}.py" for name in ("runner/make", "runner/measure", "runner/session", "scale/blocks", "scale/trial")
-}
+WITH_TORCH = {ROOT / f"{name}.py" for name in ("runner/make", "runner/measure", "runner/session", "scale/trial")}
 """Files of these rooms that a command imports once it computes."""
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import CommandLine
 from report_factory import render, squeezed, widest
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -334,20 +333,15 @@ def test_sizes_have_four_digits(count: int, text: str) -> None:
     assert scale.size(count) == text
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lorabench", "scale", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
 def test_the_command(tmp_path: Path) -> None:
-    done = run(tmp_path, "--sizes", "100x50,50x10", "--method", "lora", "--k", "20", "--targets", "fc2", "--json")
+    cli = CommandLine(tmp_path / "runs", tmp_path)
+    sizes = ("--sizes", "100x50,50x10", "--method", "lora", "--k", "20", "--targets", "fc2")
+    done = cli.run("scale", *sizes, "--json")
     found = json.loads(done.stdout)
     assert (found["command"], found["total"], found["tuned"]["trainable"]) == ("scale", 5_560, 20 * 60)
     assert "k = 20 is above 10" in done.stderr
     assert not list(tmp_path.iterdir())
-    wrong = run(tmp_path, "lama-3-8b", "--json")
-    assert (wrong.returncode, json.loads(wrong.stdout)["error"]["exit_code"]) == (2, 2)
+    wrong = cli.run("scale", "lama-3-8b", "--json", code=2)
+    assert json.loads(wrong.stdout)["error"]["exit_code"] == 2
     assert "the nearest: llama-3-8b" in wrong.stderr
-    both = run(tmp_path, "mlp", "--sizes", "3x4")
-    assert both.returncode == 2
-    assert "not both" in both.stderr
+    assert "not both" in cli.run("scale", "mlp", "--sizes", "3x4", code=2).stderr

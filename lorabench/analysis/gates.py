@@ -154,7 +154,8 @@ def _row(
     values: dict[str, Value] = {}
     missing: dict[str, str] = {}
     for name in dict.fromkeys([*(name for each in named for name in each), *sorted(checks[stage])]):
-        of_runs = [_finite(each.get(name)) for each in named]
+        given = [each.get(name) for each in named]
+        of_runs = [None if isinstance(value, float) and not math.isfinite(value) else value for value in given]
         alike, came = all(value == of_runs[0] for value in of_runs), measured(name)
         values[name] = of_runs[0] if alike else _mean(of_runs) if came else None
         if values[name] is not None or not (_applies(name, stage) if came else not alike):
@@ -190,10 +191,6 @@ def _applies(name: str, stage: str) -> bool:
     """Whether a run of `stage` should have the measured field `name`. The checks that a row knows are its stage's."""
     quantity = quantity_of(name)
     return quantity is None or (stage != "fmnist" and (stage == "finetune" or not quantity.tuned))
-
-
-def _finite(value: Value) -> Value:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _mean(values: Sequence[Value]) -> Fraction | None:

@@ -235,11 +235,13 @@ def rank_series(runs: Sequence[Run]) -> list[RankSeries]:
 
     Learning rates may differ from k to k, since each is tuned for itself, unless one k has several.
     """
-    ranked = [setting for setting in collect(runs).settings if setting.k is not None]
-    groups = [group for group in _groups(ranked) if len(group) > 1]
-    kept = [_recipe(group[0], "k") for group in groups]
+    ranked: list[list[Setting]] = []
+    for group in _alike([setting for setting in collect(runs).settings if setting.k is not None], "k", "lr"):
+        ranked += [group] if len({setting.k for setting in group}) == len(group) else _alike(group, "k")
+    ranked = [group for group in ranked if len(group) > 1]
+    kept = [_recipe(group[0], "k") for group in ranked]
     series: list[RankSeries] = []
-    for group, recipe in zip(groups, kept, strict=True):
+    for group, recipe in zip(ranked, kept, strict=True):
         of_method = [other for other in kept if other["method"] == recipe["method"]]
         label = " ".join([group[0].method, *differing_words(recipe, of_method)])
         points = [RankPoint(each.k or 0, accuracies(run.metrics for run in each.runs)) for each in group]
@@ -253,19 +255,12 @@ def base_accuracy(runs: Sequence[Run]) -> dict[str, Estimate]:
     return accuracies(recipes[0].values()) if len(recipes) == 1 else {}
 
 
-def _groups(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """Settings that differ in k and learning rate alone; where a k would be there twice, in k alone."""
-    groups: list[list[Setting]] = []
-    for group in _alike(settings, "k", "lr"):
-        groups += [group] if len({setting.k for setting in group}) == len(group) else _alike(group, "k")
-    return groups
-
-
 def _alike(settings: Sequence[Setting], *ignored: str) -> list[list[Setting]]:
-    groups: dict[str, list[Setting]] = {}
+    """Settings that differ in nothing but what is `ignored`, together."""
+    alike: dict[str, list[Setting]] = {}
     for setting in settings:
-        groups.setdefault(str(sorted(_recipe(setting, *ignored).items())), []).append(setting)
-    return list(groups.values())
+        alike.setdefault(str(sorted(_recipe(setting, *ignored).items())), []).append(setting)
+    return list(alike.values())
 
 
 def _recipe(setting: Setting, *ignored: str) -> dict[str, Any]:

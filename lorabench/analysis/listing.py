@@ -237,10 +237,10 @@ def entries(runs: Sequence[Run]) -> list[ListedRun]:
 
 def _entry_data(row: ListedRun) -> dict[str, Any]:
     """Accuracies in percent."""
-    values = {quantity.name: _percent(row.values[quantity.key]) for quantity in shown_in("runs")}
+    values = [(quantity.name, row.values[quantity.key]) for quantity in shown_in("runs")]
     return {
         **row.run.model_dump(include={"id", "status", "stage", "method", "k", "seed", "started"}),
-        **values,
+        **{name: float(100 * value) if isinstance(value, Fraction) else value for name, value in values},
         "trainable": row.values["params.trainable"],
         "error": row.error,
     }
@@ -275,10 +275,6 @@ def fields_data(runs: Sequence[Run]) -> dict[str, Any]:
             for name, known in sorted(values.items())
         ]
     }
-
-
-def _percent(value: Value) -> Value:
-    return float(100 * value) if isinstance(value, Fraction) else value
 
 
 def _plain(value: Value) -> float | str | bool | None:

@@ -19,13 +19,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from lorabench.data import shifts
+from lorabench.data.shifts.contract import Fraction, Seed, distinct
 from lorabench.methods.entry import came_later
 from lorabench.methods.registry import METHODS
 
-MAX_SEED = 2**32 - 1
-
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=1e15)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Layer = Literal["fc1", "fc2", "fc3"]
@@ -67,12 +64,6 @@ def _seed_list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
-def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError("an entry is named twice")
-    return values
-
-
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
@@ -81,7 +72,7 @@ def _words(value: Any) -> Any:
     return tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else _as_tuple(value)
 
 
-Targets = Annotated[tuple[Layer, ...], BeforeValidator(_words), AfterValidator(_unique), Field(min_length=1)] | None
+Targets = Annotated[tuple[Layer, ...], BeforeValidator(_words), AfterValidator(distinct), Field(min_length=1)] | None
 
 
 Fmnist = Annotated[SerializeAsAny[shifts.ShiftOptions], BeforeValidator(shifts.parse)]
@@ -206,7 +197,7 @@ class Study(Section):
     """
 
     name: Name = "study"
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seed_list), AfterValidator(_unique), Field(min_length=1)] = (
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seed_list), AfterValidator(distinct), Field(min_length=1)] = (
         0,
         1,
         2,

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from lorabench.data.idx import Bytes
 
 Progress = Callable[[str, int, int | None], None]
+"""Told the way, the bytes so far and the bytes in all, as a download goes on."""
 Message = Callable[[str], None]
+"""Told, in a sentence, what happens."""
 
 
 class Way(NamedTuple):
@@ -64,6 +66,10 @@ pkgutil.resolve_name(main)(folder)
 """
 
 
+def _ignore(*_: object) -> None:
+    """For a caller who wants to be told nothing."""
+
+
 def default_dir() -> Path:
     """The default data folder: $LORABENCH_DATA, or one in the user's cache."""
     named = os.environ.get("LORABENCH_DATA")
@@ -74,8 +80,8 @@ def load(
     data_dir: Path | None = None,
     holdout: int = 0,
     *,
-    progress: Progress | None = None,
-    message: Message | None = None,
+    progress: Progress = _ignore,
+    message: Message = _ignore,
 ) -> Mnist:
     """Read MNIST from `data_dir` (None: `default_dir()`), after fetching it if it is not there.
 
@@ -85,38 +91,25 @@ def load(
     Args:
         data_dir: made if need be; may be read-only if it has the files.
         holdout: how many images of the training set are the test set, see `hold_out`; 0 for MNIST's own.
-        progress: told the way, the bytes so far and the bytes in all, as a download goes on.
-        message: told, in a sentence, what happens.
+        progress, message: see `Progress` and `Message`.
 
     Raises:
         InputError: a file is damaged or not MNIST's, MNIST could not be fetched, or `data_dir` cannot be
             written.
     """
     folder = data_dir.expanduser() if data_dir else default_dir()
-    if absent(folder):
-        arrays = {} if os.access(folder, os.W_OK) else collect(folder)
-        if len(arrays) < len(FILES):
-            fetch(folder, progress or _ignore, message or _ignore)
-            arrays = collect(folder)
-    else:
+    arrays = {} if absent(folder) and os.access(folder, os.W_OK) else collect(folder)
+    if len(arrays) < len(FILES):
+        fetch(folder, progress, message)
         arrays = collect(folder)
     mnist = Mnist(**arrays)
     return hold_out(mnist, holdout) if holdout else mnist
-
-
-def _ignore(*_: object) -> None:
-    """For a caller who wants to be told nothing."""
 
 
 def fetch(folder: Path, progress: Progress, message: Message) -> None:
     """Complete the four raw files in `folder`, in torchvision's layout; those there are verified and kept.
 
     Only one process works at a time; another waits, and finds the files. What a killed one left is removed.
-
-    Args:
-        folder: made if it is not there.
-        progress: told the way, the bytes so far and the bytes in all, as a download goes on.
-        message: told, in a sentence, what happens.
 
     Raises:
         InputError: a file that is there is damaged, `folder` cannot be written, or no way led to MNIST.

@@ -7,11 +7,12 @@
     methods.merge(model)                   # a plain model that computes the same
     methods.save(model, path)              # the adapter alone; load puts it on its base again, use switches by name
 
-A method is one file with `apply(model, targets, **options)` and one entry in `METHODS` (registry.py). Its whole
-contract is PyTorch's own flag: after `apply`, `requires_grad` is true on exactly what the method trains. What is
-optimised, counted, saved and checked derives from it. A method either trains a linear layer's own parameters, or
-replaces the layer by a `Wrapper` (wrapper.py) that keeps it, frozen, as `inner` and stands in for it everywhere. An
-`apply` that raises leaves the model as it was. A method may say more, and training, PyTorch and export listen:
+A method is one file with `apply(model, targets, **options)` and one entry in `METHODS` (registry.py), a `Method`
+(entry.py). Its whole contract is PyTorch's own flag: after `apply`, `requires_grad` is true on exactly what the method
+trains. What is optimised, counted, saved and checked derives from it. A method either trains a linear layer's own
+parameters, or replaces the layer by a `Wrapper` (wrapper.py) that keeps it, frozen, as `inner` and stands in for it
+everywhere. An `apply` that raises leaves the model as it was. A method may say more, and training, PyTorch and export
+listen:
 
     merged_weight(), merged_bias()         # of a wrapper: of one linear layer that computes the same; for merging
     frozen_part(x), trainable_part(...)    # of a wrapper: its forward in two, see frozen.py

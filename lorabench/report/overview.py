@@ -170,17 +170,17 @@ def accuracy_note(rows: Sequence[AccuracyRow]) -> Block:
 
 def slice_table(rows: Sequence[SliceRow], label: str) -> Block:
     """The parts of F-MNIST before and after."""
-    table = grid("on F-MNIST, %", "images", "base", label, "difference", align="<>>><")
+    table = grid("on F-MNIST, %", "base", label, "difference", "images", align="<>><>")
     most = max((row.difference.estimate.n for row in rows), default=0)
     for row in rows:
         table.add_row(
             SLICES[row.name],
-            f"{row.n:,}",
             number.decimal(row.base.mean),
             number.decimal(row.tuned.mean),
             told(
                 with_n(number.estimate(row.difference.estimate, sign=True), row.difference.estimate, most),
                 row.difference,
             ),
+            f"{row.n:,}",
         )
     return table

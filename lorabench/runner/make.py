@@ -48,8 +48,7 @@ def perform(
     """Make the run of `stage`, or take the finished one that is there. Its base must be there.
 
     Args:
-        stage: what is to be made.
-        session: where.
+        stage, session: what is to be made, and where.
         force: make it even if it is there.
         wait: for another process that makes it.
         tensors: of a base or a fine-tune, what was trained elsewhere, by name; None to train here.

@@ -134,10 +134,7 @@ def measure(
 def measure_again(run: Run, session: Session, on: Stage | None = None) -> Run:
     """The run with the metrics that its checkpoint gives here and now, on the data that it was made with.
 
-    Args:
-        run: finished, with a model.
-        session: where.
-        on: the stage of another F-MNIST to measure it on; its id is then what the record says.
+    With `on`, the stage of another F-MNIST, on that; its id is then what the record says.
 
     Raises:
         InputError: as `load_model`; or its config cannot be read.

@@ -66,8 +66,7 @@ def run(
     Args:
         todo: the stages, each after its parents.
         config: says the device and the threads.
-        store: where runs are.
-        data_dir: where MNIST is, None for the user's cache.
+        store, data_dir: where runs are, and MNIST; None for the user's cache.
         workers: how many stages run side by side, each in a process of its own; 1 runs them in this process.
         force: ids of stages to run again even if they are there.
         patient: wait for a run that another live process makes, or else give up (LockedError).

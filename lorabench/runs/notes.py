@@ -121,10 +121,7 @@ class Notes:
     def remember_study(self, name: str, run_ids: Sequence[str], **how: Any) -> None:
         """Record which runs the study `name` consists of: what `report` shows without arguments.
 
-        Args:
-            name: of the study.
-            run_ids: its runs.
-            how: the `kind` and the `config` of `Study`, if it is to be shown as what it was.
+        `how` has the `kind` and the `config` of `Study`, if it is to be shown as what it was.
         """
         path = self.root / ".studies" / _file_of(name)
         with contextlib.suppress(InputError):

@@ -143,10 +143,9 @@ class Store(Notes):
         return sorted(runs, key=lambda run: (run.started, run.id)), broken
 
     def select(self, patterns: Sequence[str]) -> tuple[list[Run], list[Broken]]:
-        """All runs that match, each once; and the unreadable folders that a glob matches.
+        """All runs that match ids, unique prefixes, globs or `@last` (the newest), each once.
 
-        Args:
-            patterns: ids, unique prefixes, globs, or `@last` (the newest).
+        And the unreadable folders that a glob matches.
 
         Raises:
             InputError: nothing fits one (the nearest ids are named), or the one that fits is damaged.
@@ -286,7 +285,10 @@ class Store(Notes):
             try:
                 lock.acquire(timeout=GLANCE)
             except Timeout as error:
-                message = f"{run_id} is being made by {self._maker(run_id) or 'another lorabench process'}"
+                maker = None
+                with contextlib.suppress(InputError):
+                    maker = self.load(run_id).maker
+                message = f"{run_id} is being made by {maker or 'another lorabench process'}"
                 if not wait:
                     raise LockedError(message) from error
                 if on_wait:
@@ -349,11 +351,6 @@ class Store(Notes):
             run = self.load(run_id)
             if run.status != "done":
                 Folder(self.path(run_id), run).stop("failed", error)
-
-    def _maker(self, run_id: str) -> str | None:
-        with contextlib.suppress(InputError):
-            return self.load(run_id).maker
-        return None
 
     def _alive(self, run_id: str) -> bool:
         """Whether a live process works on the run."""

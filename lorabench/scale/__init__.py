@@ -3,7 +3,7 @@
 architectures  models as lists of weight matrices
 projection     what it takes to train all of one, or by a registered method a part: bytes, GPUs, multiply-adds
 claims         the talk's claims about GPT-3, and the LoRA paper's figures, counted again
-measure        a decoder trained here, or some of its blocks; `trial` does it, in processes, with what `blocks` builds
+measure        a decoder trained here, or some of its blocks; `trial` builds and trains it, in processes
 """
 
 from lorabench.scale.architectures import ARCHITECTURES, Architecture, Matrix, given

@@ -37,20 +37,6 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class DecoderShape:
-    """How the matrices of an architecture make a decoder, as far as their sizes do not say.
-
-    Attributes:
-        head: outputs of one attention head.
-        positions: how many are learnt, in a GPT: its norms have biases, and its head is the embedding's. 0: a Llama,
-            with rotary positions, RMS norms and a head of its own.
-    """
-
-    head: int
-    positions: int = 0
-
-
-@dataclass(frozen=True)
 class Architecture:
     """A model.
 
@@ -60,7 +46,10 @@ class Architecture:
         total: all parameters; embeddings, norms and biases too.
         source: where the dimensions and the total are published.
         usual: what LoRA adapts there when nobody says; empty for a plain stack of layers, where a method chooses.
-        decoder: of a language model; then `matrix("q").layers` is its number of blocks.
+        head_width: outputs of one attention head of a language model, whose number of blocks is `matrix("q").layers`;
+            0: it is none.
+        positions: how many are learnt, in a GPT: its norms have biases, and its head is the embedding's. 0: a Llama,
+            with rotary positions, RMS norms and a head of its own.
     """
 
     name: str
@@ -69,7 +58,8 @@ class Architecture:
     total: int
     source: str
     usual: tuple[str, ...] = ()
-    decoder: DecoderShape | None = None
+    head_width: int = 0
+    positions: int = 0
 
     def matrix(self, name: str) -> Matrix:
         """The matrices called `name`.
@@ -85,10 +75,10 @@ class Architecture:
         Raises:
             UsageError: it is no decoder.
         """
-        if self.decoder is None:
+        if not self.head_width:
             raise UsageError(f"{self.name} is no language model, so it has no blocks")
         *block, head = self.matrices
-        positions, d = self.decoder.positions, head.n
+        positions, d = self.positions, head.n
         norm = 2 * d if positions else d
         in_block = sum(matrix.n * matrix.m + matrix.bias * matrix.m for matrix in block) + 2 * norm
         outside = head.n * head.m * (1 if positions else 2) + positions * d + norm
@@ -139,41 +129,30 @@ def _llama3(name: str, title: str, *, layers: int, d: int, hidden: int) -> Archi
     """Llama 3: 128,256 tokens, 8 heads of 128 for keys and values, no biases, embedding and output not shared."""
     vocabulary, kv = 128_256, 8 * 128
     matrices = (
-        Matrix("q", d, d, layers),
-        Matrix("k", d, kv, layers, beside=True),
-        Matrix("v", d, kv, layers, beside=True),
-        Matrix("o", d, d, layers),
-        Matrix("gate", d, hidden, layers),
-        Matrix("up", d, hidden, layers, beside=True),
-        Matrix("down", hidden, d, layers),
+        Matrix("q", d, d),
+        Matrix("k", d, kv, beside=True),
+        Matrix("v", d, kv, beside=True),
+        Matrix("o", d, d),
+        Matrix("gate", d, hidden),
+        Matrix("up", d, hidden, beside=True),
+        Matrix("down", hidden, d),
         Matrix("head", d, vocabulary),
     )
-    embedding, norms = vocabulary * d, (2 * layers + 1) * d
-    total = sum(matrix.n * matrix.m * matrix.layers for matrix in matrices) + embedding + norms
     source = f"config.json of meta-llama/Meta-{title.replace(' ', '-')}; Dubey et al. 2024, arXiv:2407.21783, table 3"
-    return Architecture(name, title, matrices, total, source, ("q", "v"), DecoderShape(head=128))
+    return Architecture(name, title, matrices, 0, source, ("q", "v"), head_width=128).cut(layers)
 
 
 def _gpt(
-    name: str,
-    title: str,
-    layers: int,
-    d: int,
-    head: int,
-    positions: int,
-    *,
-    total: int,
-    source: str,
-    tokens: int = 50_257,
+    name: str, title: str, layers: int, d: int, head: int, positions: int, *, source: str, tokens: int = 50_257
 ) -> Architecture:
     """A GPT of so many layers of width d: attention heads of `head`, learnt positions, the head is the embedding's."""
     matrices = (
-        *(Matrix(name, d, d, layers, bias=True, beside=name in ("k", "v")) for name in ("q", "k", "v", "o")),
-        Matrix("up", d, 4 * d, layers, bias=True),
-        Matrix("down", 4 * d, d, layers, bias=True),
+        *(Matrix(name, d, d, bias=True, beside=name in ("k", "v")) for name in ("q", "k", "v", "o")),
+        Matrix("up", d, 4 * d, bias=True),
+        Matrix("down", 4 * d, d, bias=True),
         Matrix("head", d, tokens),
     )
-    return Architecture(name, title, matrices, total, source, ("q", "v"), DecoderShape(head, positions))
+    return Architecture(name, title, matrices, 0, source, ("q", "v"), head, positions).cut(layers)
 
 
 _GPT2 = "Radford et al. 2019, table 2; config.json of openai-community/"
@@ -183,11 +162,11 @@ ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
         stack("mlp", "the talk's classifier", CLASSIFIER, "lorabench"),
-        _gpt("toy", "a toy decoder", 3, 32, 16, 128, total=46_368, source="lorabench, to try --measure", tokens=128),
-        _gpt("gpt2", "GPT-2 124M", 12, 768, 64, 1024, total=124_439_808, source=f"{_GPT2}gpt2"),
-        _gpt("gpt2-xl", "GPT-2 XL 1.5B", 48, 1600, 64, 1024, total=1_557_611_200, source=f"{_GPT2}gpt2-xl"),
+        _gpt("toy", "a toy decoder", 3, 32, 16, 128, source="lorabench, to try --measure", tokens=128),
+        _gpt("gpt2", "GPT-2 124M", 12, 768, 64, 1024, source=f"{_GPT2}gpt2"),
+        _gpt("gpt2-xl", "GPT-2 XL 1.5B", 48, 1600, 64, 1024, source=f"{_GPT2}gpt2-xl"),
         # Its total is the one that the LoRA paper counts with; its dimensions alone give 174,604.3M, 0.4% less.
-        _gpt("gpt3-175b", "GPT-3 175B", 96, 12_288, 128, 2048, total=175_255_800_000, source=_GPT3),
+        replace(_gpt("gpt3-175b", "GPT-3 175B", 96, 12_288, 128, 2048, source=_GPT3), total=175_255_800_000),
         _llama3("llama-3-8b", "Llama 3 8B", layers=32, d=4096, hidden=14_336),
         _llama3("llama-3-70b", "Llama 3 70B", layers=80, d=8192, hidden=28_672),
     )

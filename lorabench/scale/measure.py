@@ -66,10 +66,10 @@ def check(model: Architecture, setup: Setup) -> None:
     Raises:
         UsageError: the model is no decoder, its positions are fewer than the context, or the setup is not for this.
     """
-    if model.decoder is None:
+    if not model.head_width:
         raise UsageError(f"--measure: {model.name} is no language model; e.g. lorabench scale gpt2 --measure")
-    if model.decoder.positions and setup.context > model.decoder.positions:
-        raise UsageError(f"--context {setup.context}: {model.name} has {model.decoder.positions:,} positions")
+    if model.positions and setup.context > model.positions:
+        raise UsageError(f"--context {setup.context}: {model.name} has {model.positions:,} positions")
     if setup.precision not in ("fp32", "bf16"):
         raise UsageError(f"--precision {setup.precision}: --measure trains in fp32 or bf16")
     if setup.device not in ("auto", "cpu", "cuda"):
@@ -87,33 +87,6 @@ def needed(model: Architecture, side: Training, setup: Setup) -> int:
     # Inputs and outputs of each matrix, as much again of norms and activation functions; of the logits four copies.
     kept = sum(2 * (matrix.n + matrix.m) * matrix.layers for matrix in model.matrices) + 2 * model.matrix("head").m
     return state + of_a_value * (2 * largest + kept * setup.batch * setup.context) + PROCESS
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What each side needs at a number of blocks."""
-
-    model: Architecture
-    method: str
-    options: Mapping[str, Any]
-    targets: Sequence[str]
-    setup: Setup
-
-    @property
-    def layers(self) -> int:
-        """Blocks of the whole model."""
-        return self.model.matrix("q").layers
-
-    def needs(self, blocks: int) -> tuple[int, int]:
-        """Bytes of the full side and of the method's."""
-        cut = self.model.cut(blocks)
-        sides = full(cut), train(cut, self.method, self.options, self.targets)
-        return needed(cut, sides[0], self.setup), needed(cut, sides[1], self.setup)
-
-    def most(self, budget: float, *, both: bool) -> int:
-        """The largest number of blocks that fits, with both sides at once or the method's alone; 0: none does."""
-        fits = (sum(self.needs(n)[0 if both else 1 :]) <= budget for n in range(1, self.layers + 1))
-        return next((n for n, fit in enumerate(fits) if not fit), self.layers)
 
 
 def first_counts(most: int) -> list[int]:
@@ -192,32 +165,51 @@ _Answers = dict[str, dict[str, Any]]
 
 
 @dataclass
-class _Trials:
-    """The running processes: one for each side, of one number of blocks."""
+class Trials:
+    """Both sides, what they need, and the running processes: one for each side, of one number of blocks."""
 
-    sides: Sides
+    model: Architecture
+    method: str
+    options: Mapping[str, Any]
+    targets: Sequence[str]
+    setup: Setup
     folder: str
     tell: Callable[[str], None]
     running: dict[str, _Process] = field(default_factory=dict[str, _Process])
+
+    @property
+    def layers(self) -> int:
+        """Blocks of the whole model."""
+        return self.model.matrix("q").layers
+
+    def needs(self, blocks: int) -> tuple[int, int]:
+        """Bytes of the full side and of the method's."""
+        cut = self.model.cut(blocks)
+        sides = full(cut), train(cut, self.method, self.options, self.targets)
+        return needed(cut, sides[0], self.setup), needed(cut, sides[1], self.setup)
+
+    def most(self, budget: float, *, both: bool) -> int:
+        """The largest number of blocks that fits, with both sides at once or the method's alone; 0: none does."""
+        fits = (sum(self.needs(n)[0 if both else 1 :]) <= budget for n in range(1, self.layers + 1))
+        return next((n for n, fit in enumerate(fits) if not fit), self.layers)
 
     def start(self, names: Sequence[str]) -> dict[str, Any]:
         """End the processes that there are, start one for each side, and hear where they are."""
         self.end()
         for name in names:  # they import torch side by side
-            self.running[name] = _Process(self.sides.setup)
+            self.running[name] = _Process(self.setup)
         hellos = [process.hello() for process in self.running.values()]
         return hellos[0]
 
     def build(self, blocks: int) -> _Answers:
         """Let the process of each side build so many blocks and take its first steps."""
-        sides, setup = self.sides, self.sides.setup
         answers: _Answers = {}
         for name, process in self.running.items():
-            method = None if name == "full" else sides.method
-            self.tell(f"{blocks} of {sides.layers} blocks, {method or name}: building, and two steps")
-            question = {"name": sides.model.name, "blocks": blocks, "method": method, "folder": self.folder}
-            question |= {"options": dict(sides.options), "targets": list(sides.targets)}
-            question |= {"batch": setup.batch, "context": setup.context, "precision": setup.precision}
+            method = None if name == "full" else self.method
+            self.tell(f"{blocks} of {self.layers} blocks, {method or name}: building, and two steps")
+            question = {"name": self.model.name, "blocks": blocks, "method": method, "folder": self.folder}
+            question |= {"options": dict(self.options), "targets": list(self.targets)}
+            question |= {name: getattr(self.setup, name) for name in ("batch", "context", "precision")}
             answers[name] = process.ask(question)
         return answers
 
@@ -251,18 +243,18 @@ def measure(
         RunFailedError: a process died, or its memory ran out after all.
     """
     check(model, setup)
-    began, sides = time.monotonic(), Sides(model, method, options, targets, setup)
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lorabench-") as folder, contextlib.ExitStack() as stack:
-        trials = _Trials(sides, folder, tell)
+        trials = Trials(model, method, options, targets, setup, folder, tell)
         stack.callback(trials.end)
         hello = trials.start(("tuned", "full"))
         budget = SHARE * hello["free_bytes"] if hello["free_bytes"] else math.inf
-        most = sides.most(budget, both=True)
-        names, needs = ("full", "tuned") if most else ("tuned",), sides.needs(1)
+        most = trials.most(budget, both=True)
+        names, needs = ("full", "tuned") if most else ("tuned",), trials.needs(1)
         if not most:
             trials.running.pop("full").end()
             tell(f"full training of one block would take {size(needs[0])}, of {size(budget)} that may be taken")
-            most = sides.most(budget, both=False)
+            most = trials.most(budget, both=False)
         if not most:
             raise UsageError(
                 f"--measure: one block of {model.name} and its embedding take {size(needs[1])} to train by {method} in "
@@ -278,7 +270,7 @@ def measure(
             steps = 3 * (times + 1) * sum(side["warm_s"] for side in answers[least].values())
             return time.monotonic() - began + started + times * built + steps <= setup.limit
 
-        for blocks in counts(sides.layers, most, affordable)[1:]:
+        for blocks in counts(trials.layers, most, affordable)[1:]:
             trials.start(names)
             answers[blocks] = trials.build(blocks)
         rounds: list[dict[tuple[int, str], dict[str, Any]]] = []

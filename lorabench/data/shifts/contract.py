@@ -19,10 +19,11 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-def _distinct(digits: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(digits)) != len(digits):
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`values`, of which none is there twice; else a ValueError says so."""
+    if len(set(values)) != len(values):
         raise ValueError("an entry is named twice")
-    return digits
+    return values
 
 
 def _listed(value: Any) -> Any:
@@ -37,7 +38,7 @@ Classes = Annotated[
     tuple[Annotated[int, Field(ge=0, le=9)], ...],
     BeforeValidator(_listed),
     Field(strict=False, min_length=1),
-    AfterValidator(_distinct),
+    AfterValidator(distinct),
 ]
 
 

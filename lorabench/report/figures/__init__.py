@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Mask = npt.NDArray[np.bool_]
 
-LONGEST = 160
-"""Characters of one text in a figure."""
-
 
 class Missing(Exception):  # noqa: N818 - it is no failure: a figure is left out
     """A figure cannot be drawn from what there is; `str()` says what it needs."""
@@ -184,7 +181,7 @@ def draw(name: str, material: Material) -> Figure:
         KeyError: there is none of this name.
     """
     with _studio() as entries:
-        return _draw(next(entry for entry in entries if entry.name == name), material)
+        return next(entry for entry in entries if entry.name == name).draw(material)
 
 
 def svgs(material: Material) -> list[tuple[str, str]]:
@@ -193,7 +190,7 @@ def svgs(material: Material) -> list[tuple[str, str]]:
     with _studio() as entries:
         for entry in entries:
             with contextlib.suppress(Missing):
-                pictures.append((entry.title, _svg(_draw(entry, material), entry.name, entry.title)))
+                pictures.append((entry.title, _svg(entry.draw(material), entry.name, entry.title)))
     return pictures
 
 
@@ -208,7 +205,7 @@ def write(material: Material, folder: Path) -> list[Outcome]:
     with _studio() as entries:
         for entry in entries:
             try:
-                figure = _draw(entry, material)
+                figure = entry.draw(material)
             except Missing as missing:
                 outcomes.append(Outcome(entry.name, entry.title, missing=str(missing)))
                 continue
@@ -224,17 +221,6 @@ def write(material: Material, folder: Path) -> list[Outcome]:
                 files.write(path, content)
             outcomes.append(Outcome(entry.name, entry.title, paths))
     return outcomes
-
-
-def _draw(entry: Entry, material: Material) -> Figure:
-    """A figure, its words cut where they are longer than any of a study: each character is an outline in an SVG."""
-    from matplotlib.text import Text
-
-    figure = entry.draw(material)
-    for text in figure.findobj(Text):
-        if len(words := text.get_text()) > LONGEST:
-            text.set_text(f"{words[:LONGEST]}…")
-    return figure
 
 
 def _svg(figure: Figure, name: str, title: str) -> str:

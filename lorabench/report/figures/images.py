@@ -16,7 +16,7 @@ from lorabench.analysis.quantities import SETS
 from lorabench.analysis.settings import collect, featured_setting
 from lorabench.analysis.single import summed
 from lorabench.report.figures import Material, Missing, Pictures
-from lorabench.report.figures.style import canvas, caption
+from lorabench.report.figures.style import canvas, caption, short
 from lorabench.runs import Metrics
 
 Bytes = npt.NDArray[np.uint8]
@@ -43,7 +43,7 @@ def confusions(material: Material) -> Figure:
     image = None
     for panel_row, (label, of_seeds) in zip(panels, rows, strict=True):
         for axes, name in zip(panel_row, SETS, strict=True):
-            image = _panel(axes, f"{label}: {SETS[name]}", [metrics[name] for metrics in of_seeds])
+            image = _panel(axes, f"{short(label)}: {SETS[name]}", [metrics[name] for metrics in of_seeds])
     assert image is not None
     scale = figure.colorbar(image, ax=panels, shrink=0.6, aspect=35, pad=0.02, ticks=[0, 1, 5, 20, 50, 100])
     scale.set_label("% of the true digit")
@@ -93,7 +93,9 @@ def samples(material: Material) -> Figure:
     if isinstance(pictures, str):
         raise Missing(pictures)
     rows = _rows(pictures, material.changed)
-    figure = canvas(0.98 * len(rows) + 0.75, f"F-MNIST, and what {pictures.label} still takes for something else")
+    figure = canvas(
+        0.98 * len(rows) + 0.75, f"F-MNIST, and what {short(pictures.label)} still takes for something else"
+    )
     figure.set_layout_engine("none")  # titles as wide as several images would pull a computed layout apart
     high = figure.get_figheight()
     edges = {"left": 0.01, "right": 0.99, "bottom": 0.45 / high, "top": 1 - 0.55 / high}

@@ -34,6 +34,7 @@ from lorabench.report.figures.style import (
     marks,
     over,
     series_look,
+    short,
 )
 
 Point = tuple[float, float]
@@ -132,7 +133,7 @@ def _points(
             busy.append([(x.low, y.mean), (x.high, y.mean)])
         if y.low is not None and y.high is not None:
             busy.append([(x.mean, y.low), (x.mean, y.high)])
-    place(axes, [(x.mean, y.mean) for _, x, y in rows], [label for label, *_ in rows], busy)
+    place(axes, [(x.mean, y.mean) for _, x, y in rows], [short(label) for label, *_ in rows], busy)
 
 
 def _exact(value: int) -> Estimate:
@@ -171,7 +172,7 @@ def _ranks_panel(axes: Axes, name: str, series: list[RankSeries], base: Estimate
         shift = 1.05 ** (index - (len(series) - 1) / 2)
         look = series_look(index)
         means = [estimate.mean for _, estimate in points]
-        axes.plot([k * shift for k, _ in points], means, label=one.label, **look)
+        axes.plot([k * shift for k, _ in points], means, label=short(one.label), **look)
         for k, estimate in points:
             axes.errorbar([k * shift], [estimate.mean], bar(estimate), color=look["color"], capsize=2.5, elinewidth=0.9)
         shown += [estimate for _, estimate in points]

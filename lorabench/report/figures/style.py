@@ -75,6 +75,11 @@ def series_look(index: int) -> dict[str, Any]:
     return {name: kind[index % len(kind)] for name, kind in kinds.items()}
 
 
+def short(label: str, most: int = 40) -> str:
+    """A label cut after `most` characters: a longer one leaves no room for what is drawn, and each is an outline."""
+    return label if len(label) <= most else f"{label[:most]}…"
+
+
 def canvas(height: float, title: str, width: float = WIDTH) -> Figure:
     """An empty figure of so many inches."""
     figure = Figure(figsize=(width, height), layout="constrained")

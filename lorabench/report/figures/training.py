@@ -15,10 +15,7 @@ from lorabench.analysis.inference import Estimate
 from lorabench.analysis.settings import Setting, collect
 from lorabench.analysis.single import spectrum_rows
 from lorabench.report.figures import Material, Missing
-from lorabench.report.figures.style import bar, canvas, caption, logarithmic, over, series_look
-
-LONGEST = 40
-"""Characters of a name in the legend."""
+from lorabench.report.figures.style import bar, canvas, caption, logarithmic, over, series_look, short
 
 
 class Curve(NamedTuple):
@@ -56,7 +53,6 @@ def curves(material: Material) -> Figure:
     drawn = curves_of(material)
     if not drawn:
         raise Missing("a run of two or more epochs, with its history.jsonl")
-    labels = [curve.label if len(curve.label) <= LONGEST else f"{curve.label[:LONGEST]}…" for curve in drawn]
     figure = canvas(max(5.1, 0.16 * len(drawn) + 0.7), "Training, epoch by epoch")
     upper, lower = figure.subplots(2, 1, sharex=True)
     panels = (upper, [curve.loss for curve in drawn]), (lower, [curve.accuracy for curve in drawn])
@@ -67,7 +63,7 @@ def curves(material: Material) -> Figure:
             least, most = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
             axes.fill_between(epochs, least, most, color=look["color"], alpha=0.12, linewidth=0)
             means = [sum(values) / len(values) for values in by_epoch]
-            axes.plot(epochs, means, markersize=3.5, label=labels[index], **look)
+            axes.plot(epochs, means, markersize=3.5, label=short(drawn[index].label), **look)
     logarithmic(upper.yaxis)
     upper.set_ylabel("training loss, nats")
     lower.set_ylabel("training accuracy, %")
@@ -78,7 +74,7 @@ def curves(material: Material) -> Figure:
     meaning = (
         "1 seed" if counts == [1] else f"mean over n = {number.ranges(counts)} seeds; bands: from least to greatest"
     )
-    caption(figure, meaning + ("; base: on MNIST, the others: on F-MNIST" if labels[0].startswith("base") else ""))
+    caption(figure, meaning + ("; base: on MNIST, the others: on F-MNIST" if drawn[0].label.startswith("base") else ""))
     figure.legend(*upper.get_legend_handles_labels(), loc="outside right upper")
     return figure
 
@@ -111,13 +107,15 @@ def spectra(material: Material) -> Figure:
                 axes.text(0.04, row, "ΔW = 0", va="center", transform=axes.get_yaxis_transform(), color="#555555")
         logarithmic(axes.xaxis)
         axes.set_xlabel(title)
-    panels[0].set_yticks(range(len(known)), list(known))
+    panels[0].set_yticks(range(len(known)), list(map(short, known)))
     panels[0].set_ylim(len(known) - 0.5, -0.5)
     shapes = [Line2D([], [], **_look(index), label=layer) for index, layer in enumerate(layers)]
     figure.legend(handles=shapes, loc="outside upper right", ncols=len(layers), handletextpad=0.2)
     counts = [estimate.n for spectra in known.values() for values in spectra.values() for estimate in values.values()]
     without = [label for label, spectra in measured.items() if not spectra]
-    left_out = f"\nleft out, since they do not fold into the weights: {', '.join(without)}" if without else ""
+    left_out = (
+        f"\nleft out, since they do not fold into the weights: {short(', '.join(without), 120)}" if without else ""
+    )
     caption(figure, f"{over(counts)}; ΔW = W1 − W0{left_out}")
     return figure
 

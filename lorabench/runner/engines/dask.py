@@ -146,10 +146,9 @@ def _client(engine: str, emit: Emit) -> Generator[Any]:
             raise InputError(f"{engine}: its workers do not answer") from error
         except Exception as error:  # an answer that Dask or msgpack cannot read
             raise InputError(f"{engine}: {difference('a worker', error, ours)}") from error
-        if different := [
-            text for name, theirs in answers.items() if (text := difference(f"the worker {name}", theirs, ours))
-        ]:
-            raise InputError(*(f"{engine}: {text}" for text in different))
+        sentences = [difference(f"the worker {name}", theirs, ours) for name, theirs in answers.items()]
+        if different := [f"{engine}: {text}" for text in sentences if text]:
+            raise InputError(*different)
         threads = [worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         hint = ", each with one stage at a time: --nthreads 1 --nworkers N uses N cores" if max(threads) > 1 else ""
         emit(events.Message(f"{engine}: {len(threads)} worker{'s' if len(threads) > 1 else ''}{hint}"))
@@ -320,14 +319,10 @@ class _Driver:
 
     def _compare_flips(self, stage: Stage, answer: Answer) -> None:
         """Refuse a run of other changed images than the study's other runs have."""
-        if answer.flips:
-            known = self._flips.setdefault(
-                str(stage.parents.data or stage.id), self._known_flips(stage) or answer.flips
-            )
-            if answer.flips != known:
-                raise InputError(
-                    f"{stage.id}: the worker on {answer.host} changes other images than this study's other runs"
-                )
+        images = stage.parents.data or stage.id
+        if answer.flips and answer.flips != self._flips.setdefault(images, self._known_flips(stage) or answer.flips):
+            text = "changes other images than this study's other runs"
+            raise InputError(f"{stage.id}: the worker on {answer.host} {text}")
 
     def _fit(self) -> list[str]:
         """Addresses of the workers that are there and not known to be unfit."""

@@ -31,7 +31,7 @@ class Answer(BaseModel):
 
     Attributes:
         host, address: of the worker.
-        unfit: why it can make no run: it has no MNIST, lacks the device, or has other versions than the driver.
+        unfit: why it can make no run: it has no MNIST, no torch or not the device, or other versions than the driver.
         files: the run's folder; of a failed run too.
         flips: hash of the masks of the changed images.
         trace: where a failed run failed.
@@ -124,9 +124,11 @@ def make_answer(
 
     if text := difference("it", versions(), driver):
         return said(unfit=text)
-    from lorabench.runner import make
-    from lorabench.runner.session import open_session
-
+    try:
+        from lorabench.runner import make
+        from lorabench.runner.session import open_session
+    except (ImportError, OSError) as error:
+        return said(unfit=f"torch cannot be imported: {error}")
     with _alone, tempfile.TemporaryDirectory(prefix="lorabench-", dir=worker.local_directory) as place:
         store = Store(Path(place))
         if base:
