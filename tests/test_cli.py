@@ -282,6 +282,7 @@ def test_a_gate_that_does_not_hold(small_study: CommandLine) -> None:
         (4, ["report"], "there is no study in"),
         (4, ["report", "lora-k4-s9"], "no run lora-k4-s9"),
         (4, ["pretrain", "--device", "cuda", "-s", "pretrain.epochs=1"], "device cuda"),
+        (2, ["finetune"], "'METHOD'. `lorabench finetune --help` says what it may be."),
         (2, ["pretrain", "--nonsense"], "--nonsense"),
         (2, ["pretrain", "--seed", "x"], "--seed"),
     ],

@@ -135,7 +135,7 @@ def test_what_is_no_method_and_no_fine_tuned_run_is_refused(tmp_path: Path) -> N
     result = CliRunner().invoke(app, ["explain", "lorra", "--runs-dir", str(tmp_path)])
     assert result.exit_code == 4
     assert len(result.stderr.strip().splitlines()) == 1
-    assert "nor is lorra a method: lora, full" in result.stderr
+    assert 'nor is lorra a method; did you mean "lora"?' in result.stderr
 
 
 def test_a_report_says_what_the_fmnist_of_its_runs_is(tmp_path: Path) -> None:

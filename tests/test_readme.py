@@ -1,4 +1,4 @@
-"""Every command of README.md, typed in its order in one folder, of a wheel in an environment of its own.
+"""Every command of README.md, typed in its order in one folder, of lorabench as a wheel installs it.
 Long ones have quick settings, or are a dry run.
 """
 
@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from command_line import CommandLine
 
+import lorabench
+
 ROOT = Path(__file__).parent.parent
 QUICK = [f"-s{text}" for text in ("pretrain.epochs=1", "finetune.epochs=1", "holdout=50000", "study.workers=1")]
 TRAINING = {"pretrain", "make-fmnist", "finetune-lora", "finetune", "study", "sweep"}
@@ -26,8 +28,8 @@ INSTEAD = {
     "study -c methods": ["study", "-c", "methods", "--dry-run"],
     "study -c study": ["study", "-c", "study", "--seeds", "0", *QUICK],
     "study --seeds 0-9 --k 8": ["study", "--seeds", "0-1", "--k", "8", *QUICK],
-    "sweep --grid k=1,2,4,8 --grid lora.lr=1e-2,3e-2 --seeds 0-1 -s holdout=5000 -j 2": [
-        *("sweep", "--grid", "k=2,4", "--grid", "lora.lr=1e-2,3e-2", "--seeds", "0", *QUICK)
+    "sweep --grid k=1,2,4,8 --grid lora.lr=1e-2,3e-2 --seeds 0-1 -s holdout=5000 -j 2 --runs-dir grid": [
+        *("sweep", "--grid", "k=2,4", "--grid", "lora.lr=1e-2,3e-2", "--seeds", "0", "--runs-dir", "grid", *QUICK)
     ],
     "scale gpt2 --measure": ["scale", "toy", "--measure", "--limit", "1"],
     "study --engine dask://HOST:8786": ["study", "--engine", "dask://HOST:8786", "--dry-run"],
@@ -60,14 +62,23 @@ def walk() -> None:
             assert "exit 6" in line
         elif code == 3:  # whose answer README shows
             assert f"    {done.stderr}" in readme
-        if words[0] == "sweep":  # made another run of that name, and "lorabench lists them: name one"
-            named["lora-k4-s0"] = cli.fails(2, "report", "lora-k4-s0").splitlines()[-1].split()[0]
 
 
 @pytest.mark.slow
 def test_the_readme_can_be_typed_from_top_to_bottom(tmp_path: Path, data_dir: Path) -> None:
-    source, environment, folder = (tmp_path / name for name in ("source", "environment", "folder"))
+    folder = tmp_path / "folder"
     folder.mkdir()
+    python = with_a_wheel(tmp_path) if Path(lorabench.__file__).is_relative_to(ROOT) else sys.executable
+    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "LORABENCH_DATA": str(data_dir)}
+    script = "import test_readme; test_readme.walk()"
+    typed = [python, "-W", "error", "-c", f"import lorabench, sys; assert sys.prefix in lorabench.__file__; {script}"]
+    done = subprocess.run(typed, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def with_a_wheel(tmp_path: Path) -> Path:
+    """The Python of an environment that has a wheel of this checkout, for tests that run on the checkout itself."""
+    source, environment = tmp_path / "source", tmp_path / "environment"
     for name in ("lorabench", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -84,8 +95,4 @@ def test_the_readme_can_be_typed_from_top_to_bottom(tmp_path: Path, data_dir: Pa
     # editable lorabench is not found there.
     (site,) = environment.rglob("site-packages")
     (site / "tests.pth").write_text(sysconfig.get_path("purelib"))
-    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "LORABENCH_DATA": str(data_dir)}
-    script = "import test_readme; test_readme.walk()"
-    typed = [python, "-W", "error", "-c", f"import lorabench, sys; assert sys.prefix in lorabench.__file__; {script}"]
-    done = subprocess.run(typed, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    return python

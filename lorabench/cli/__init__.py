@@ -38,6 +38,14 @@ def _other_word(error: typer.TyperException) -> str:
     return f"No such option: {option}; here it is {here}" if here else ""
 
 
+def _where_to_look(error: typer.TyperException) -> str:
+    """Where there is more, where something is missing: the message does not say what it may be."""
+    context = getattr(error, "ctx", None)
+    if context is None or type(error).__name__ != "MissingParameter":
+        return ""
+    return f" `lorabench {context.info_name} --help` says what it may be."
+
+
 def main() -> None:
     """The entry point: exit codes as the design says, whatever goes wrong."""
     fit()
@@ -49,7 +57,7 @@ def main() -> None:
         if sys.stdout:
             sys.stdout.flush()
     except typer.TyperException as error:
-        text = _other_word(error) or error.format_message()
+        text = _other_word(error) or error.format_message() + _where_to_look(error)
         report_failure(text, UsageError(text), getattr(error, "exit_code", 2), as_json="--json" in sys.argv)
         raise SystemExit(2) from None
     except typer.Abort:

@@ -67,7 +67,8 @@ def layers(incomplete: str) -> Offer:
     """Layers of the classifier, with commas between them."""
     from lorabench.classifier import CLASSIFIER
 
-    return _listed(incomplete, CLASSIFIER)
+    head, comma, last = incomplete.rpartition(",")
+    return [(head + comma + name, "") for name in CLASSIFIER if name.startswith(last) and name not in head.split(",")]
 
 
 def methods(incomplete: str) -> Offer:
@@ -88,11 +89,9 @@ def configs(incomplete: str) -> Offer:
 
     folder = Path(incomplete if incomplete.endswith("/") else os.path.dirname(incomplete))  # noqa: PTH120 - keeps ""
     paths = sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
-    files = [f"{path}/" if path.is_dir() else str(path) for path in paths if path.is_dir() or path.suffix in _YAML]
+    suffixes = (".yaml", ".yml")
+    files = [f"{path}/" if path.is_dir() else str(path) for path in paths if path.is_dir() or path.suffix in suffixes]
     return [*_beginning(incomplete, packaged(), "comes with lorabench"), *_beginning(incomplete, files)]
-
-
-_YAML = (".yaml", ".yml")
 
 
 def models(incomplete: str) -> Offer:
@@ -223,13 +222,6 @@ def _fields(ctx: typer.Context) -> list[str]:
         with contextlib.suppress(InputError):
             names |= fields(store.load(run_id)).keys()
     return sorted(names)
-
-
-def _listed(incomplete: str, names: Iterable[str]) -> Offer:
-    """Names with commas between them, each once."""
-    head, comma, last = incomplete.rpartition(",")
-    given = head.split(",")
-    return [(head + comma + name, "") for name in names if name.startswith(last) and name not in given]
 
 
 def _beginning(incomplete: str, names: Iterable[str], text: str = "") -> Offer:

@@ -377,6 +377,7 @@ def explain(
     ] = "lora",
 ) -> None:
     """Draw a method to scale, count what it trains, and show what a run of it did to one digit."""
+    from lorabench.config import nearest
     from lorabench.methods import METHODS
     from lorabench.report import explain as room
     from lorabench.report.blocks import line, stack
@@ -392,7 +393,8 @@ def explain(
     try:
         runs, _ = select(shared, [name])
     except InputError as error:
-        raise InputError(f"{error}; nor is {name} a method: {', '.join(METHODS)}") from None
+        near = nearest(name, METHODS) or f": {', '.join(METHODS)}"
+        raise InputError(f"{error}; nor is {name} a method{near}") from None
     run = runs[0] if runs else None
     if run is None or len(runs) > 1 or run.stage != "finetune":
         raise UsageError(f"{name}: explain takes one fine-tuned run, or a method: {', '.join(METHODS)}")

@@ -98,7 +98,7 @@ class Pretrain(Section):
 def _known(method: Any) -> Any:
     if isinstance(method, str) and method in METHODS:
         return method
-    near = f"{nearest(str(method), METHODS)}; known: {', '.join(METHODS)}"
+    near = nearest(str(method), METHODS) or f"; known: {', '.join(METHODS)}"
     named = {"name": json.dumps(method, default=str), "near": near}
     raise PydanticCustomError("no_method", "no method is called {name}{near}", named)
 
