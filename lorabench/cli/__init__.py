@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
 
@@ -51,6 +52,7 @@ def main() -> None:
     fit()
     # Records hold no cycles, and to look for some among thousands takes longer than `ls`, above all at the end.
     gc.set_threshold(1_000_000)
+    code: Any = 0
     try:
         with complete.rejoined():
             code = app(standalone_mode=False)
@@ -63,9 +65,9 @@ def main() -> None:
     except typer.Abort:
         raise SystemExit(130) from None
     except OSError as error:  # of stdout: all else is answered where it happens
-        code = 0 if isinstance(error, BrokenPipeError) else refusal(error).exit_code
         sys.stdout = None  # Python would write the rest of it when it ends, and complain
-        if code:
+        if not code and not isinstance(error, BrokenPipeError):  # else that it fails, or what failed, is said
+            code = refusal(error).exit_code
             report_failure(f"stdout: {error.strerror or error}", error, code, as_json=False)
     finally:
         gc.freeze()

@@ -28,6 +28,7 @@ import typer
 from lorabench import __version__
 from lorabench.cli import complete
 from lorabench.cli.help import Command, Group
+from lorabench.cli.streams import named_stdout
 from lorabench.errors import ConfigError, LorabenchError, one_line, quoted, refusal, shown
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ class Training(Choosing, Models):
 
 def emit(document: dict[str, Any]) -> None:
     """Print one JSON document with its schema."""
-    print(json.dumps({"schema": SCHEMA, **document}, indent=1, default=str))  # noqa: T201
+    with named_stdout():
+        print(json.dumps({"schema": SCHEMA, **document}, indent=1, default=str))  # noqa: T201
 
 
 def command(name: str | None = None, epilog: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import unicodedata
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -124,6 +125,16 @@ def readable(character: str) -> str:
     return STAND_INS.get(character) or plain or "?"
 
 
+@contextlib.contextmanager
+def named_stdout() -> Generator[None]:
+    """Let an error of the system's name stdout, as that of a file names the file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = "stdout"
+        raise
+
+
 def stdout() -> Console:
     """Where results go. Piped output is as wide as COLUMNS says, or 100."""
     from rich.console import Console  # imported late: completion writes without it
@@ -132,6 +143,10 @@ def stdout() -> Console:
         def on_broken_pipe(self) -> None:
             """The reader closed the pipe: the command ends, with 0."""
             raise
+
+        def print(self, *args: Any, **kwargs: Any) -> None:
+            with named_stdout():
+                super().print(*args, **kwargs)
 
     return Results(highlight=False, width=shutil.get_terminal_size((100, 25)).columns)
 
@@ -147,9 +162,10 @@ def write_document(document: str) -> None:
     """Print a document. What is no terminal gets it in UTF-8, which a page and a picture say that they are in."""
     text = document.rstrip("\n") + "\n"
     binary = getattr(sys.stdout, "buffer", None)
-    if binary is None or sys.stdout.isatty():
-        sys.stdout.write(text)
-        return
-    sys.stdout.flush()
-    binary.write(text.encode(errors="lorabench"))
-    binary.flush()
+    with named_stdout():
+        if binary is None or sys.stdout.isatty():
+            sys.stdout.write(text)
+            return
+        sys.stdout.flush()
+        binary.write(text.encode(errors="lorabench"))
+        binary.flush()

@@ -157,6 +157,7 @@ def strike(
 
     One moment in five lies anywhere, the others after the first word, when there is work to be destroyed.
     """
+    left = _running(runs)
     command = Command(arguments, runs)
     if chance.random() < 0.2:
         moment = chance.uniform(0, reference.last)
@@ -171,7 +172,7 @@ def strike(
     before = _place(runs)
     tally.places[before] += 1
     if polite:
-        _stop(command, runs, tally, chance)
+        _stop(command, runs, left, tally, chance)
     else:
         tally.victims[command.kill(chance.choice(("driver", "worker", "all")), chance)] += 1
     if not command.ended():
@@ -183,8 +184,14 @@ def strike(
     return True
 
 
-def _stop(command: Command, runs: Path, tally: Tally, chance: random.Random) -> None:
-    """Ask the command to stop, by one of three signals, and hold it to it."""
+def _running(runs: Path) -> set[tuple[str, str]]:
+    """Id and beginning of each run whose record says that it is being made."""
+    records = [json.loads(path.read_text()) for path in runs.glob("*/run.json")]
+    return {(record["id"], record["started"]) for record in records if record["status"] == "running"}
+
+
+def _stop(command: Command, runs: Path, left: set[tuple[str, str]], tally: Tally, chance: random.Random) -> None:
+    """Ask the command to stop, by one of three signals, and hold it to it. An earlier kill `left` its records."""
     sent = chance.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     tally.victims[sent.name] += 1
     began = time.monotonic()
@@ -200,8 +207,8 @@ def _stop(command: Command, runs: Path, tally: Tally, chance: random.Random) -> 
     expected = 130 if sent == signal.SIGINT else 143
     if code not in (expected, -sent, 0):  # -sent: in Python's own first or last moment; 0: it was done just then
         tally.failures.append(f"{runs.name}: exit code {code} after {sent.name}\n{said}")
-    records = [json.loads(path.read_text()) for path in runs.glob("*/run.json")]
-    tally.failures += [f"{r['id']}: running, after {sent.name}\n{said}" for r in records if r["status"] == "running"]
+    own = sorted(_running(runs) - left)
+    tally.failures += [f"{run_id}: running, after {sent.name}\n{said}" for run_id, _ in own]
 
 
 def _place(runs: Path) -> str:
