@@ -34,14 +34,19 @@ def data_dir() -> Path:
 @pytest.fixture
 def few_images(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """As `data_dir`, but to this process MNIST is a tenth of its images, for runs that are merely there."""
+    take_few(monkeypatch)
+    return data_dir
+
+
+def take_few(patch: pytest.MonkeyPatch) -> None:
+    """Let MNIST be a tenth of its images until `patch` is undone."""
     mnist = data.load()
     few = data.Mnist(*(array[: len(array) // 10] for array in vars(mnist).values()))
 
     def load(_: Path | None = None, holdout: int = 0, **__: object) -> data.Mnist:
         return data.hold_out(few, holdout) if holdout else few
 
-    monkeypatch.setattr(data, "load", load)
-    return data_dir
+    patch.setattr(data, "load", load)
 
 
 @pytest.fixture

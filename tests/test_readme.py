@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from conftest import take_few
 
 import lorabench
 
 ROOT = Path(__file__).parent.parent
-QUICK = [f"-s{text}" for text in ("pretrain.epochs=1", "finetune.epochs=1", "holdout=50000", "study.workers=1")]
+QUICK = [f"-s{text}" for text in ("pretrain.epochs=1", "finetune.epochs=1", "holdout=5000", "study.workers=1")]
 TRAINING = {"pretrain", "make-fmnist", "finetune-lora", "finetune", "study", "sweep"}
 INSTEAD = {
     "bench": ["bench", "bitfit", "--rounds", "1", "--steps", "2"],
@@ -41,7 +42,8 @@ CODES = {"study -c study": 6, "report lora-k4-s0 --fail-on": 6, "finetune-lora -
 
 
 def walk() -> None:
-    """Type README.md from top to bottom in this folder."""
+    """Type README.md from top to bottom in this folder, over a tenth of MNIST."""
+    take_few(pytest.MonkeyPatch())
     readme = (ROOT / "README.md").read_text()
     lines = re.findall(r"^    (?:\$ )?lorabench ([a-z].*)$", readme, re.MULTILINE)
     assert len(lines) > 30
