@@ -214,7 +214,8 @@ def test_what_stops_a_study_on_a_cluster_is_said(cluster: Cluster) -> None:
     said = study.end()
     assert study.process.returncode == 4, said
     since = said.partition(f"{run_id}: epoch 1/")[2].splitlines()[1:]
-    assert [line for line in since if ": epoch" not in line] == [
+    # On a busy machine the client may find that the workers are gone before it finds that the scheduler is.
+    assert [line for line in since if ": epoch" not in line and "no worker left" not in line] == [
         "lorabench: the Dask scheduler is gone; the same command goes on from what is finished"
     ]
     assert cluster.cli.records()[run_id]["status"] == "failed"
