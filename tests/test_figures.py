@@ -202,7 +202,7 @@ def test_spectra_name_who_has_none() -> None:
     ]
     text = said(figures.draw("spectra", Material(runs)))
     assert text.count("ΔW = 0") == 3
-    assert "do not fold into the weights: lora-k8" in text
+    assert "cannot be merged: lora-k8" in text
     assert "1 seed, so no interval" in text
 
 

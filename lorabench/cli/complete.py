@@ -131,12 +131,13 @@ def _keys(method: str) -> Iterator[tuple[str, str, list[str]]]:
 
     chosen = {"fmnist": shifts.SHIFTS[shifts.FIRST].options, "finetune": Finetune.of(method)}
     for name, field in Config.model_fields.items():
-        section = chosen.get(name, field.annotation)
-        own = getattr(section, "model_fields", None)
-        for key, setting in {f"{name}.{key}": below for key, below in own.items()}.items() if own else [(name, field)]:
-            if name not in ("sweep", "expect"):
-                known = list(METHODS) if key == "finetune.method" else _choices(setting.annotation)
-                yield key, "" if setting.default is None else written(setting.default), known
+        if name in ("sweep", "expect"):
+            continue
+        own = getattr(chosen.get(name, field.annotation), "model_fields", None)
+        settings = {f"{name}.{key}": below for key, below in own.items()} if own else {name: field}
+        for key, setting in settings.items():
+            known = list(METHODS) if key == "finetune.method" else _choices(setting.annotation)
+            yield key, "" if setting.default is None else written(setting.default), known
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -131,7 +131,7 @@ def named_stdout() -> Generator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = "stdout"
+        error.filename = error.filename or "stdout"  # what is drawn as it is printed may read a file
         raise
 
 

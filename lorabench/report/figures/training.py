@@ -113,9 +113,7 @@ def spectra(material: Material) -> Figure:
     figure.legend(handles=shapes, loc="outside upper right", ncols=len(layers), handletextpad=0.2)
     counts = [estimate.n for spectra in known.values() for values in spectra.values() for estimate in values.values()]
     without = [label for label, spectra in measured.items() if not spectra]
-    left_out = (
-        f"\nleft out, since they do not fold into the weights: {short(', '.join(without), 120)}" if without else ""
-    )
+    left_out = f"\nleft out, since they cannot be merged: {short(', '.join(without), 120)}" if without else ""
     caption(figure, f"{over(counts)}; ΔW = W1 − W0{left_out}")
     return figure
 
